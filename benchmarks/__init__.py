@@ -1,0 +1,1 @@
+"""Measurements of quality and speed on real data; run `python -m benchmarks.quality --help`."""

@@ -1,0 +1,571 @@
+"""What both estimators share: the skeleton of fit, and the family of predictions."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from abc import ABCMeta, abstractmethod
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.base import BaseEstimator, _fit_context
+from sklearn.utils import ClassifierTags, check_random_state
+from sklearn.utils.validation import check_is_fitted, check_memory, validate_data
+
+from ._ensemble import EvidenceEnsemble, EvidenceOptions
+from ._features import Features, Featurizer, ImageWhitener
+from ._holdout import hold_out, without_rows
+from ._images import ImageFeatures, ImageItems, collect_images
+from ._labels import check_exclude, encode_targets, labels_to_names
+from ._persistence import PersistenceMixin
+from ._validation import check_texts, check_top_k, sequence_to_list
+
+logger = logging.getLogger(__name__)
+
+PRECOMPUTED = "precomputed"
+
+# Largest dense result of decision_function, in bytes.
+MAX_DENSE_BYTES = 4e9
+
+
+class BaseXMCClassifier(PersistenceMixin, BaseEstimator, metaclass=ABCMeta):
+    """Skeleton of an extreme multi-label classifier over a Siamese tower.
+
+    A subclass stores its parameters and says which tower it builds: :meth:`_load_tower` gives
+    the pretrained tower with a digest of its weights, :meth:`_adapt_tower` and
+    :meth:`_finish_tower` prepare it for training and for use.
+    """
+
+    @abstractmethod
+    def _load_tower(self) -> tuple[Any, str]:
+        """The pretrained tower, on the CPU, and a digest that names its weights."""
+
+    @abstractmethod
+    def _adapt_tower(self, tower: Any, rng: np.random.RandomState) -> None:
+        """Choose what of the tower is trained."""
+
+    @abstractmethod
+    def _finish_tower(self, tower: Any) -> None:
+        """Undo what only training needs."""
+
+    # -- fit ----------------------------------------------------------------------------------
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, Y, images=None, exclude=None):
+        """Learn to rank labels.
+
+        Parameters
+        ----------
+        X : sequence of str of length n_samples, or DataFrame
+            The documents' texts, or a pandas or polars DataFrame with a text column and, if
+            there are pictures, an image column. With ``encoder="precomputed"`` a float array of
+            shape (n_samples, n_features).
+        Y : sparse or dense indicator of shape (n_samples, n_labels), or sequence of lists
+            Which labels each document has; lists hold label names.
+        images : sequence of length n_samples, or float array, default=None
+            Pictures of each document: None, a PIL image, a uint8 array of shape (H, W, 3), a
+            path, bytes, or a list of those; or ready embeddings of shape (n_samples, d) or
+            (n_samples, n_images, d) for all documents.
+        exclude : sparse matrix of shape (n_samples, n_labels), default=None
+            Pairs that are neither positive nor negative, such as a document that is itself a
+            label.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+        """
+        # Everything is checked, and every picture decoded, before anything is trained.
+        rng = check_random_state(self.random_state)
+        X, images = self._check_documents(X, images, reset=True)
+        Y, classes = encode_targets(Y, len(X), label_text=self.label_text)
+        exclude = check_exclude(exclude, len(X), Y.shape[1])
+        if exclude is not None:
+            Y = _without_pairs(Y, exclude)
+        if Y.nnz == 0:
+            raise ValueError("Y has no positive label at all; give the documents their labels.")
+        label_text = self._check_label_text(classes)
+        label_images = collect_images(
+            self.label_images, len(classes), max_images=self.max_images, argument="label_images"
+        )
+        self.classes_ = classes
+        self.history_: list[dict] = []
+        device, precision = self._resolve_device()
+        self.featurizer_ = Featurizer(
+            tower=None,
+            image_encoder=self._make_image_encoder(device, precision, images, label_images),
+            whitener=None,
+            sparse=self._fit_sparse(X, label_text),
+            precision=precision,
+        )
+        images = self._fit_images(images, label_images)
+        label_images = self.featurizer_.encode_images(label_images)
+
+        if self.encoder == PRECOMPUTED:
+            embeddings, labels, make_prototypes = X, None, None
+            held_out = self._hold_out(self.featurizer_.complete(X, X, images), Y, rng)
+        else:
+            tower, digest = self._load_tower()
+            self.featurizer_.tower = tower.to(device)
+            embeddings = self._encode_frozen(digest, X)
+            held_out = self._hold_out(self.featurizer_.complete(embeddings, X, images), Y, rng)
+            if self.train_encoder == "frozen":
+                labels = None if label_text is None else self._encode_frozen(digest, label_text)
+                make_prototypes = None
+            else:
+                embeddings, labels, make_prototypes = self._train_tower(
+                    X, Y, images, label_text, label_images, exclude, embeddings, held_out, rng
+                )
+        self.ensemble_ = EvidenceEnsemble(self._evidence_options(device, precision)).fit(
+            self.featurizer_.complete(embeddings, X, images),
+            Y,
+            labels=self._label_features(labels, label_text, label_images),
+            make_prototypes=make_prototypes,
+            exclude=exclude,
+            held_out=held_out,
+            rng=rng,
+        )
+        self.threshold_ = self.ensemble_.threshold_
+        return self
+
+    def _check_documents(self, X, images, *, reset: bool):
+        """Texts, or ready embeddings; and pictures, decoded later, or their ready vectors."""
+        if self.encoder == PRECOMPUTED:
+            X = validate_data(self, X, reset=reset, dtype=np.float32, ensure_min_samples=1)
+            if images is not None and len(images) != len(X):
+                raise ValueError(
+                    f"images has {len(images)} entries but X has {len(X)} rows; pass one entry a "
+                    "row, None where there is no picture."
+                )
+        else:
+            X, images = check_texts(
+                X, text_column=self.text_column, image_column=self.image_column, images=images
+            )
+        return X, collect_images(images, len(X), max_images=self.max_images)
+
+    def _check_label_text(self, classes: np.ndarray) -> list[str] | None:
+        """The labels' texts: those given, or their names if these are words."""
+        if self.encoder == PRECOMPUTED:
+            return None
+        if self.label_text is not None:
+            texts = [str(text) for text in sequence_to_list(self.label_text)]
+        elif all(isinstance(name, str) for name in classes):
+            texts = list(classes)
+        elif self.train_encoder == "frozen":
+            return None
+        else:
+            raise ValueError(
+                f"train_encoder={self.train_encoder!r} needs the labels' texts, and Y has only "
+                "column numbers; pass label_text, one text a column, or lists of label names as "
+                "Y, or set train_encoder='frozen'."
+            )
+        return texts
+
+    def _resolve_device(self):
+        from ._device import resolve_device, resolve_precision
+
+        device = resolve_device(self.device)
+        return device, str(resolve_precision(self.precision, device)).removeprefix("torch.")
+
+    def _make_image_encoder(self, device, precision, *collections):
+        if not any(isinstance(collection, ImageItems) for collection in collections):
+            return None
+        import torch
+
+        from .encoders._image import ImageEncoder
+
+        return ImageEncoder(
+            self.image_encoder,
+            device=device,
+            precision=getattr(torch, precision),
+            memory=self.memory,
+            trust_remote_code=self.trust_remote_code,
+            verbose=self.verbose,
+        )
+
+    def _fit_images(self, images, label_images) -> ImageFeatures | None:
+        """Encode the documents' pictures and learn to whiten; None if there is no picture."""
+        images = self.featurizer_.encode_images(images)
+        if images is None or not len(images.vectors):
+            if label_images is not None:
+                raise ValueError(
+                    "label_images is given, but no document has a picture; pass images to fit."
+                )
+            return None
+        self.featurizer_.whitener = ImageWhitener().fit(images)
+        return self.featurizer_.whitener.transform(images)
+
+    def _fit_sparse(self, X, label_text):
+        if (
+            self.encoder == PRECOMPUTED
+            or self.text_features == "embedding"
+            or not self.refine_labels
+        ):
+            return None
+        from .encoders._sparse import SparseTextFeatures
+
+        return SparseTextFeatures().fit(X)
+
+    def _encode_frozen(self, digest: str, texts: list[str]) -> np.ndarray:
+        """Embeddings of the pretrained encoder, cached where there is a memory."""
+        memory = check_memory(self.memory)
+        cached = memory.cache(_encode_texts, ignore=["featurizer"])
+        key = (digest, self.featurizer_.tower.max_length, self.featurizer_.precision)
+        return cached(key, texts, featurizer=self.featurizer_)
+
+    def _hold_out(self, features: Features, Y, rng) -> np.ndarray:
+        return hold_out(features, Y, self.validation_fraction, rng)
+
+    def _train_tower(
+        self, X, Y, images, label_text, label_images, exclude, bank, held_out, rng
+    ) -> tuple[np.ndarray, np.ndarray, Any]:
+        """Tune the tower; embeddings of documents and labels, and how prototypes are made."""
+        from .training._early_stopping import PrototypeValidation
+        from .training._trainer import TowerTrainer
+
+        featurizer = self.featurizer_
+        tower = featurizer.tower
+        if images is not None:
+            tower.add_images(images.vectors)
+        self._adapt_tower(tower, rng)
+        documents, labels = tower.items(X, images), tower.items(label_text, label_images)
+        validate = None
+        if self.early_stopping and len(held_out):
+            validate = PrototypeValidation(
+                documents, Y, held_out, self.validation_metric, self.propensity
+            )
+        trainer = TowerTrainer(
+            tower,
+            documents,
+            labels,
+            without_rows(Y, held_out),
+            self._training_options(),
+            rng,
+            ignore=exclude,
+            bank=bank,
+            validate=validate,
+        )
+        self.history_ = trainer.history  # filled as training goes on
+        trainer.fit()
+        self._finish_tower(tower)
+        vectors, lengths = trainer.encode_labels()
+        return trainer.bank, vectors, lambda Y: trainer.prototypes(vectors, lengths, Y)
+
+    def _training_options(self):
+        import torch
+
+        from .training._batches import HardNegativeSchedule
+        from .training._trainer import TrainingOptions
+
+        schedule = HardNegativeSchedule(start=None, update=1)
+        if self.hard_negatives:
+            schedule = HardNegativeSchedule.for_epochs(self.epochs)
+        return TrainingOptions(
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            head_learning_rate=self.head_learning_rate,
+            weight_decay=self.weight_decay,
+            warmup_steps=self.warmup_steps,
+            prototypes=self.prototypes,
+            n_negatives=self.n_negatives,
+            margin=tuple(self.margin),
+            regularization=self.regularization,
+            propensity=tuple(self.propensity),
+            schedule=schedule,
+            max_chunk_bytes=self.max_chunk_memory,
+            precision=getattr(torch, self.featurizer_.precision),
+            patience=self.n_iter_no_change if self.early_stopping else None,
+            verbose=self.verbose,
+        )
+
+    def _label_features(self, labels, label_text, label_images) -> Features | None:
+        """Features of the labels themselves, where there are label texts."""
+        if labels is None:
+            return None
+        return self.featurizer_.complete(labels, label_text, label_images)
+
+    def _evidence_options(self, device, precision) -> EvidenceOptions:
+        share = self.retrieval_augmentation
+        return EvidenceOptions(
+            prototypes=self.prototypes,
+            label_vectors=self.refine_labels,
+            neighbours=share != 0,
+            neighbour_weight=None if share == "auto" else float(share),
+            n_neighbours=self.n_neighbors,
+            index=self.index,
+            metric=self.validation_metric,
+            propensity=tuple(self.propensity),
+            threshold=None if self.threshold == "auto" else float(self.threshold),
+            dense_embedding=self.text_features != "tfidf",
+            device=str(device),
+            precision=precision,
+            verbose=self.verbose,
+        )
+
+    # -- predictions --------------------------------------------------------------------------
+
+    def predict_topk(self, X, k=5, *, images=None, exclude=None, return_labels=False):
+        """The k best labels of each document, best first.
+
+        Parameters
+        ----------
+        X : sequence of str of length n_samples, or DataFrame
+            As in :meth:`fit`.
+        k : int, default=5
+            Number of labels, at most the number of known ones.
+        images : sequence of length n_samples, or float array, default=None
+            As in :meth:`fit`.
+        exclude : sparse matrix of shape (n_samples, n_labels), default=None
+            Pairs that are never returned.
+        return_labels : bool, default=False
+            Whether to return label names in place of column numbers.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples, k), int64, or object with `return_labels`
+            Column numbers (or names); -1 (or None) where a document has fewer candidates.
+        scores : ndarray of shape (n_samples, k), float32
+            Probabilities in the mixture of evidence; -inf where there is no candidate. Ties:
+            lower column number first.
+
+        Raises
+        ------
+        ValueError
+            If k is not within 1 and n_labels, or input is not as in :meth:`fit`.
+        """
+        check_is_fitted(self)
+        k = check_top_k(k, len(self.classes_))
+        features = self._features(X, images)
+        exclude = check_exclude(exclude, len(features), len(self.classes_))
+        indices, scores = self.ensemble_.predict(features, k, exclude)
+        return (labels_to_names(indices, self.classes_) if return_labels else indices), scores
+
+    def predict(self, X, images=None, exclude=None):
+        """Labels whose probability reaches `threshold_`.
+
+        Parameters
+        ----------
+        X, images, exclude
+            As in :meth:`predict_topk`.
+
+        Returns
+        -------
+        Y : csr_array of shape (n_samples, n_labels), float32
+            Indicator of the predicted labels.
+        """
+        indices, scores = self._candidates(X, images, exclude)
+        rows, columns = np.nonzero(scores >= self.threshold_)
+        shape = (len(indices), len(self.classes_))
+        ones = np.ones(len(rows), dtype=np.float32)
+        Y = sp.csr_array((ones, (rows, indices[rows, columns])), shape=shape)
+        Y.sort_indices()
+        return Y
+
+    def decision_function(self, X, images=None, exclude=None):
+        """Dense scores; a label is predicted where its score is not below 0.
+
+        Parameters
+        ----------
+        X, images, exclude
+            As in :meth:`predict_topk`.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples, n_labels), float32
+            Probability less `threshold_`; labels that no evidence proposes have probability 0.
+
+        Raises
+        ------
+        ValueError
+            If the result would take more than 4 GB; use :meth:`predict_topk` then.
+        """
+        check_is_fitted(self)
+        X, images = self._check_documents(X, images, reset=False)
+        n_labels = len(self.classes_)
+        if 4.0 * len(X) * n_labels > MAX_DENSE_BYTES:
+            raise ValueError(
+                f"decision_function would return {len(X)} x {n_labels} scores, "
+                f"{4e-9 * len(X) * n_labels:.1f} GB; use predict_topk, or pass fewer documents."
+            )
+        indices, scores = self._candidates(X, images, exclude)
+        dense = np.zeros((len(indices), n_labels), dtype=np.float32)
+        rows, columns = np.nonzero(indices >= 0)
+        dense[rows, indices[rows, columns]] = scores[rows, columns]
+        return dense - np.float32(self.threshold_)
+
+    def transform(self, X, images=None):
+        """Embeddings of documents.
+
+        Parameters
+        ----------
+        X, images
+            As in :meth:`predict_topk`.
+
+        Returns
+        -------
+        embeddings : ndarray of shape (n_samples, dimension), float32
+            Of unit norm, unless X are ready embeddings. A tuned encoder has the pictures in
+            it; beside a frozen one the scaled picture vectors stand as further columns.
+        """
+        check_is_fitted(self)
+        features = self._features(X, images)
+        if self.featurizer_.tower is not None and self.train_encoder != "frozen":
+            return features.embeddings
+        return features.joined()
+
+    def score(self, X, Y, sample_weight=None, images=None, exclude=None):
+        """Precision at 1.
+
+        Parameters
+        ----------
+        X, images, exclude
+            As in :meth:`predict_topk`.
+        Y : as in :meth:`fit`
+            The documents' labels. Names that were not seen in fit count as never found.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the documents.
+
+        Returns
+        -------
+        precision : float
+            Share of the documents whose best label is right; documents without a label are
+            left out.
+        """
+        from .metrics import precision_at_k
+
+        indices, _ = self.predict_topk(X, k=1, images=images, exclude=exclude)
+        Y, _ = encode_targets(Y, len(indices), classes=self.classes_, unseen="ignore")
+        exclude = check_exclude(exclude, len(indices), len(self.classes_))
+        return precision_at_k(Y, indices, k=1, exclude=exclude, sample_weight=sample_weight)
+
+    def add_labels(self, labels, *, label_text=None, images=None):
+        """Make new labels known without training: their prototypes are their embeddings.
+
+        Parameters
+        ----------
+        labels : sequence of str or int
+            Names of the new labels, appended to `classes_`.
+        label_text : sequence of str, default=None
+            Their texts; None takes the names.
+        images : sequence of length n_new, default=None
+            Their pictures.
+
+        Returns
+        -------
+        self : object
+        """
+        check_is_fitted(self)
+        if self.featurizer_.tower is None:
+            raise ValueError(
+                "add_labels needs an encoder, and this model has encoder='precomputed'."
+            )
+        names = sequence_to_list(labels) if not isinstance(labels, str) else [labels]
+        known = set(self.classes_.tolist())
+        for position, name in enumerate(names):
+            if name in known:
+                raise ValueError(f"labels[{position}] is known already: {name!r}; leave it out.")
+            known.add(name)
+        texts = [str(text) for text in (names if label_text is None else label_text)]
+        if len(texts) != len(names):
+            raise ValueError(f"label_text has {len(texts)} entries for {len(names)} labels.")
+        collected = collect_images(
+            images, len(names), max_images=self.max_images, argument="images"
+        )
+        features = self.featurizer_.features(texts, self.featurizer_.encode_images(collected))
+        self.ensemble_.add_labels(features)
+        self.classes_ = np.concatenate(
+            [self.classes_, np.asarray(names, dtype=self.classes_.dtype)]
+        )
+        return self
+
+    def inverse_transform(self, Y):
+        """Names of the labels that an indicator marks.
+
+        Parameters
+        ----------
+        Y : sparse or dense indicator of shape (n_samples, n_labels)
+
+        Returns
+        -------
+        names : list of tuple
+            One tuple of names a row, in the order of the columns.
+        """
+        check_is_fitted(self)
+        Y, _ = encode_targets(Y, Y.shape[0], classes=self.classes_)
+        names = self.classes_[Y.indices]
+        return [tuple(part) for part in np.split(names, Y.indptr[1:-1])]
+
+    def _features(self, X, images) -> Features:
+        X, images = self._check_documents(X, images, reset=False)
+        whitener, encoder = self.featurizer_.whitener, self.featurizer_.image_encoder
+        if images is None:
+            if whitener is not None:
+                warnings.warn(
+                    "the model was fitted with pictures and gets none now; pass images= (None for "
+                    "a document without) for results as good as in fit",
+                    UserWarning,
+                    stacklevel=3,
+                )
+        elif whitener is None:
+            raise ValueError(
+                "images is given, but the model was fitted without pictures; leave it out, or fit "
+                "with images."
+            )
+        elif isinstance(images, ImageItems):
+            if encoder is None:
+                raise ValueError(
+                    "images holds pictures, but the model was fitted with ready image embeddings; "
+                    "pass embeddings of the same encoder."
+                )
+        elif images.dimension != len(whitener.mean_):
+            raise ValueError(
+                f"images has vectors of length {images.dimension}, and the model was fitted with "
+                f"vectors of length {len(whitener.mean_)}; use the same image encoder."
+            )
+        return self.featurizer_.features(X, self.featurizer_.encode_images(images))
+
+    def _candidates(self, X, images, exclude):
+        k = min(self.ensemble_.options.shortlist, len(self.classes_))
+        return self.predict_topk(X, k=k, images=images, exclude=exclude)
+
+    @property
+    def tower_(self):
+        """The text encoder; None with ``encoder="precomputed"``."""
+        return self.featurizer_.tower
+
+    @property
+    def image_encoder_(self):
+        """The picture encoder; None if there were no pictures to encode."""
+        return self.featurizer_.image_encoder
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "ensemble_")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.estimator_type = "classifier"
+        tags.target_tags.required = True
+        tags.target_tags.multi_output = True
+        tags.target_tags.single_output = False
+        tags.target_tags.one_d_labels = False
+        tags.target_tags.two_d_labels = True
+        tags.classifier_tags = ClassifierTags(multi_class=False, multi_label=True)
+        tags.input_tags.sparse = False
+        tags.input_tags.string = self.encoder != PRECOMPUTED
+        tags.input_tags.two_d_array = self.encoder == PRECOMPUTED
+        tags.non_deterministic = False
+        return tags
+
+
+def _encode_texts(key, texts, featurizer):
+    """Embeddings of texts; `key` names encoder and settings where the result is cached."""
+    return featurizer.encode(texts)
+
+
+def _without_pairs(Y: sp.csr_array, pairs: sp.csr_array) -> sp.csr_array:
+    """Y without the entries that `pairs` marks."""
+    Y = sp.csr_array(Y - Y.multiply(pairs))
+    Y.eliminate_zeros()
+    return Y

@@ -1,0 +1,292 @@
+"""How a score is made: three kinds of evidence, and their mixture."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+
+from ._features import Features
+from ._holdout import without_rows
+from .metrics import label_propensities
+from .retrieval import Index, make_index
+from .retrieval._mixture import Mixture
+from .retrieval._neighbours import neighbour_labels
+from .training._label_vectors import LabelVectors
+from .training._prototypes import label_centroids
+
+logger = logging.getLogger(__name__)
+
+# Documents scored at a time.
+BLOCK = 2048
+
+# Given labels have at least this probability where no held-out document could choose it.
+DEFAULT_THRESHOLD = 0.1
+
+# Above this number of labels, label vectors re-score the shortlist of the other evidence
+# instead of scoring all labels: a block of scores would take more than a gigabyte.
+MAX_DENSE_LABELS = 131_072
+
+
+@dataclass
+class EvidenceOptions:
+    """Which evidence there is and how it is found; the estimators' parameters say what it means."""
+
+    prototypes: bool = True
+    label_vectors: bool = True
+    neighbours: bool = True
+    neighbour_weight: float | None = None
+    n_neighbours: int = 50
+    shortlist: int = 100
+    index: str = "auto"
+    metric: str = "mean"
+    propensity: tuple[float, float] = (0.55, 1.5)
+    threshold: float | None = None
+    device: str = "cpu"
+    precision: str = "float32"
+    dense_embedding: bool = True
+    verbose: int = 0
+
+
+class EvidenceEnsemble:
+    """Prototypes, label vectors and neighbours, each of which may be absent.
+
+    Every kind of evidence proposes labels with scores; a :class:`Mixture` turns the scores of
+    each into probabilities and adds them up with weights chosen on held-out documents.
+
+    Parameters
+    ----------
+    options : EvidenceOptions
+
+    Attributes
+    ----------
+    prototypes_ : Index or None
+        Index over the label prototypes.
+    label_vectors_ : LabelVectors or None
+    neighbours_ : Index or None
+        Index over the training documents.
+    Y_ : csr_array of shape (n_documents, n_labels)
+        Labels of the training documents.
+    mixture_ : Mixture
+    threshold_ : float
+        Probability from which a label is predicted.
+    """
+
+    def __init__(self, options: EvidenceOptions) -> None:
+        self.options = options
+
+    def fit(
+        self,
+        features: Features,
+        Y: sp.csr_array,
+        *,
+        labels: Features | None,
+        make_prototypes: Callable[[sp.csr_array], np.ndarray] | None,
+        exclude: sp.csr_array | None,
+        held_out: np.ndarray,
+        rng: np.random.RandomState,
+    ) -> EvidenceEnsemble:
+        """Learn label vectors on `features`, the mixture on the held-out ones, then on all.
+
+        Parameters
+        ----------
+        features : Features
+            Of all documents.
+        Y : csr_array of shape (n_documents, n_labels)
+        labels : Features or None
+            Of the labels' own texts, which label vectors start from.
+        make_prototypes : callable or None
+            Gives the prototypes, (n_labels, dimension), for the labels of some documents: Y
+            with the rows of other documents emptied. None takes :func:`untuned_prototypes`.
+        exclude : csr_array or None
+            Pairs that are neither positive nor negative.
+        held_out : ndarray of int64
+            Documents that choose mixture and threshold; may be empty.
+        rng : RandomState
+        """
+        if make_prototypes is None:
+
+            def make_prototypes(known: sp.csr_array) -> np.ndarray:
+                return untuned_prototypes(features, labels, known)
+
+        self.n_labels_ = Y.shape[1]
+        options = self.options
+        propensities = label_propensities(Y, a=options.propensity[0], b=options.propensity[1])
+        seed = int(rng.randint(2**31))
+        self.label_vectors_ = None
+        if options.label_vectors:
+            self.label_vectors_ = LabelVectors(
+                device=options.device,
+                precision=options.precision,
+                random_state=seed,
+                verbose=options.verbose,
+            )
+        self.mixture_ = Mixture(fixed=self._fixed_weights())
+        self.threshold_ = DEFAULT_THRESHOLD
+        if len(held_out):
+            known = without_rows(Y, held_out)
+            self._build(features, known, make_prototypes(known), labels, exclude)
+            evidence = self.evidence(features.take(held_out))
+            truth = Y[held_out]
+            excluded = None if exclude is None else exclude[held_out]
+            self.mixture_.fit(
+                evidence,
+                truth,
+                metric=options.metric,
+                exclude=excluded,
+                propensities=propensities,
+            )
+            found = self.mixture_.predict(evidence, k=options.shortlist, exclude=excluded)
+            self.threshold_ = best_threshold(*found, truth)
+        if options.threshold is not None:
+            self.threshold_ = float(options.threshold)
+        self._build(features, Y, make_prototypes(Y), labels, exclude)
+        return self
+
+    def _fixed_weights(self) -> dict[str, float]:
+        weight = self.options.neighbour_weight
+        return {} if weight is None else {"neighbours": float(weight)}
+
+    def _build(
+        self,
+        features: Features,
+        Y: sp.csr_array,
+        prototypes: np.ndarray,
+        labels: Features | None,
+        exclude: sp.csr_array | None,
+    ) -> None:
+        """The three kinds of evidence from the documents that have labels in Y."""
+        options = self.options
+        rows = np.flatnonzero(np.diff(Y.indptr))
+        features, Y = features.take(rows), Y[rows]
+        self.prototypes_ = self.neighbours_ = None
+        if options.prototypes:
+            self.prototypes_ = _index(options, prototypes)
+        if self.label_vectors_ is not None:
+            # The second time this goes on from the first: a few passes are enough.
+            self.label_vectors_.fit(
+                features.blocks(),
+                Y,
+                sparse=features.sparse,
+                labels=labels,
+                ignore=None if exclude is None else exclude[rows],
+            )
+        self.Y_ = Y
+        if options.neighbours:
+            self.neighbours_ = _index(options, features.joined())
+
+    # -- scores -------------------------------------------------------------------------------
+
+    def evidence(self, features: Features) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Candidates of each kind: label indices (n, m) int64 and scores (n, m) float32."""
+        options = self.options
+        n_candidates = min(options.shortlist, self.n_labels_)
+        found = {}
+        if self.prototypes_ is not None:
+            found["prototypes"] = self.prototypes_.search(features.embeddings, n_candidates)
+        if self.neighbours_ is not None:
+            nearest = self.neighbours_.search(
+                features.joined(), min(options.n_neighbours, len(self.neighbours_))
+            )
+            found["neighbours"] = neighbour_labels(*nearest, self.Y_, n_candidates)
+        if self.label_vectors_ is not None:
+            shortlist = None
+            if self.n_labels_ > MAX_DENSE_LABELS and found:
+                shortlist = join_candidates([indices for indices, _ in found.values()])
+            found["label_vectors"] = self.label_vectors_.decision(
+                features.blocks(), sparse=features.sparse, k=n_candidates, candidates=shortlist
+            )
+        return found
+
+    def predict(
+        self, features: Features, k: int, exclude: sp.csr_array | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The k best labels, (n, k) int64, and their probabilities, (n, k) float32.
+
+        Rows with fewer candidates are padded with label -1 and score -inf.
+        """
+        indices = np.full((len(features), k), -1, dtype=np.int64)
+        scores = np.full((len(features), k), -np.inf, dtype=np.float32)
+        for start in range(0, len(features), BLOCK):
+            rows = slice(start, start + BLOCK)
+            part = None if exclude is None else exclude[rows]
+            evidence = self.evidence(features.take(rows))
+            indices[rows], scores[rows] = self.mixture_.predict(evidence, k=k, exclude=part)
+        return indices, scores
+
+    def add_labels(self, labels: Features) -> None:
+        """Append labels that have no documents; every kind of evidence learns of them."""
+        if self.prototypes_ is not None:
+            self.prototypes_.add(labels.embeddings)
+        if self.label_vectors_ is not None:
+            self.label_vectors_.add_labels(labels.embeddings)
+        self.n_labels_ += len(labels)
+        self.Y_.resize(self.Y_.shape[0], self.n_labels_)
+
+
+def untuned_prototypes(features: Features, labels: Features | None, Y: sp.csr_array) -> np.ndarray:
+    """Prototypes without training: a label's text and the centroid of its documents.
+
+    Parameters
+    ----------
+    features : Features
+        Of the documents.
+    labels : Features or None
+        Of the labels' texts; without them the centroid stands alone.
+    Y : csr_array of shape (n_documents, n_labels)
+
+    Returns
+    -------
+    prototypes : ndarray of shape (n_labels, dimension), float32, unit norm
+    """
+    vectors = label_centroids(features.embeddings, Y)
+    if labels is not None:
+        vectors = vectors + labels.embeddings
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+
+
+def best_threshold(indices: np.ndarray, scores: np.ndarray, truth: sp.csr_array) -> float:
+    """Score from which giving labels has the best micro-averaged F1.
+
+    Parameters
+    ----------
+    indices, scores : ndarray of shape (n, m)
+        Ranked candidates, -1 where there is none.
+    truth : csr_array of shape (n, n_labels)
+    """
+    rows = np.repeat(np.arange(len(indices)), indices.shape[1])
+    labels, flat = indices.ravel(), scores.ravel()
+    found = labels >= 0
+    rows, labels, flat = rows[found], labels[found], flat[found]
+    if not len(flat):
+        return DEFAULT_THRESHOLD
+    right = np.asarray(truth[rows, labels]).ravel() > 0
+    order = np.argsort(-flat, kind="stable")
+    hits = np.cumsum(right[order])
+    f1 = 2 * hits / (np.arange(1, len(order) + 1) + truth.nnz)
+    best = int(np.argmax(f1))
+    return float(flat[order[best]])
+
+
+def join_candidates(found: list[np.ndarray]) -> np.ndarray:
+    """The distinct labels of several candidate lists, row by row, padded with -1.
+
+    Parameters
+    ----------
+    found : list of ndarray of shape (n, m_i), int64
+
+    Returns
+    -------
+    joined : ndarray of shape (n, sum of m_i), int64, sorted
+    """
+    joined = np.sort(np.concatenate(found, axis=1), axis=1)
+    repeated = joined[:, 1:] == joined[:, :-1]
+    joined[:, 1:][repeated] = -1
+    return joined
+
+
+def _index(options: EvidenceOptions, vectors: np.ndarray) -> Index:
+    return make_index(options.index, *vectors.shape).build(vectors)

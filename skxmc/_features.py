@@ -1,0 +1,154 @@
+"""What is known of a document beyond its text: embedding, picture vector, sparse words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from ._images import ImageFeatures, ImageItems
+
+# Length of a document's picture block; its text embedding has length 1.
+PICTURE_SCALE = 0.5
+
+
+@dataclass(frozen=True)
+class Features:
+    """Aligned feature blocks of some documents or labels; any block but the first may be missing.
+
+    Attributes
+    ----------
+    embeddings : ndarray of shape (n, dimension), float32, unit norm
+    images : ndarray of shape (n, image_dimension), float32, or None
+        One scaled picture vector an item; zeros for items without pictures.
+    sparse : csr_array of shape (n, n_words), float32, or None
+    """
+
+    embeddings: np.ndarray
+    images: np.ndarray | None = None
+    sparse: sp.csr_array | None = None
+
+    def __len__(self) -> int:
+        return len(self.embeddings)
+
+    def take(self, rows: Any) -> Features:
+        """The rows (indices, slice) of every block."""
+        return Features(
+            self.embeddings[rows],
+            None if self.images is None else self.images[rows],
+            None if self.sparse is None else self.sparse[rows],
+        )
+
+    def blocks(self) -> list[np.ndarray]:
+        """The dense blocks."""
+        return [self.embeddings] if self.images is None else [self.embeddings, self.images]
+
+    def joined(self) -> np.ndarray:
+        """The dense blocks side by side, rows scaled to unit norm, (n, d) float32."""
+        return self.embeddings if self.images is None else _unit(np.hstack(self.blocks()))
+
+
+class ImageWhitener:
+    """Brings picture vectors to the same spread in all directions, and to unit length.
+
+    Networks trained on photographs spread other pictures along a few directions only (a large
+    mean, and the strokes of a drawing), which drown all differences. Whitening by the principal
+    components of the training pictures evens them out: with EfficientNet-lite0 on icons the
+    nearest picture shares a label in 50 of 100 cases instead of 46.
+
+    Parameters
+    ----------
+    n_components : int, default=256
+        Principal components kept, at most as many as there are pictures.
+
+    Attributes
+    ----------
+    mean_ : ndarray of shape (image_dimension,), float32
+    components_ : ndarray of shape (image_dimension, n_kept), float32
+        Directions, divided by the spread along them.
+    """
+
+    def __init__(self, n_components: int = 256) -> None:
+        self.n_components = n_components
+
+    def fit(self, images: ImageFeatures) -> ImageWhitener:
+        """Learn from the distinct pictures."""
+        vectors = images.vectors.astype(np.float64)
+        mean = vectors.mean(axis=0)
+        centred = vectors - mean
+        variances, directions = np.linalg.eigh(centred.T @ centred / len(centred))
+        n_kept = max(1, min(self.n_components, vectors.shape[1], len(vectors) - 1))
+        variances, directions = variances[::-1][:n_kept], directions[:, ::-1][:, :n_kept]
+        # A little of the mean variance keeps directions without any from being blown up.
+        spread = np.sqrt(np.maximum(variances, 0) + 1e-3 * variances.mean() + 1e-12)
+        self.mean_ = mean.astype(np.float32)
+        self.components_ = (directions / spread).astype(np.float32)
+        return self
+
+    def transform(self, images: ImageFeatures | None) -> ImageFeatures | None:
+        """The same pictures with whitened vectors of unit length."""
+        if images is None:
+            return None
+        return ImageFeatures(_unit((images.vectors - self.mean_) @ self.components_), images.index)
+
+
+class Featurizer:
+    """Everything between a user's documents and their :class:`Features`.
+
+    Parameters
+    ----------
+    tower : TextTower or None
+        None where documents come as ready embeddings.
+    image_encoder : ImageEncoder or None
+        None where there are no pictures to encode.
+    whitener : ImageWhitener or None
+        None where the model was fitted without pictures.
+    sparse : SparseTextFeatures or None
+    precision : str
+        Of matrix products, "float32" or "bfloat16".
+    """
+
+    def __init__(self, *, tower, image_encoder, whitener, sparse, precision) -> None:
+        self.tower = tower
+        self.image_encoder = image_encoder
+        self.whitener = whitener
+        self.sparse = sparse
+        self.precision = precision
+
+    def encode_images(self, images: ImageItems | ImageFeatures | None) -> ImageFeatures | None:
+        """One whitened vector for each distinct picture."""
+        if isinstance(images, ImageItems):
+            images = self.image_encoder.encode(images)
+        return images if self.whitener is None else self.whitener.transform(images)
+
+    def encode(self, texts: list[str], images: ImageFeatures | None = None) -> np.ndarray:
+        """Embeddings of unit norm, (n, dimension) float32."""
+        import torch
+
+        return self.tower.encode(
+            self.tower.items(texts, images), precision=getattr(torch, self.precision)
+        )
+
+    def features(self, X: list[str] | np.ndarray, images: ImageFeatures | None) -> Features:
+        """All blocks of documents; X are texts or, without a tower, ready embeddings."""
+        embeddings = X if self.tower is None else self.encode(X, images)
+        return self.complete(embeddings, X, images)
+
+    def complete(
+        self, embeddings: np.ndarray, X: list[str] | np.ndarray, images: ImageFeatures | None
+    ) -> Features:
+        """The blocks that stand beside ready embeddings of documents."""
+        pictures = None
+        if self.whitener is not None:
+            pictures = np.zeros((len(X), self.whitener.components_.shape[1]), dtype=np.float32)
+            if images is not None:
+                pictures = PICTURE_SCALE * _unit(images.mean())
+        sparse = None if self.sparse is None else self.sparse.transform(X)
+        return Features(embeddings, pictures, sparse)
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    """Rows scaled to unit norm; rows of zeros stay."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)

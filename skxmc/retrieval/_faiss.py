@@ -1,0 +1,144 @@
+"""Approximate search by faiss."""
+
+from __future__ import annotations
+
+import operator
+from abc import abstractmethod
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from skxmc._optional import import_optional
+from skxmc.retrieval._index import Index, sort_candidates
+
+
+class _FaissIndex(Index):
+    """What the indexes of faiss have in common. They live on the CPU, in any build of faiss."""
+
+    def _build(self, vectors: np.ndarray) -> None:
+        self._faiss = self._make(vectors)
+        self._add(vectors)
+
+    def _add(self, vectors: np.ndarray) -> None:
+        self._faiss.add(vectors)
+
+    def _search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        # Parameters of the call and not of the index, so that threads can share the index.
+        scores, indices = self._faiss.search(queries, k, params=self._search_parameters(k))
+        return sort_candidates(indices, scores, k)
+
+    def _payload(self) -> np.ndarray:
+        return _import_faiss().serialize_index(self._faiss)
+
+    def _restore(self, payload: np.ndarray, n: int, dimension: int) -> None:
+        self._faiss = _import_faiss().deserialize_index(payload)
+
+    @abstractmethod
+    def _make(self, vectors: np.ndarray) -> Any: ...
+
+    @abstractmethod
+    def _search_parameters(self, k: int) -> Any: ...
+
+
+class HNSWIndex(_FaissIndex):
+    """Hierarchical navigable small world graph: fastest search, slow to build.
+
+    Malkov and Yashunin, "Efficient and robust approximate nearest neighbor search using
+    hierarchical navigable small world graphs" (TPAMI 2020).
+
+    Parameters
+    ----------
+    m : int, default=32
+        Neighbours of a vector in the graph. Memory: 8 m bytes a vector beside the vector itself.
+    ef_construction : int, default=200
+        Candidates kept while a vector is inserted.
+    ef_search : int, default=200
+        Candidates kept during a search; at least k are.
+    n_jobs : int, default=1
+        Threads that insert. With more than one the graph depends on their timing, and with it the
+        few results that approximate search misses. Searches use all of faiss's threads.
+    """
+
+    name = "hnsw"
+
+    def __init__(
+        self, m: int = 32, ef_construction: int = 200, ef_search: int = 200, n_jobs: int = 1
+    ) -> None:
+        self.m = _positive(m, "m")
+        self.ef_construction = _positive(ef_construction, "ef_construction")
+        self.ef_search = _positive(ef_search, "ef_search")
+        self.n_jobs = _positive(n_jobs, "n_jobs")
+
+    def _make(self, vectors: np.ndarray) -> Any:
+        faiss = _import_faiss()
+        index = faiss.IndexHNSWFlat(vectors.shape[1], self.m, faiss.METRIC_INNER_PRODUCT)
+        index.hnsw.efConstruction = self.ef_construction
+        return index
+
+    def _add(self, vectors: np.ndarray) -> None:
+        with _threads(self.n_jobs):
+            self._faiss.add(vectors)
+
+    def _search_parameters(self, k: int) -> Any:
+        return _import_faiss().SearchParametersHNSW(efSearch=max(self.ef_search, k))
+
+
+class IVFIndex(_FaissIndex):
+    """Inverted lists of a k-means clustering: quick to build, searches the nearest clusters.
+
+    Jegou, Douze and Schmid, "Product quantization for nearest neighbor search" (TPAMI 2011),
+    section 4, without the quantisation of vectors.
+
+    Parameters
+    ----------
+    nlist : int or "auto", default="auto"
+        Number of clusters; "auto" is four times the square root of the number of vectors.
+    nprobe : int or "auto", default="auto"
+        Clusters searched; "auto" is a sixteenth of `nlist`, at least 16.
+    """
+
+    name = "ivf"
+
+    def __init__(self, nlist: int | str = "auto", nprobe: int | str = "auto") -> None:
+        self.nlist = nlist if nlist == "auto" else _positive(nlist, "nlist")
+        self.nprobe = nprobe if nprobe == "auto" else _positive(nprobe, "nprobe")
+
+    def _make(self, vectors: np.ndarray) -> Any:
+        faiss = _import_faiss()
+        n, dimension = vectors.shape
+        nlist = int(4 * np.sqrt(n)) if self.nlist == "auto" else self.nlist
+        nlist = max(1, min(nlist, n))
+        index = faiss.index_factory(dimension, f"IVF{nlist},Flat", faiss.METRIC_INNER_PRODUCT)
+        # More training vectors than this a cluster make the build longer, not the search better.
+        index.cp.max_points_per_centroid = 64
+        index.cp.min_points_per_centroid = 1  # faiss would print a warning
+        index.train(vectors if n else np.eye(1, dimension, dtype=np.float32))
+        return index
+
+    def _search_parameters(self, k: int) -> Any:
+        nlist = self._faiss.nlist
+        nprobe = max(16, nlist // 16) if self.nprobe == "auto" else self.nprobe
+        return _import_faiss().SearchParametersIVF(nprobe=min(nprobe, nlist))
+
+
+def _import_faiss() -> Any:
+    return import_optional("faiss")
+
+
+@contextmanager
+def _threads(n_jobs: int) -> Any:
+    """Let faiss use `n_jobs` threads; the setting belongs to the calling thread."""
+    faiss = _import_faiss()
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(n_jobs)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
+
+
+def _positive(value: Any, argument: str) -> int:
+    if isinstance(value, bool) or not hasattr(value, "__index__") or operator.index(value) < 1:
+        raise ValueError(f"{argument} must be a positive integer, got {value!r}")
+    return operator.index(value)

@@ -1,0 +1,95 @@
+"""PRIME's label prototypes: what a label's text, its cluster and its documents say of it."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+import torch.nn.functional as F
+
+MAX_FREE_VECTORS = 65_536
+
+
+class PrototypeNetwork(torch.nn.Module):
+    """Fuses a label's embedding, a free vector and its documents' centroid into a prototype.
+
+    For label l with text embedding u_l, cluster c(l) and centroid m_l,
+
+    ``p_l = norm(mean(TransformerLayer([u_l, f_c(l), m_l])))``
+
+    with one post-norm layer (GELU, dropout 0.1, no positions). A label without training
+    documents has no centroid, and its prototype is ``norm(u_l)``.
+
+    Parameters
+    ----------
+    dimension : int
+        Width of the encoder.
+    clusters : ndarray of shape (n_labels,), int64
+        Free vector of each label.
+    n_heads : int, default=8
+    feedforward : int, default=1024
+    free_vectors : ndarray of shape (n_clusters, dimension) or None
+        Where the free vectors start; None draws them (Xavier uniform).
+
+    References
+    ----------
+    PRIME (NAACL 2025, arXiv 2410.20401), Section 3.2.
+    """
+
+    def __init__(
+        self,
+        dimension: int,
+        clusters: np.ndarray,
+        *,
+        n_heads: int = 8,
+        feedforward: int = 1024,
+        free_vectors: np.ndarray | None = None,
+    ) -> None:
+        super().__init__()
+        self.layer = torch.nn.TransformerEncoderLayer(
+            dimension,
+            nhead=math.gcd(dimension, n_heads),
+            dim_feedforward=feedforward,
+            dropout=0.1,
+            activation="gelu",
+            batch_first=True,
+        )
+        self.register_buffer("clusters", torch.as_tensor(clusters, dtype=torch.int64))
+        n_clusters = int(clusters.max()) + 1 if len(clusters) else 1
+        self.free_vectors = torch.nn.Embedding(n_clusters, dimension)
+        if free_vectors is None:
+            torch.nn.init.xavier_uniform_(self.free_vectors.weight)
+        else:
+            self.free_vectors.weight.data.copy_(torch.as_tensor(free_vectors))
+
+    def forward(
+        self, embeddings: torch.Tensor, labels: torch.Tensor, centroids: torch.Tensor
+    ) -> torch.Tensor:
+        """Prototypes of some labels.
+
+        Parameters
+        ----------
+        embeddings : Tensor of shape (n, dimension)
+            Encoder outputs of the labels, before normalisation.
+        labels : Tensor of shape (n,), int64
+            Which labels they are.
+        centroids : Tensor of shape (n, dimension)
+            Means of the normalised embeddings of their documents; zero for labels without.
+
+        Returns
+        -------
+        prototypes : Tensor of shape (n, dimension), unit norm
+        """
+        free = self.free_vectors(self.clusters[labels])
+        tokens = torch.stack([embeddings, free, centroids], dim=1)
+        fused = self.layer(tokens).mean(dim=1)
+        has_documents = (centroids != 0).any(dim=1, keepdim=True)
+        return F.normalize(torch.where(has_documents, fused, embeddings), dim=1)
+
+
+def label_centroids(documents: np.ndarray, Y: sp.csr_array) -> np.ndarray:
+    """Mean embedding of each label's documents, (n_labels, dimension) float32; zero if none."""
+    counts = np.maximum(np.bincount(Y.indices, minlength=Y.shape[1]), 1)
+    return (Y.T @ documents / counts[:, np.newaxis]).astype(np.float32)

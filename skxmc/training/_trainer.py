@@ -1,0 +1,381 @@
+"""Trains a tower and its label prototypes."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+import torch.nn.functional as F
+from tqdm import tqdm
+
+from ..encoders._items import Items, Pack, make_packs
+from ..encoders._text import TextTower, autocast
+from ._batches import BatchMaker, HardNegativeSchedule, PositiveSampler
+from ._clustering import balanced_kmeans
+from ._losses import DynamicMarginTripletLoss, PrototypeRegularizer, draw_positives
+from ._prototypes import MAX_FREE_VECTORS, PrototypeNetwork, label_centroids
+
+logger = logging.getLogger(__name__)
+
+# Steps between checks of the loss on devices where reading it stalls the queue.
+CHECK_EVERY = 16
+
+
+@dataclass
+class TrainingOptions:
+    """All that a :class:`TowerTrainer` can be told; the estimators' docstrings explain it."""
+
+    epochs: int = 10
+    batch_size: int = 512
+    learning_rate: float = 2e-4
+    head_learning_rate: float = 5e-4
+    weight_decay: float = 0.01
+    warmup_steps: int = 100
+    max_grad_norm: float | None = None
+    prototypes: bool = True
+    n_negatives: int = 10
+    margin: tuple[float, float] = (0.1, 0.3)
+    regularization: float = 0.1
+    propensity: tuple[float, float] = (0.55, 1.5)
+    schedule: HardNegativeSchedule | None = None
+    max_chunk_bytes: float = 1e9
+    precision: torch.dtype = torch.float32
+    patience: int | None = None
+    verbose: int = 0
+
+
+class TowerTrainer:
+    """PRIME training of a Siamese tower (method of the user guide, Sections 3 to 6).
+
+    Parameters
+    ----------
+    tower : TextTower
+        On the device where training happens.
+    documents, labels : Items
+    Y : csr of shape (n_documents, n_labels)
+    options : TrainingOptions
+    rng : numpy.random.RandomState
+    ignore : csr of shape (n_documents, n_labels) or None
+        Pairs that are neither positive nor negative.
+    bank : ndarray of shape (n_documents, dimension), float32, or None
+        Unit-norm embeddings of the documents before training, if they are known.
+    validate : callable or None
+        ``validate(trainer) -> dict`` of figures, called after each epoch. The figure
+        ``"validation_score"`` decides which epoch's weights are kept.
+
+    Attributes
+    ----------
+    history : list of dict
+        One entry an epoch.
+    bank : ndarray of shape (n_documents, dimension), float32, unit norm
+        Latest embeddings of the documents; exact after training, those of the last time in a
+        batch before.
+    """
+
+    def __init__(
+        self,
+        tower: TextTower,
+        documents: Items,
+        labels: Items,
+        Y: sp.csr_array,
+        options: TrainingOptions,
+        rng: np.random.RandomState,
+        *,
+        ignore: sp.csr_array | None = None,
+        bank: np.ndarray | None = None,
+        validate: Callable[[TowerTrainer], dict] | None = None,
+    ) -> None:
+        self.tower, self.options, self.rng = tower, options, rng
+        self.documents, self.label_items, self.Y, self.ignore = documents, labels, Y, ignore
+        self.validate = validate
+        self.device = tower.device
+        self.labelled = np.flatnonzero(np.diff(Y.indptr))
+        self.items = documents + labels
+        self._representatives = self.items.representatives()
+        self.generator = torch.Generator().manual_seed(int(rng.randint(2**31)))
+        self.loss = DynamicMarginTripletLoss(options.n_negatives, options.margin)
+        self.regularizer = PrototypeRegularizer(options.n_negatives)
+        self.chunk_tokens = max(
+            256, int(options.max_chunk_bytes / tower.activation_bytes_per_token())
+        )
+        self.bank = None if bank is None else bank.copy()
+        self.centroids: torch.Tensor | None = None
+        self.network: PrototypeNetwork | None = None
+        self.history: list[dict] = []
+
+    # -- public -------------------------------------------------------------------------------
+
+    def fit(self) -> TowerTrainer:
+        """Train; a KeyboardInterrupt ends training, and what was learned so far is kept."""
+        options = self.options
+        torch.manual_seed(int(self.rng.randint(2**31)))  # dropout of the prototype network
+        if self.bank is None:
+            self.bank = self._encode(self.documents)
+        if options.prototypes:
+            self._build_network()
+        schedule = options.schedule or HardNegativeSchedule.for_epochs(options.epochs)
+        batches = BatchMaker(len(self.labelled), options.batch_size, schedule, self.rng)
+        sampler = PositiveSampler(self.Y, options.propensity)
+        optimizer, scheduler = self._build_optimizer(len(batches) * options.epochs)
+        best_score, best_epoch, best_weights = -np.inf, -1, None
+        try:
+            for epoch in range(options.epochs):
+                entry = self._train_epoch(epoch, batches, sampler, optimizer, scheduler)
+                if self.network is not None:
+                    self.centroids = self._centroids_of(self.Y)
+                if self.validate is not None:
+                    entry.update(self.validate(self))
+                self.history.append(entry)
+                if self.validate is None:
+                    continue
+                if entry["validation_score"] > best_score:
+                    best_score, best_epoch = entry["validation_score"], epoch
+                    best_weights = self._snapshot()
+                elif options.patience is not None and epoch - best_epoch >= options.patience:
+                    logger.info("no better figure for %d epochs: stopping early", options.patience)
+                    break
+        except KeyboardInterrupt:
+            logger.warning(
+                "training interrupted after %d epochs; going on with what was learned",
+                len(self.history),
+            )
+        if best_weights is not None and best_epoch != len(self.history) - 1:
+            self._restore(best_weights)
+        self.bank = self._encode(self.documents, "documents")
+        return self
+
+    def encode_labels(self) -> tuple[np.ndarray, np.ndarray]:
+        """Label embeddings of unit norm, (n_labels, dimension), and their lengths before."""
+        raw = self._encode(self.label_items, normalize=False)
+        lengths = np.linalg.norm(raw, axis=1, keepdims=True)
+        return raw / np.maximum(lengths, 1e-12), lengths
+
+    def prototypes(
+        self, labels: np.ndarray, lengths: np.ndarray, Y: sp.csr_array | None = None
+    ) -> np.ndarray:
+        """Prototypes of all labels, (n_labels, dimension) float32 of unit norm.
+
+        Parameters
+        ----------
+        labels, lengths : ndarray
+            As given by :meth:`encode_labels`.
+        Y : csr of shape (n_documents, n_labels) or None
+            Which documents a centroid is taken from; None takes those of training.
+        """
+        if self.network is None:
+            return labels
+        centroids = self._centroids_of(self.Y if Y is None else Y)
+        self.network.eval()
+        blocks = []
+        with torch.inference_mode():
+            for start in range(0, len(labels), 8192):
+                part = slice(start, start + 8192)
+                raw = torch.from_numpy(labels[part] * lengths[part]).to(self.device)
+                ids = torch.arange(start, start + len(raw), device=self.device)
+                blocks.append(self.network(raw, ids, centroids[ids]).cpu().numpy())
+        return np.concatenate(blocks)
+
+    # -- one epoch ----------------------------------------------------------------------------
+
+    def _train_epoch(self, epoch, batches, sampler, optimizer, scheduler) -> dict:
+        self.tower.train()
+        if self.network is not None:
+            self.network.train()
+        started = time.perf_counter()
+        losses: list[torch.Tensor] = []
+        n_seen = 0
+        bar = tqdm(
+            total=len(self.labelled),
+            desc=f"epoch {epoch + 1}/{self.options.epochs}",
+            unit="doc",
+            disable=not self.options.verbose,
+        )
+        for batch in batches.epoch(epoch, self.bank[self.labelled]):
+            rows = self.labelled[batch]
+            loss = self._train_step(rows, sampler.draw(rows, self.rng), optimizer)
+            scheduler.step()
+            losses.append(loss)
+            n_seen += len(rows)
+            if self.device.type == "cpu" or len(losses) % CHECK_EVERY == 0:
+                self._check_finite(losses, epoch)
+                bar.set_postfix(loss=f"{losses[-1].item():.4f}", refresh=False)
+            bar.update(len(rows))
+        bar.close()
+        self._check_finite(losses, epoch)
+        seconds = time.perf_counter() - started
+        return {
+            "epoch": epoch + 1,
+            "loss": float(torch.stack(losses).mean()),
+            "learning_rate": scheduler.get_last_lr()[0],
+            "seconds": seconds,
+            "documents_per_second": n_seen / seconds,
+        }
+
+    def _train_step(self, rows, drawn, optimizer) -> torch.Tensor:
+        labels, columns = np.unique(drawn, return_inverse=True)
+        ids = np.concatenate([rows, len(self.documents) + labels])
+        distinct, inverse = np.unique(self._representatives[ids], return_inverse=True)
+        packs, order = make_packs(self.items, distinct, self.chunk_tokens)
+        # Row of the packs' output that belongs to each document and label of the batch.
+        place = np.empty(len(order), dtype=np.int64)
+        place[order] = np.arange(len(order))
+        gather = torch.from_numpy(place[inverse]).to(self.device)
+        batch = _Batch(
+            gather[: len(rows)],
+            gather[len(rows) :],
+            torch.from_numpy(labels).to(self.device),
+            torch.from_numpy(columns).to(self.device),
+            self._submatrix(self.Y, rows, labels),
+            None if self.ignore is None else self._submatrix(self.ignore, rows, labels),
+        )
+        optimizer.zero_grad(set_to_none=True)
+        loss, embeddings = self._backward([pack.to(self.device) for pack in packs], batch)
+        if self.options.max_grad_norm is not None:
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            torch.nn.utils.clip_grad_norm_(parameters, self.options.max_grad_norm)
+        optimizer.step()
+        with torch.no_grad():
+            self.bank[rows] = F.normalize(embeddings[batch.documents], dim=1).cpu().numpy()
+        return loss
+
+    def _backward(self, packs: list[Pack], batch: _Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Gradients of one batch: at once if it is one pack, else by gradient caching.
+
+        Gradient caching (Gao et al., RepL4NLP 2021): embeddings of all packs without a graph,
+        the loss and its gradient on them, then each pack once more with a graph that takes its
+        share of that gradient. Memory is that of one pack; gradients are the same.
+        """
+        if len(packs) == 1:
+            embeddings = self._forward(packs[0])
+            loss = self._loss(embeddings, batch)
+            loss.backward()
+            return loss.detach(), embeddings.detach()
+        with torch.no_grad():
+            cached = torch.cat([self._forward(pack) for pack in packs])
+        cached.requires_grad_()
+        loss = self._loss(cached, batch)
+        loss.backward()
+        for pack, gradient in zip(
+            packs, cached.grad.split([pack.n_items for pack in packs]), strict=True
+        ):
+            self._forward(pack).backward(gradient)
+        return loss.detach(), cached.detach()
+
+    def _forward(self, pack: Pack) -> torch.Tensor:
+        with autocast(self.device, self.options.precision):
+            return self.tower(pack)
+
+    def _loss(self, embeddings: torch.Tensor, batch: _Batch) -> torch.Tensor:
+        """The total of Section 5: text against text both ways, then prototypes."""
+        target, ignore = batch.target, batch.ignore
+        queries = F.normalize(embeddings[batch.documents], dim=1)
+        raw_labels = embeddings[batch.labels]
+        similarity = queries @ F.normalize(raw_labels, dim=1).T
+        total = self.loss(similarity, target, batch.columns, ignore)
+        if self.network is None:
+            return total
+        by_label = draw_positives(target.T, self.generator)
+        total = total + self.loss(
+            similarity.T, target.T, by_label, None if ignore is None else ignore.T
+        )
+        prototypes = self.network(raw_labels, batch.label_ids, self.centroids[batch.label_ids])
+        to_prototypes = queries @ prototypes.T
+        total = total + self.loss(to_prototypes, target, batch.columns, ignore)
+        return total + self.options.regularization * self.regularizer(
+            similarity, to_prototypes, target, batch.columns, ignore
+        )
+
+    # -- state --------------------------------------------------------------------------------
+
+    def _build_network(self) -> None:
+        n_labels = self.Y.shape[1]
+        clusters = np.arange(n_labels)
+        if n_labels > MAX_FREE_VECTORS:
+            start = self._encode(self.label_items)
+            clusters = balanced_kmeans(start, MAX_FREE_VECTORS, random_state=self.rng)
+        self.network = PrototypeNetwork(self.tower.dimension, clusters).to(self.device)
+        self.centroids = self._centroids_of(self.Y)
+
+    def _centroids_of(self, Y: sp.csr_array) -> torch.Tensor:
+        return torch.from_numpy(label_centroids(self.bank, Y)).to(self.device)
+
+    def _build_optimizer(self, n_steps: int):
+        options = self.options
+        groups: dict[tuple[float, float], list] = {}
+        modules = {"tower": self.tower, "network": self.network}
+        for module_name, module in modules.items():
+            for name, parameter in [] if module is None else module.named_parameters():
+                if not parameter.requires_grad:
+                    continue
+                head = module_name == "network" or name.startswith("image_projection")
+                rate = options.head_learning_rate if head else options.learning_rate
+                # None on biases and LayerNorm weights (vectors) and on free vectors.
+                plain = parameter.ndim < 2 or name.startswith("free_vectors")
+                key = (rate, 0.0 if plain else options.weight_decay)
+                groups.setdefault(key, []).append(parameter)
+        optimizer = torch.optim.AdamW(
+            [{"params": p, "lr": lr, "weight_decay": wd} for (lr, wd), p in groups.items()],
+            eps=1e-6,
+            fused=True,
+        )
+        warmup = min(options.warmup_steps, max(1, n_steps // 5))
+
+        def factor(step: int) -> float:
+            if step < warmup:
+                return (step + 1) / warmup
+            return max(0.0, (n_steps - step) / max(1, n_steps - warmup))
+
+        return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+    def _encode(self, items: Items, progress: str | None = None, normalize: bool = True):
+        self.tower.eval()
+        return self.tower.encode(
+            items,
+            precision=self.options.precision,
+            normalize=normalize,
+            progress=progress if self.options.verbose else None,
+        )
+
+    def _submatrix(self, matrix: sp.csr_array, rows, columns) -> torch.Tensor:
+        dense = matrix[rows][:, columns].toarray() > 0
+        return torch.from_numpy(dense).to(self.device)
+
+    def _snapshot(self) -> dict:
+        modules = {"tower": self.tower, "network": self.network}
+        return {
+            name: {key: value.detach().clone() for key, value in module.state_dict().items()}
+            for name, module in modules.items()
+            if module is not None
+        }
+
+    def _restore(self, snapshot: dict) -> None:
+        self.tower.load_state_dict(snapshot["tower"])
+        if self.network is not None:
+            self.network.load_state_dict(snapshot["network"])
+
+    def _check_finite(self, losses: list[torch.Tensor], epoch: int) -> None:
+        recent = torch.stack(losses[-CHECK_EVERY:])
+        bad = (~torch.isfinite(recent)).nonzero()
+        if len(bad):
+            step = len(losses) - len(recent) + int(bad[0]) + 1
+            raise FloatingPointError(
+                f"the loss is {recent[bad[0]].item()} in epoch {epoch + 1}, step {step}; "
+                "lower learning_rate, or set precision='float32'"
+            )
+
+
+@dataclass
+class _Batch:
+    """Tensors of one step: rows of the packs' output, label ids, drawn columns, targets."""
+
+    documents: torch.Tensor
+    labels: torch.Tensor
+    label_ids: torch.Tensor
+    columns: torch.Tensor
+    target: torch.Tensor
+    ignore: torch.Tensor | None

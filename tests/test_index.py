@@ -1,0 +1,449 @@
+"""Indexes: exactness, order, padding, growth, bytes, errors, recall, threads."""
+
+import copy
+import pickle
+import subprocess
+import sys
+import textwrap
+from concurrent.futures import ThreadPoolExecutor
+
+import joblib
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from sklearn.exceptions import NotFittedError
+
+from skxmc.retrieval import (
+    ExactIndex,
+    HNSWIndex,
+    Index,
+    IVFIndex,
+    _index,
+    make_index,
+    sort_candidates,
+)
+
+ALL = [ExactIndex, HNSWIndex, IVFIndex]
+
+
+def unit(vectors):
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def clustered(rng, n, d=32, n_clusters=20, noise=0.7):
+    centres = rng.normal(size=(n_clusters, d))
+    noisy = centres[rng.randint(n_clusters, size=n)] + noise * rng.normal(size=(n, d))
+    return unit(noisy).astype(np.float32)
+
+
+def brute_force(vectors, queries, k):
+    """What every exact search has to return, bit by bit."""
+    indices = np.full((len(queries), k), -1, dtype=np.int64)
+    scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
+    for row, query in enumerate(queries):
+        products = np.vecdot(vectors, query)
+        best = np.lexsort((np.arange(len(vectors)), -products))[:k]
+        indices[row, : len(best)] = best
+        scores[row, : len(best)] = products[best]
+    return indices, scores
+
+
+def assert_same(found, expected):
+    np.testing.assert_array_equal(found[0], expected[0])
+    np.testing.assert_array_equal(found[1], expected[1])
+    assert found[0].dtype == np.int64
+    assert found[1].dtype == np.float32
+
+
+def recall(found, expected):
+    hits = [len(np.intersect1d(a, b)) for a, b in zip(found, expected, strict=True)]
+    return sum(hits) / expected.size
+
+
+# ------------------------------------------------------------------------------------------ exact
+
+
+@pytest.mark.parametrize("precision", ["auto", "float32", "bfloat16"])
+@pytest.mark.parametrize(("n", "k"), [(3, 5), (700, 1), (700, 40), (5000, 100), (5000, 3000)])
+def test_exact_equals_brute_force(rng, precision, n, k):
+    vectors = clustered(rng, n)
+    queries = clustered(rng, 37)
+    index = ExactIndex(precision).build(vectors)
+    assert_same(index.search(queries, k), brute_force(vectors, queries, k))
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_exact_over_many_blocks(rng, monkeypatch, precision):
+    """Blocks of queries and vectors, the last ones shorter; candidates thinned out on the way."""
+    monkeypatch.setattr(_index, "_BLOCK", 4096)
+    monkeypatch.setattr(_index, "_QUERIES", 16)
+    monkeypatch.setattr(_index, "_PENDING", 512)
+    vectors = clustered(rng, 3001)
+    vectors = vectors[np.argsort(vectors @ vectors[0])]  # the best come last
+    queries = np.concatenate((vectors[-1:], clustered(rng, 52)))
+    index = ExactIndex(precision).build(vectors)
+    for k in (1, 9, 80):
+        assert_same(index.search(queries, k), brute_force(vectors, queries, k))
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("pending", [64, 2**21])
+def test_ties_go_to_the_lower_index(rng, monkeypatch, precision, pending):
+    monkeypatch.setattr(_index, "_PENDING", pending)
+    monkeypatch.setattr(_index, "_BLOCK", 8192)
+    distinct = clustered(rng, 7)
+    vectors = distinct[rng.randint(7, size=2003)]
+    index = ExactIndex(precision).build(vectors)
+    queries = np.concatenate((distinct, np.zeros((1, 32), dtype=np.float32)))
+    indices, scores = index.search(queries, 25)
+    assert_same((indices, scores), brute_force(vectors, queries, 25))
+    np.testing.assert_array_equal(indices[-1], np.arange(25))  # all scores are zero
+    assert (np.diff(indices[:-1], axis=1)[np.diff(scores[:-1], axis=1) == 0] > 0).all()
+
+
+def test_vectors_too_alike_for_bfloat16(rng):
+    vectors = unit(1 + 1e-3 * rng.normal(size=(3000, 32))).astype(np.float32)
+    index = ExactIndex("bfloat16").build(vectors)
+    assert_same(index.search(vectors[:50], 3), brute_force(vectors, vectors[:50], 3))
+
+
+def test_vectors_of_any_length(rng):
+    vectors = rng.normal(size=(3000, 16)).astype(np.float32) * rng.gamma(1, size=(3000, 1))
+    vectors = vectors.astype(np.float32)
+    queries = 100 * rng.normal(size=(20, 16)).astype(np.float32)
+    for precision in ("float32", "bfloat16"):
+        found = ExactIndex(precision).build(vectors).search(queries, 12)
+        assert_same(found, brute_force(vectors, queries, 12))
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_exact_for_any_small_integers(data):
+    """Small integers make many ties, zeros of both signs and exact sums."""
+    n, m, d = (data.draw(st.integers(1, high)) for high in (30, 5, 3))
+    elements = st.sampled_from(np.array([-2, -1, -0.0, 0, 1, 2], dtype=np.float32))
+    vectors = data.draw(arrays(np.float32, (n, d), elements=elements))
+    queries = data.draw(arrays(np.float32, (m, d), elements=elements))
+    k = data.draw(st.integers(1, 40))
+    found = ExactIndex("float32").build(vectors).search(queries, k)
+    products = queries @ vectors.T
+    for row in range(m):
+        best = np.lexsort((np.arange(n), -products[row]))[:k]
+        np.testing.assert_array_equal(found[0][row, : len(best)], best)
+        np.testing.assert_array_equal(found[1][row, : len(best)], products[row, best])
+
+
+def test_a_query_has_one_answer_in_every_batch(rng):
+    vectors, queries = clustered(rng, 9000), clustered(rng, 40)
+    index = ExactIndex().build(vectors)
+    together = index.search(queries, 10)
+    alone = [index.search(query[None], 10) for query in queries]
+    assert_same(together, [np.concatenate(part) for part in zip(*alone, strict=True)])
+
+
+# ---------------------------------------------------------------------------------- sort_candidates
+
+
+@given(data=st.data())
+def test_sort_candidates(data):
+    n, m = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 30))
+    k = data.draw(st.integers(1, 30))
+    numbers = st.one_of(st.sampled_from([-1.0, -0.0, 0.0, 0.5]), st.floats(-9, 9, width=32))
+    scores = data.draw(arrays(np.float32, (n, m), elements=numbers))
+    indices = np.stack([np.random.RandomState(row).permutation(2 * m)[:m] for row in range(n)])
+    indices[data.draw(arrays(bool, (n, m)))] = -1
+    found_indices, found_scores = sort_candidates(indices, scores, k)
+    assert found_indices.shape == found_scores.shape == (n, min(k, m))
+    for row in range(n):
+        there = indices[row] >= 0
+        pairs = zip(-scores[row][there], indices[row][there], strict=True)
+        expected = sorted(pairs)[:k]
+        missing = min(k, m) - len(expected)
+        assert found_indices[row].tolist() == [i for _, i in expected] + [-1] * missing
+        assert found_scores[row].tolist() == [-s for s, _ in expected] + [-np.inf] * missing
+
+
+# ------------------------------------------------------------------------------------- all indexes
+
+
+@pytest.mark.parametrize("make", ALL)
+def test_contract(rng, make):
+    vectors, queries = clustered(rng, 300), clustered(rng, 8)
+    index = make().build(vectors)
+    assert isinstance(index, Index)
+    assert len(index) == 300
+    indices, scores = index.search(queries, 20)
+    assert indices.shape == scores.shape == (8, 20)
+    assert indices.dtype == np.int64
+    assert scores.dtype == np.float32
+    assert (np.diff(scores, axis=1) <= 0).all()
+    np.testing.assert_allclose(
+        scores, np.take_along_axis(queries @ vectors.T, indices, axis=1), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("make", ALL)
+def test_more_than_there_are(rng, make):
+    vectors = clustered(rng, 6)
+    indices, scores = make().build(vectors).search(vectors[:2], 9)
+    assert sorted(indices[0, :6]) == list(range(6))
+    assert (indices[:, 6:] == -1).all()
+    assert (scores[:, 6:] == -np.inf).all()
+    assert np.isfinite(scores[:, :6]).all()
+
+
+@pytest.mark.parametrize("make", ALL)
+def test_nothing_to_search(rng, make):
+    index = make().build(np.empty((0, 32), dtype=np.float32))
+    assert len(index) == 0
+    indices, scores = index.search(clustered(rng, 2), 3)
+    assert (indices == -1).all()
+    assert (scores == -np.inf).all()
+    index.add(clustered(rng, 5))
+    indices, scores = index.search(np.empty((0, 32)), 3)
+    assert indices.shape == scores.shape == (0, 3)
+    assert sorted(index.search(clustered(rng, 1), 5)[0][0]) == list(range(5))
+
+
+@pytest.mark.parametrize("make", ALL)
+def test_add_continues_the_indices(rng, make):
+    vectors = clustered(rng, 200)
+    index = make().build(vectors[:150])
+    index.search(vectors[:1], 1)
+    index.add(vectors[150:180]).add(vectors[180:])
+    assert len(index) == 200
+    np.testing.assert_array_equal(index.search(vectors, 1)[0][:, 0], np.arange(200))
+
+
+@pytest.mark.parametrize("make", ALL)
+def test_build_replaces(rng, make):
+    index = make().build(clustered(rng, 50))
+    other = clustered(rng, 40, d=16)
+    assert len(index.build(other)) == 40
+    np.testing.assert_array_equal(index.search(other, 1)[0][:, 0], np.arange(40))
+
+
+@pytest.mark.parametrize("make", ALL)
+def test_equal_vectors_in_order_of_index(rng, make):
+    vectors = np.repeat(clustered(rng, 10), 4, axis=0)
+    indices = make().build(vectors).search(vectors[::4], 4)[0]
+    np.testing.assert_array_equal(indices, np.arange(40).reshape(10, 4))
+
+
+@pytest.mark.parametrize("make", ALL)
+def test_same_bytes_twice(rng, make):
+    vectors = clustered(rng, 500)
+    first, second = (make().build(vectors).to_bytes() for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
+PARAMETERS = [
+    ExactIndex("float32"),
+    HNSWIndex(m=8, ef_construction=30, ef_search=70),
+    IVFIndex(nlist=5, nprobe=2),
+    IVFIndex(),
+]
+
+
+@pytest.mark.parametrize("index", PARAMETERS, ids=lambda index: index.name)
+def test_bytes_through_a_read_only_map(rng, tmp_path, index):
+    index = copy.deepcopy(index).build(clustered(rng, 300))
+    np.save(tmp_path / "index.npy", index.to_bytes())
+    mapped = np.load(tmp_path / "index.npy", mmap_mode="r")
+    assert mapped.dtype == np.uint8
+    again = Index.from_bytes(mapped)
+    assert type(again) is type(index)
+    assert again._parameters() == index._parameters()
+    assert len(again) == 300
+    queries = clustered(rng, 9)
+    assert_same(again.search(queries, 7), index.search(queries, 7))
+    more = clustered(rng, 4)
+    assert_same(again.add(more).search(queries, 7), index.add(more).search(queries, 7))
+
+
+def test_exact_does_not_copy_the_map(rng, tmp_path):
+    np.save(tmp_path / "index.npy", ExactIndex().build(clustered(rng, 30)).to_bytes())
+    mapped = np.load(tmp_path / "index.npy", mmap_mode="r")
+    assert np.shares_memory(Index.from_bytes(mapped)._vectors, mapped)
+
+
+@pytest.mark.parametrize("index", PARAMETERS, ids=lambda index: index.name)
+@pytest.mark.parametrize("built", [False, True])
+def test_pickle_deepcopy_joblib(rng, tmp_path, index, built):
+    vectors = clustered(rng, 100)
+    index = copy.deepcopy(index)
+    if built:
+        index.build(vectors)
+    joblib.dump(index, tmp_path / "index.joblib")
+    copies = [
+        copy.deepcopy(index),
+        pickle.loads(pickle.dumps(index)),
+        joblib.load(tmp_path / "index.joblib", mmap_mode="r"),
+    ]
+    expected = copy.deepcopy(index).build(vectors).search(vectors[:5], 6)
+    for again in copies:
+        assert len(again) == (100 if built else 0)
+        assert_same((again if built else again.build(vectors)).search(vectors[:5], 6), expected)
+
+
+@pytest.mark.parametrize("make", ALL)
+def test_threads_share_an_index(rng, make):
+    vectors = clustered(rng, 9000)
+    index = make().build(vectors) if make is not HNSWIndex else HNSWIndex(m=8).build(vectors[:999])
+    parts = np.split(clustered(rng, 256), 4)
+    expected = [index.search(part, 5 + i) for i, part in enumerate(parts)]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(3):
+            found = pool.map(index.search, parts, range(5, 9))
+            for one, other in zip(found, expected, strict=True):
+                assert_same(one, other)
+
+
+# ------------------------------------------------------------------------------------------- recall
+
+
+@pytest.mark.parametrize("index", [HNSWIndex(), IVFIndex()], ids=lambda index: index.name)
+def test_recall_on_clustered_vectors(rng, index):
+    vectors, queries = clustered(rng, 4000, n_clusters=80), clustered(rng, 50, n_clusters=80)
+    queries = unit(vectors[::80] + 0.05 * queries).astype(np.float32)
+    expected = ExactIndex().build(vectors).search(queries, 50)[0]
+    assert recall(index.build(vectors).search(queries, 50)[0], expected) > 0.95
+
+
+def test_effort_buys_recall(rng):
+    vectors = clustered(rng, 3000, n_clusters=40)
+    expected = ExactIndex().build(vectors).search(vectors[:60], 30)[0]
+    for low, high in (
+        (HNSWIndex(m=4, ef_construction=8, ef_search=1), HNSWIndex(m=32, ef_search=300)),
+        (IVFIndex(nlist=60, nprobe=1), IVFIndex(nlist=60, nprobe=60)),
+    ):
+        found = [
+            recall(i.build(vectors).search(vectors[:60], 30)[0], expected) for i in (low, high)
+        ]
+        assert found[0] < found[1]
+        assert found[1] > 0.99
+
+
+# ----------------------------------------------------------------------------------------- choosing
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("exact", ExactIndex), ("hnsw", HNSWIndex), ("ivf", IVFIndex)]
+)
+def test_make_index(name, kind):
+    index = make_index(name, 100, 8)
+    assert type(index) is kind
+    assert index.name == name
+
+
+def test_make_index_passes_parameters():
+    assert make_index("hnsw", 100, 8, m=5).m == 5
+
+
+def test_auto_is_exact_until_it_is_large():
+    assert type(make_index("auto", 1000, 384)) is ExactIndex
+    assert type(make_index("auto", 10**9, 384)) is not ExactIndex
+
+
+def test_unknown_name():
+    with pytest.raises(ValueError, match=r"'auto', 'exact', 'hnsw', 'ivf'.*'flat'"):
+        make_index("flat", 100, 8)
+
+
+# ------------------------------------------------------------------------------------------- errors
+
+
+@pytest.mark.parametrize("make", ALL)
+def test_errors(rng, make):
+    vectors = clustered(rng, 20)
+    with pytest.raises(NotFittedError, match="build"):
+        make().search(vectors, 1)
+    with pytest.raises(NotFittedError, match="build"):
+        make().add(vectors)
+    with pytest.raises(NotFittedError, match="build"):
+        make().to_bytes()
+    index = make().build(vectors)
+    with pytest.raises(TypeError, match=r"vectors must be a floating array, got dtype int64"):
+        index.build(np.ones((3, 4), dtype=np.int64))
+    with pytest.raises(ValueError, match=r"vectors must have shape \(n, d\)"):
+        index.build(vectors[0])
+    with pytest.raises(ValueError, match="vectors have 31 columns, but the index holds 32"):
+        index.add(vectors[:, 1:])
+    with pytest.raises(ValueError, match="queries have 31 columns, but the index holds 32"):
+        index.search(vectors[:, 1:], 1)
+    for wrong in (np.nan, np.inf):
+        broken = vectors.copy()
+        broken[13, 5] = wrong
+        with pytest.raises(ValueError, match=r"queries\[13\] has NaN or infinite"):
+            index.search(broken, 1)
+    for k in (0, -3):
+        with pytest.raises(ValueError, match=f"k must be at least 1, got {k}"):
+            index.search(vectors, k)
+    for k in (2.0, "2", True):
+        with pytest.raises(TypeError, match="k must be an integer"):
+            index.search(vectors, k)
+    assert len(index) == 20
+
+
+def test_wrong_parameters():
+    with pytest.raises(ValueError, match="precision must be"):
+        ExactIndex("float16")
+    with pytest.raises(ValueError, match="m must be a positive integer, got 0"):
+        HNSWIndex(m=0)
+    with pytest.raises(ValueError, match="nprobe must be a positive integer, got 'many'"):
+        IVFIndex(nprobe="many")
+
+
+def test_wrong_bytes(rng):
+    written = ExactIndex().build(clustered(rng, 5)).to_bytes()
+    with pytest.raises(ValueError, match="does not hold an index"):
+        Index.from_bytes(written[64:])
+    with pytest.raises(ValueError, match="does not hold an index"):
+        Index.from_bytes(np.zeros(3, dtype=np.uint8))
+    with pytest.raises(ValueError, match="'exact', which is not a HNSWIndex"):
+        HNSWIndex.from_bytes(written)
+
+
+# ------------------------------------------------------------------------------ faiss beside torch
+
+
+@pytest.mark.parametrize("first", ["torch", "faiss"])
+def test_faiss_and_torch_in_one_process(first):
+    """Both bring an OpenMP runtime; they have to work in turns and at once, in threads too."""
+    code = f"""
+        import {first}
+        import faiss, torch
+        from concurrent.futures import ThreadPoolExecutor
+        import numpy as np
+        from skxmc.retrieval import ExactIndex, HNSWIndex, IVFIndex
+        torch.set_num_threads(2)
+        vectors = np.random.RandomState(0).normal(size=(3000, 32)).astype(np.float32)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        indexes = [HNSWIndex(m=8, n_jobs=2), IVFIndex(), ExactIndex("bfloat16")]
+        def work(i):
+            index = indexes[i % 3]
+            found = index.build(vectors) if len(index) == 0 else index
+            layer = torch.nn.Linear(32, 32)
+            layer(torch.from_numpy(vectors)).square().mean().backward()
+            return found.search(vectors[:200], 1)[0][:, 0]
+        for i in range(3):
+            work(i)
+        with ThreadPoolExecutor(3) as pool:
+            for found in pool.map(work, range(9)):
+                assert (found == np.arange(200)).mean() > 0.9
+        print("done")
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=300
+    )
+    assert done.stdout == "done\n", done.stderr
+
+
+def test_importing_retrieval_loads_neither_torch_nor_faiss():
+    code = (
+        "import sys, skxmc.retrieval; print({'torch', 'faiss', 'transformers'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.stdout == "set()\n", done.stderr

@@ -1,0 +1,173 @@
+"""Random encoders of a few thousand weights, with tokenizers, for tests that run offline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
+
+from skxmc._images import ImageFeatures
+from skxmc.encoders._text import TextTower
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+WIDTH = 32
+
+# Weights this large make attention pick single tokens; the usual 0.02 makes it a plain average,
+# under which many mistakes would not show.
+SPREAD = 0.3
+
+# Model type: class of its encoder, and what its configuration needs beside the common part.
+ARCHITECTURES = {
+    "bert": ("BertModel", {}),
+    "distilbert": ("DistilBertModel", {}),
+    "roberta": ("RobertaModel", {"pad_token_id": 1}),
+    "mpnet": ("MPNetModel", {"pad_token_id": 1}),
+    "electra": ("ElectraModel", {"embedding_size": 16}),
+    "modernbert": (
+        "ModernBertModel",
+        # Every second layer sees four tokens to either side.
+        {"local_attention": 8, "global_attn_every_n_layers": 2, "num_hidden_layers": 3},
+    ),
+    "t5": ("T5EncoderModel", {"d_kv": 8, "d_ff": 48, "relative_attention_num_buckets": 8}),
+}
+
+
+def word_pieces(words=()) -> PreTrainedTokenizerFast:
+    """WordPiece tokenizer of lower-case letters and the given words: ``[CLS] text [SEP]``."""
+    pieces = SPECIAL + list(LETTERS) + [f"##{letter}" for letter in LETTERS]
+    vocabulary = {piece: i for i, piece in enumerate(dict.fromkeys([*pieces, *words]))}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        special_tokens=[("[CLS]", vocabulary["[CLS]"]), ("[SEP]", vocabulary["[SEP]"])],
+    )
+    tokenizer.decoder = decoders.WordPiece()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
+    )
+
+
+def byte_pairs() -> PreTrainedTokenizerFast:
+    """Byte-level BPE tokenizer with a single merge: ``<s> text </s>``, padding has id 1."""
+    special = ["<s>", "<pad>", "</s>", "<unk>"]
+    symbols = special + sorted(pre_tokenizers.ByteLevel.alphabet()) + ["th"]
+    vocabulary = {symbol: i for i, symbol in enumerate(symbols)}
+    tokenizer = Tokenizer(models.BPE(vocabulary, [("t", "h")]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token="<s>",
+        pad_token="<pad>",
+        eos_token="</s>",
+        unk_token="<unk>",
+    )
+
+
+def tiny_tokenizer(architecture: str, words=()) -> PreTrainedTokenizerFast:
+    """The tokenizer that goes with :func:`tiny_backbone`."""
+    return byte_pairs() if architecture in ("roberta", "mpnet") else word_pieces(words)
+
+
+def tiny_backbone(
+    architecture: str = "bert",
+    *,
+    vocabulary: int = 300,
+    seed: int = 0,
+    spread: float = SPREAD,
+    **changes,
+):
+    """A random encoder of width 32 with two or three layers, in evaluation mode."""
+    class_name, extra = ARCHITECTURES[architecture]
+    options = {
+        "vocab_size": vocabulary,
+        "hidden_size": WIDTH,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 48,
+        "max_position_embeddings": 80,
+        "pad_token_id": 0,
+        "initializer_range": spread,
+        **extra,
+        **changes,
+    }
+    if architecture == "distilbert":
+        options = {"hidden_dim": options.pop("intermediate_size"), **options}
+    if architecture == "t5":
+        del options["intermediate_size"], options["max_position_embeddings"]
+        del options["initializer_range"]
+    model_class = getattr(transformers, class_name)
+    config = model_class.config_class(**options)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return model_class(config).eval()
+
+
+def tiny_tower(
+    architecture: str = "bert",
+    *,
+    words=(),
+    pooling: str = "mean",
+    max_length: int = 24,
+    head: torch.nn.Module | None = None,
+    **options,
+) -> TextTower:
+    """A tower around :func:`tiny_backbone`."""
+    tokenizer = tiny_tokenizer(architecture, words)
+    backbone = tiny_backbone(architecture, vocabulary=len(tokenizer), **options)
+    return TextTower(backbone, tokenizer, pooling=pooling, max_length=max_length, head=head)
+
+
+def save_encoder(
+    folder: Path,
+    architecture: str = "bert",
+    *,
+    words=(),
+    pooling: str = "mean",
+    max_length: int = 24,
+    modules=(),
+    **options,
+) -> str:
+    """Write a random sentence-transformers model to `folder`; `modules` follow the pooling."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.models import Pooling, Transformer
+
+    plain = str(folder / "plain")
+    tokenizer = tiny_tokenizer(architecture, words)
+    tokenizer.save_pretrained(plain)
+    tiny_backbone(architecture, vocabulary=len(tokenizer), **options).save_pretrained(plain)
+    first = Transformer(plain, max_seq_length=max_length)
+    encoder = SentenceTransformer(modules=[first, Pooling(WIDTH, pooling), *modules], device="cpu")
+    encoder.save(str(folder / "encoder"))
+    return str(folder / "encoder")
+
+
+def random_texts(rng: np.random.RandomState, n: int, longest: int = 20) -> list[str]:
+    """Texts of 0 to `longest` random letters, with spaces among them."""
+    letters = list(LETTERS + "      ")
+    return ["".join(rng.choice(letters, size=rng.randint(longest + 1))) for _ in range(n)]
+
+
+def random_images(
+    rng: np.random.RandomState, n_items: int, *, dimension: int = 6, n_distinct: int = 9
+) -> ImageFeatures:
+    """Items with no image up to three of them."""
+    index = rng.randint(n_distinct, size=(n_items, 3)).astype(np.int32)
+    index[np.arange(3) >= rng.randint(4, size=n_items)[:, np.newaxis]] = -1
+    vectors = rng.normal(size=(n_distinct, dimension)).astype(np.float32)
+    return ImageFeatures(vectors, index)
