@@ -4,8 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import scipy.sparse as sp
+from sklearn import config_context
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.neighbors import NearestNeighbors
+
+# Distances are computed in blocks of this size.
+BLOCK_MEGABYTES = 128
 
 
 class TfidfNeighbours:
@@ -28,7 +32,8 @@ class TfidfNeighbours:
         X : sequence of str of length n_samples
         Y : csr_array of shape (n_samples, n_labels)
         """
-        self.vectorizer_ = TfidfVectorizer()
+        # The names of icons and packages have one-letter words that tell a lot ("x", "r").
+        self.vectorizer_ = TfidfVectorizer(token_pattern=r"\w+", sublinear_tf=True)
         self.neighbours_ = NearestNeighbors(
             n_neighbors=min(self.n_neighbors, len(X)), metric="cosine"
         ).fit(self.vectorizer_.fit_transform(X))
@@ -47,7 +52,9 @@ class TfidfNeighbours:
         scores : csr_array of shape (n_samples, n_labels)
             What is not stored is not predicted.
         """
-        nearest = self.neighbours_.kneighbors_graph(self.vectorizer_.transform(X), mode="distance")
+        X = self.vectorizer_.transform(X)
+        with config_context(working_memory=BLOCK_MEGABYTES):
+            nearest = self.neighbours_.kneighbors_graph(X, mode="distance")
         nearest.data = np.maximum(1.0 - nearest.data, 0.0)
         nearest.eliminate_zeros()
         return sp.csr_array(nearest) @ self.Y_

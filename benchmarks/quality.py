@@ -69,9 +69,9 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
     Returns
     -------
     result : dict
-        The task, with ``figures``, ``evidence`` (figures of each kind alone), ``mixture``,
-        ``fit_seconds``, ``predict_seconds``, ``cpu_seconds`` of both, ``peak_gb`` and
-        ``history``.
+        The task, with ``figures``, ``evidence`` (figures of each kind alone), ``weights`` and
+        ``temperatures`` of the mixture, ``fit_seconds``, ``predict_seconds``, ``cpu_seconds`` of
+        both, ``peak_gb`` and ``history``.
     """
     data = load(task["data"], task["folder"])
     propensities = label_propensities(data.Y_train)
@@ -130,13 +130,8 @@ def _run_estimator(task, data, figures) -> dict[str, Any]:
             alone.setdefault(kind, []).append((labels, scores))
     result["evidence"] = {kind: figures(_stack(blocks)) for kind, blocks in alone.items()}
     mixture = model.ensemble_.mixture_
-    result["mixture"] = {
-        kind: {
-            "weight": float(mixture.weights_[kind]),
-            "temperature": float(mixture.temperatures_[kind]),
-        }
-        for kind in alone
-    }
+    result["weights"] = {kind: mixture.weights_[kind] for kind in alone}
+    result["temperatures"] = {kind: mixture.temperatures_[kind] for kind in alone}
     result["threshold"] = float(model.threshold_)
     return result
 
@@ -229,14 +224,13 @@ def evidence_table(results: list[dict[str, Any]]) -> str:
     rows = []
     for result in results:
         for kind, figures in result.get("evidence", {}).items():
-            mixture = result["mixture"][kind]
             rows.append(
                 [
                     f"{result['data']}: {name_of(result)}",
                     kind.replace("_", " "),
                     *(f"{figures[name]:.3f}" for name in METRICS),
-                    f"{mixture['weight']:.2f}",
-                    f"{mixture['temperature']:.3g}",
+                    f"{result['weights'][kind]:.2f}",
+                    f"{result['temperatures'][kind]:.3g}",
                 ]
             )
     return table(header, rows)
@@ -307,7 +301,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--curve", nargs="*", type=int, default=None, metavar="EPOCHS",
         help=f"one run for each number of epochs; without numbers {CURVE}")  # fmt: skip
     add("--param", action="append", default=[], metavar="NAME=VALUE",
-        help="parameter of the estimator, the value in JSON or a plain word; repeatable")  # fmt: skip
+        help="parameter of the estimator, the value in JSON or as a word; repeatable")  # fmt: skip
     add("--exclude-train", action="store_true", help="pass the training set's filter pairs to fit")
     add("--baseline", action="store_true", help="run TF-IDF neighbours as well")
     add("--output", type=Path, default=None, help="write everything that was measured, as JSON")

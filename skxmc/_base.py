@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator, _fit_context
 from sklearn.utils import ClassifierTags, check_random_state
 from sklearn.utils.validation import check_is_fitted, check_memory, validate_data
 
-from ._ensemble import EvidenceEnsemble, EvidenceOptions
+from ._ensemble import EvidenceEnsemble, EvidenceOptions, untuned_prototypes
 from ._features import Features, Featurizer, ImageWhitener
 from ._holdout import hold_out, without_rows
 from ._images import ImageFeatures, ImageItems, collect_images
@@ -103,7 +103,8 @@ class BaseXMCClassifier(PersistenceMixin, BaseEstimator, metaclass=ABCMeta):
         label_images = self.featurizer_.encode_images(label_images)
 
         if self.encoder == PRECOMPUTED:
-            embeddings, labels, make_prototypes = X, None, None
+            embeddings, labels = X, None
+            make_prototypes = self._untuned_prototypes(X, None)
             held_out = self._hold_out(self.featurizer_.complete(X, X, images), Y, rng)
         else:
             tower, digest = self._load_tower()
@@ -112,7 +113,7 @@ class BaseXMCClassifier(PersistenceMixin, BaseEstimator, metaclass=ABCMeta):
             held_out = self._hold_out(self.featurizer_.complete(embeddings, X, images), Y, rng)
             if self.train_encoder == "frozen":
                 labels = None if label_text is None else self._encode_frozen(digest, label_text)
-                make_prototypes = None
+                make_prototypes = self._untuned_prototypes(embeddings, labels)
             else:
                 embeddings, labels, make_prototypes = self._train_tower(
                     X, Y, images, label_text, label_images, exclude, embeddings, held_out, rng
@@ -194,7 +195,7 @@ class BaseXMCClassifier(PersistenceMixin, BaseEstimator, metaclass=ABCMeta):
                 )
             return None
         self.featurizer_.whitener = ImageWhitener().fit(images)
-        return self.featurizer_.whitener.transform(images)
+        return images
 
     def _fit_sparse(self, X, label_text):
         if (
@@ -205,7 +206,12 @@ class BaseXMCClassifier(PersistenceMixin, BaseEstimator, metaclass=ABCMeta):
             return None
         from .encoders._sparse import SparseTextFeatures
 
-        return SparseTextFeatures().fit(X)
+        try:
+            return SparseTextFeatures().fit(X)
+        except ValueError:
+            if self.text_features == "tfidf":
+                raise
+            return None  # texts without words: the embedding alone has to do
 
     def _encode_frozen(self, digest: str, texts: list[str]) -> np.ndarray:
         """Embeddings of the pretrained encoder, cached where there is a memory."""
@@ -227,7 +233,7 @@ class BaseXMCClassifier(PersistenceMixin, BaseEstimator, metaclass=ABCMeta):
         featurizer = self.featurizer_
         tower = featurizer.tower
         if images is not None:
-            tower.add_images(images.vectors)
+            tower.add_images(images.vectors, seed=int(rng.randint(2**31)))
         self._adapt_tower(tower, rng)
         documents, labels = tower.items(X, images), tower.items(label_text, label_images)
         validate = None
@@ -280,6 +286,12 @@ class BaseXMCClassifier(PersistenceMixin, BaseEstimator, metaclass=ABCMeta):
             verbose=self.verbose,
         )
 
+    def _untuned_prototypes(self, embeddings, labels):
+        """How prototypes are made without training; None if labels have nothing to be made of."""
+        if self.prototypes:
+            return lambda Y: untuned_prototypes(embeddings, labels, Y)
+        return None if labels is None else lambda Y: labels
+
     def _label_features(self, labels, label_text, label_images) -> Features | None:
         """Features of the labels themselves, where there are label texts."""
         if labels is None:
@@ -289,7 +301,6 @@ class BaseXMCClassifier(PersistenceMixin, BaseEstimator, metaclass=ABCMeta):
     def _evidence_options(self, device, precision) -> EvidenceOptions:
         share = self.retrieval_augmentation
         return EvidenceOptions(
-            prototypes=self.prototypes,
             label_vectors=self.refine_labels,
             neighbours=share != 0,
             neighbour_weight=None if share == "auto" else float(share),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -35,7 +36,6 @@ MAX_DENSE_LABELS = 131_072
 class EvidenceOptions:
     """Which evidence there is and how it is found; the estimators' parameters say what it means."""
 
-    prototypes: bool = True
     label_vectors: bool = True
     neighbours: bool = True
     neighbour_weight: float | None = None
@@ -100,7 +100,7 @@ class EvidenceEnsemble:
             Of the labels' own texts, which label vectors start from.
         make_prototypes : callable or None
             Gives the prototypes, (n_labels, dimension), for the labels of some documents: Y
-            with the rows of other documents emptied. None takes :func:`untuned_prototypes`.
+            with the rows of other documents emptied. None leaves prototypes out.
         exclude : csr_array or None
             Pairs that are neither positive nor negative.
         held_out : ndarray of int64
@@ -109,8 +109,8 @@ class EvidenceEnsemble:
         """
         if make_prototypes is None:
 
-            def make_prototypes(known: sp.csr_array) -> np.ndarray:
-                return untuned_prototypes(features, labels, known)
+            def make_prototypes(known: sp.csr_array) -> None:
+                return None
 
         self.n_labels_ = Y.shape[1]
         options = self.options
@@ -126,9 +126,11 @@ class EvidenceEnsemble:
             )
         self.mixture_ = Mixture(fixed=self._fixed_weights())
         self.threshold_ = DEFAULT_THRESHOLD
+        resume = False
         if len(held_out):
             known = without_rows(Y, held_out)
             self._build(features, known, make_prototypes(known), labels, exclude)
+            resume = True  # label vectors go on from here: a few passes over all documents do
             evidence = self.evidence(features.take(held_out))
             truth = Y[held_out]
             excluded = None if exclude is None else exclude[held_out]
@@ -143,7 +145,7 @@ class EvidenceEnsemble:
             self.threshold_ = best_threshold(*found, truth)
         if options.threshold is not None:
             self.threshold_ = float(options.threshold)
-        self._build(features, Y, make_prototypes(Y), labels, exclude)
+        self._build(features, Y, make_prototypes(Y), labels, exclude, resume=resume)
         return self
 
     def _fixed_weights(self) -> dict[str, float]:
@@ -154,39 +156,54 @@ class EvidenceEnsemble:
         self,
         features: Features,
         Y: sp.csr_array,
-        prototypes: np.ndarray,
+        prototypes: np.ndarray | None,
         labels: Features | None,
         exclude: sp.csr_array | None,
+        resume: bool = False,
     ) -> None:
         """The three kinds of evidence from the documents that have labels in Y."""
         options = self.options
         rows = np.flatnonzero(np.diff(Y.indptr))
         features, Y = features.take(rows), Y[rows]
-        self.prototypes_ = self.neighbours_ = None
-        if options.prototypes:
-            self.prototypes_ = _index(options, prototypes)
-        if self.label_vectors_ is not None:
-            # The second time this goes on from the first: a few passes are enough.
-            self.label_vectors_.fit(
-                features.blocks(),
-                Y,
-                sparse=features.sparse,
-                labels=labels,
-                ignore=None if exclude is None else exclude[rows],
-            )
         self.Y_ = Y
+        self.prototypes_ = self.neighbours_ = None
+        if prototypes is not None:
+            self.prototypes_ = _index(options, prototypes)
         if options.neighbours:
             self.neighbours_ = _index(options, features.joined())
+        if self.label_vectors_ is not None:
+            linear = self._linear(features)
+            negatives = None
+            if self.n_labels_ > self.label_vectors_.max_labels:
+                negatives, _ = self._nearest(features, options.shortlist)
+            self.label_vectors_.fit(
+                linear.blocks(),
+                Y,
+                sparse=linear.sparse,
+                labels=None if labels is None else self._linear(labels),
+                negatives=negatives,
+                ignore=None if exclude is None else exclude[rows],
+                resume=resume,
+            )
+
+    def _linear(self, features: Features) -> Features:
+        """What label vectors see of the features."""
+        if self.options.dense_embedding:
+            return features
+        nothing = np.zeros((len(features), 0), dtype=np.float32)
+        return Features(nothing, features.images, features.sparse)
 
     # -- scores -------------------------------------------------------------------------------
 
-    def evidence(self, features: Features) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    def evidence(
+        self, features: Features, n_candidates: int | None = None
+    ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Candidates of each kind: label indices (n, m) int64 and scores (n, m) float32."""
         options = self.options
-        n_candidates = min(options.shortlist, self.n_labels_)
+        n_candidates = min(max(options.shortlist, n_candidates or 0), self.n_labels_)
         found = {}
         if self.prototypes_ is not None:
-            found["prototypes"] = self.prototypes_.search(features.embeddings, n_candidates)
+            found["prototypes"] = self._nearest(features, n_candidates)
         if self.neighbours_ is not None:
             nearest = self.neighbours_.search(
                 features.joined(), min(options.n_neighbours, len(self.neighbours_))
@@ -196,10 +213,15 @@ class EvidenceEnsemble:
             shortlist = None
             if self.n_labels_ > MAX_DENSE_LABELS and found:
                 shortlist = join_candidates([indices for indices, _ in found.values()])
+            linear = self._linear(features)
             found["label_vectors"] = self.label_vectors_.decision(
-                features.blocks(), sparse=features.sparse, k=n_candidates, candidates=shortlist
+                linear.blocks(), sparse=linear.sparse, k=n_candidates, candidates=shortlist
             )
         return found
+
+    def _nearest(self, features: Features, n: int) -> tuple[np.ndarray, np.ndarray]:
+        """Labels with the nearest prototypes."""
+        return self.prototypes_.search(features.embeddings, min(n, self.n_labels_))
 
     def predict(
         self, features: Features, k: int, exclude: sp.csr_array | None = None
@@ -213,7 +235,7 @@ class EvidenceEnsemble:
         for start in range(0, len(features), BLOCK):
             rows = slice(start, start + BLOCK)
             part = None if exclude is None else exclude[rows]
-            evidence = self.evidence(features.take(rows))
+            evidence = self.evidence(features.take(rows), k)
             indices[rows], scores[rows] = self.mixture_.predict(evidence, k=k, exclude=part)
         return indices, scores
 
@@ -222,29 +244,65 @@ class EvidenceEnsemble:
         if self.prototypes_ is not None:
             self.prototypes_.add(labels.embeddings)
         if self.label_vectors_ is not None:
-            self.label_vectors_.add_labels(labels.embeddings)
+            self.label_vectors_.add_labels(self._linear(labels))
         self.n_labels_ += len(labels)
         self.Y_.resize(self.Y_.shape[0], self.n_labels_)
 
+    # -- persistence --------------------------------------------------------------------------
 
-def untuned_prototypes(features: Features, labels: Features | None, Y: sp.csr_array) -> np.ndarray:
+    def move_to(self, device: str, precision: str) -> None:
+        """Compute on another device, or in another precision."""
+        self.options.device, self.options.precision = device, precision
+        if self.label_vectors_ is not None:
+            self.label_vectors_.device, self.label_vectors_.precision = device, precision
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that :meth:`from_state` needs: numbers, strings, arrays, Y_ and the indexes."""
+        return {
+            "options": asdict(self.options),
+            "n_labels": self.n_labels_,
+            "threshold": self.threshold_,
+            "mixture": self.mixture_.to_dict(),
+            "prototypes": self.prototypes_,
+            "label_vectors": self.label_vectors_ and self.label_vectors_.state_dict(),
+            "neighbours": self.neighbours_,
+            "Y": self.Y_,
+        }
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> EvidenceEnsemble:
+        """Rebuild from :meth:`state_dict`."""
+        ensemble = cls(EvidenceOptions(**state["options"]))
+        ensemble.n_labels_, ensemble.threshold_ = state["n_labels"], state["threshold"]
+        ensemble.mixture_ = Mixture.from_dict(state["mixture"])
+        ensemble.prototypes_ = state["prototypes"]
+        ensemble.neighbours_ = state["neighbours"]
+        ensemble.label_vectors_ = None
+        if state["label_vectors"] is not None:
+            ensemble.label_vectors_ = LabelVectors.from_state(state["label_vectors"])
+        ensemble.Y_ = state["Y"]
+        return ensemble
+
+
+def untuned_prototypes(
+    documents: np.ndarray, labels: np.ndarray | None, Y: sp.csr_array
+) -> np.ndarray:
     """Prototypes without training: a label's text and the centroid of its documents.
 
     Parameters
     ----------
-    features : Features
-        Of the documents.
-    labels : Features or None
-        Of the labels' texts; without them the centroid stands alone.
+    documents : ndarray of shape (n_documents, dimension), float32
+    labels : ndarray of shape (n_labels, dimension), float32, or None
+        Embeddings of the labels' texts; without them the centroid stands alone.
     Y : csr_array of shape (n_documents, n_labels)
 
     Returns
     -------
     prototypes : ndarray of shape (n_labels, dimension), float32, unit norm
     """
-    vectors = label_centroids(features.embeddings, Y)
+    vectors = label_centroids(documents, Y)
     if labels is not None:
-        vectors = vectors + labels.embeddings
+        vectors = vectors + labels
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
 

@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from ._images import ImageFeatures, ImageItems
 
 # Length of a document's picture block; its text embedding has length 1.
-PICTURE_SCALE = 0.5
+PICTURE_SCALE = 0.7
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class ImageWhitener:
 
     Parameters
     ----------
-    n_components : int, default=256
+    n_components : int, default=512
         Principal components kept, at most as many as there are pictures.
 
     Attributes
@@ -70,7 +70,7 @@ class ImageWhitener:
         Directions, divided by the spread along them.
     """
 
-    def __init__(self, n_components: int = 256) -> None:
+    def __init__(self, n_components: int = 512) -> None:
         self.n_components = n_components
 
     def fit(self, images: ImageFeatures) -> ImageWhitener:
@@ -87,11 +87,24 @@ class ImageWhitener:
         self.components_ = (directions / spread).astype(np.float32)
         return self
 
-    def transform(self, images: ImageFeatures | None) -> ImageFeatures | None:
+    def transform(self, images: ImageFeatures) -> ImageFeatures:
         """The same pictures with whitened vectors of unit length."""
-        if images is None:
-            return None
         return ImageFeatures(_unit((images.vectors - self.mean_) @ self.components_), images.index)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that :meth:`from_state` needs, as numbers and arrays."""
+        return {
+            "n_components": self.n_components,
+            "mean": self.mean_,
+            "components": self.components_,
+        }
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> ImageWhitener:
+        """Rebuild from :meth:`state_dict`."""
+        whitener = cls(state["n_components"])
+        whitener.mean_, whitener.components_ = state["mean"], state["components"]
+        return whitener
 
 
 class Featurizer:
@@ -117,11 +130,20 @@ class Featurizer:
         self.sparse = sparse
         self.precision = precision
 
+    def move_to(self, device: Any, precision: str) -> None:
+        """Compute on another device, or in another precision."""
+        import torch
+
+        self.precision = precision
+        if self.tower is not None:
+            self.tower.to(device)
+        if self.image_encoder is not None:
+            self.image_encoder.device = torch.device(device)
+            self.image_encoder.precision = getattr(torch, precision)
+
     def encode_images(self, images: ImageItems | ImageFeatures | None) -> ImageFeatures | None:
-        """One whitened vector for each distinct picture."""
-        if isinstance(images, ImageItems):
-            images = self.image_encoder.encode(images)
-        return images if self.whitener is None else self.whitener.transform(images)
+        """One vector for each distinct picture; ready ones stay as they are."""
+        return self.image_encoder.encode(images) if isinstance(images, ImageItems) else images
 
     def encode(self, texts: list[str], images: ImageFeatures | None = None) -> np.ndarray:
         """Embeddings of unit norm, (n, dimension) float32."""
@@ -144,7 +166,7 @@ class Featurizer:
         if self.whitener is not None:
             pictures = np.zeros((len(X), self.whitener.components_.shape[1]), dtype=np.float32)
             if images is not None:
-                pictures = PICTURE_SCALE * _unit(images.mean())
+                pictures = PICTURE_SCALE * _unit(self.whitener.transform(images).mean())
         sparse = None if self.sparse is None else self.sparse.transform(X)
         return Features(embeddings, pictures, sparse)
 

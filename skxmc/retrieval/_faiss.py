@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from skxmc._optional import import_optional
-from skxmc.retrieval._index import Index, sort_candidates
+from .._optional import import_optional
+from ._index import Index, sort_candidates
 
 
 class _FaissIndex(Index):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,64 +14,74 @@ from sklearn.utils import check_random_state
 from tqdm import tqdm
 
 from .._device import resolve_device, resolve_precision
-from ._sparse_projection import SparseProjection
+from ..encoders._sparse import SparseProjection
+from ..retrieval import sort_candidates
 
 if TYPE_CHECKING:
     from .._features import Features
 
 logger = logging.getLogger(__name__)
 
-# Score of a pair that must not compete: its share of any softmax is zero, also in bf16.
+# Score of a pair that must not compete: its share of any softmax is zero, in bf16 as well.
 _OUT = -1e4
 
-# Most entries of a block of scores, and of gathered label vectors (float32: 256 MB).
-_BLOCK = 2**26
+# Most numbers of a block of scores, or of gathered label vectors (float32: 128 MB).
+_BLOCK = 2**25
 
+import os
+
+RHO = float(os.environ.get("RHO", "1"))
 # Labels whose moments are updated at a time: their numbers stay in the processor's cache.
 _ROWS = 128
 
 
 class LabelVectors:
-    r"""One vector for each label, trained against all others or against hard negatives.
+    r"""One vector for each label, trained against all other labels or against hard negatives.
 
-    The score of label l for a document with features x is :math:`z_l = s\, x \cdot w_l` with
-    :math:`x = [\text{embedding}, \text{picture vector}, \text{projected sparse words}]`. With P
-    the positives of a document, N all labels that are neither positive nor ignored, the loss is
-    the decoupled softmax
+    The score of label l for a document with features x is :math:`z_l = s\, x \cdot w_l`, where x
+    is the dense blocks and the projected sparse features side by side. With P the positives of a
+    document and N all labels that are neither positive nor ignored, the loss of a document is the
+    decoupled softmax
 
     .. math:: |P|^{-\gamma} \sum_{p \in P} -\log \frac{e^{z_p}}{e^{z_p} + \sum_{n \in N} e^{z_n}}
 
     in which positives don't compete with each other. With :math:`\gamma = 0` documents with many
-    labels count most, which is good for the lower ranks; :math:`\gamma = 1` is best for the
-    first rank; 0.5 gives up nearly nothing of either.
+    labels count most, which serves the lower ranks; :math:`\gamma = 1` serves the first rank;
+    0.5 gives up next to nothing of either.
 
-    A label's vector starts from the features of its own text, so that a label without documents
-    is scored by its text. Sparse words are brought to `sparse_dimension` numbers by a random
-    projection, so that a word by label matrix is never made: time and memory are those of dense
-    vectors, whatever the vocabulary.
+    A label's vector starts from the features of its own text and decays towards them, so that a
+    label with few documents stays near its text. Sparse features are brought to
+    `sparse_dimension` numbers by a random projection: a matrix of words by labels is never made,
+    and time and memory do not depend on the vocabulary.
 
     Parameters
     ----------
     epochs : int, default=8
         Passes over the documents.
     resume_epochs : int, default=3
-        Passes when :meth:`fit` goes on from vectors of an earlier fit.
+        Passes when :meth:`fit` goes on from the vectors of an earlier fit.
     learning_rate : float, default=0.01
         Of Adam; rises over the first 5 % of the steps, then falls linearly to 0.
+    decay : float, default=1.0
+        Pull towards the start: each step takes away `decay` times the learning rate of the way.
     scale : float, default=20.0
         The factor s above, an inverse temperature.
     document_exponent : float, default=0.5
         The exponent :math:`\gamma` above.
+    dropout : float, default=0.4
+        Share of the features that a step leaves out: embeddings of documents that the encoder
+        was tuned on fit their labels too well to be learned from alone.
     batch_size : int, default=512
         Documents a step.
     sparse_dimension : int, default=1024
-        Dimension that sparse words are projected to.
+        Dimension that sparse features are projected to.
     sparse_scale : float, default=0.7
-        Length of the projected words; embeddings have length 1.
-    max_labels : int, default=65536
-        Up to this number of labels every one is a negative of every document; beyond, a batch
-        has as negatives the labels in the `negatives` of its documents, all its positives, and
-        as many drawn at random as are missing to `max_labels` / 8.
+        Length of projected sparse features; embeddings have length 1.
+    max_labels : int, default=65_536
+        Up to this number of labels every label is a negative of every document. Beyond, the
+        labels of a batch are its positives, the `negatives` of its documents, and random ones.
+    random_negatives : int, default=4096
+        Number of random labels of a batch where there are more than `max_labels`.
     device : str, default="cpu"
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Of matrix products in training; weights, moments and predicted scores are float32.
@@ -80,16 +91,16 @@ class LabelVectors:
 
     Attributes
     ----------
-    weights_ : Tensor of shape (n_labels, d), float32
-        d is the sum of the widths of the dense blocks and, with sparse words, `sparse_dimension`.
+    weights_ : ndarray of shape (n_labels, d), float32
+        The vectors; d is the width of all dense blocks and, with sparse features,
+        `sparse_dimension`.
     losses_ : list of float
         Mean loss of a positive, one an epoch of the last fit.
 
-    Notes
-    -----
-    The decoupled softmax is from "NGAME: Negative Mining-aware Mini-batching for Extreme
-    Classification" and DEXML, "Dual-Encoders for Extreme Multi-Label Classification" (ICLR 2024),
-    section 4.
+    References
+    ----------
+    "Dual-Encoders for Extreme Multi-Label Classification" (ICLR 2024, arXiv 2310.10636),
+    Section 4: decoupled softmax.
     """
 
     def __init__(
@@ -98,12 +109,15 @@ class LabelVectors:
         epochs: int = 8,
         resume_epochs: int = 3,
         learning_rate: float = 0.01,
+        decay: float = 1.0,
         scale: float = 20.0,
         document_exponent: float = 0.5,
+        dropout: float = 0.4,
         batch_size: int = 512,
         sparse_dimension: int = 1024,
         sparse_scale: float = 0.7,
-        max_labels: int = 65536,
+        max_labels: int = 65_536,
+        random_negatives: int = 4096,
         device: str = "cpu",
         precision: str = "auto",
         random_state: int | np.random.RandomState | None = None,
@@ -112,12 +126,15 @@ class LabelVectors:
         self.epochs = epochs
         self.resume_epochs = resume_epochs
         self.learning_rate = learning_rate
+        self.decay = decay
         self.scale = scale
         self.document_exponent = document_exponent
+        self.dropout = dropout
         self.batch_size = batch_size
         self.sparse_dimension = sparse_dimension
         self.sparse_scale = sparse_scale
         self.max_labels = max_labels
+        self.random_negatives = random_negatives
         self.device = device
         self.precision = precision
         self.random_state = random_state
@@ -138,25 +155,26 @@ class LabelVectors:
     ) -> LabelVectors:
         """Learn the vectors.
 
-        A KeyboardInterrupt ends training early; what was learned so far can be used.
+        A KeyboardInterrupt ends training early; what was learned until then can be used.
 
         Parameters
         ----------
         blocks : list of ndarray of shape (n, d_i), float32
-            Dense features, each scaled to what it should weigh.
+            Dense features, each scaled to what it shall weigh.
         Y : csr_array of shape (n, n_labels)
             Positive pairs.
         sparse : csr_array of shape (n, n_words), float32, or None
-            Sparse features.
+            Sparse features of unit norm.
         labels : Features or None
-            The same features of the labels' own texts: where the vectors start. None starts
-            from zero.
+            The same features of the labels' own texts, where the vectors start (a block may be
+            missing). Without them they start from zero.
         negatives : ndarray of shape (n, m), int64, or None
-            Hard negatives of each document, -1 where there are fewer; used beyond `max_labels`.
+            Hard negatives of each document, -1 where there are fewer; used where there are more
+            than `max_labels` labels.
         ignore : csr_array of shape (n, n_labels), or None
             Pairs that are neither positive nor negative.
         resume : bool, default=False
-            Go on from the vectors of the last fit for `resume_epochs`, in place of starting anew.
+            Go on from the vectors of the last fit, for `resume_epochs`.
 
         Returns
         -------
@@ -165,36 +183,352 @@ class LabelVectors:
         Raises
         ------
         ValueError
-            If shapes do not fit, or if `resume` comes before a first fit.
+            If shapes do not fit, or other features or labels come with `resume`.
         FloatingPointError
             If the loss is not finite.
         """
-        self._check(blocks, Y, sparse, negatives)
-        self._random = check_random_state(self.random_state)
-        if resume:
-            self._check_fitted()
-            if self.weights_.shape[0] != Y.shape[1]:
-                raise ValueError(
-                    f"Y has {Y.shape[1]} labels but the vectors to resume from are of "
-                    f"{self.weights_.shape[0]}; fit with resume=False."
-                )
-        else:
-            self._projection = None
-            if sparse is not None:
-                seed = int(self._random.randint(2**31 - 1))
-                self._projection = SparseProjection(sparse.shape[1], self.sparse_dimension, seed)
-            self._start(Y.shape[1], [block.shape[1] for block in blocks], labels)
-        if self._n_features != self._width(blocks, sparse):
+        for name, array in [("sparse", sparse), ("negatives", negatives), ("ignore", ignore)]:
+            if array is not None and array.shape[0] != Y.shape[0]:
+                raise ValueError(f"{name} has {array.shape[0]} rows but Y has {Y.shape[0]}.")
+        for number, block in enumerate(blocks):
+            if len(block) != Y.shape[0]:
+                raise ValueError(f"blocks[{number}] has {len(block)} rows, Y has {Y.shape[0]}.")
+        random = check_random_state(self.random_state)
+        if not resume:
+            self._lay_out(blocks, sparse, random)
+        elif Y.shape[1] != self._check_fitted().shape[0]:
             raise ValueError(
-                f"the features have {self._width(blocks, sparse)} columns but the vectors "
-                f"{self._n_features}; pass the blocks of the first fit."
+                f"Y has {Y.shape[1]} labels but there are vectors of {len(self.weights_)}; "
+                "fit with resume=False."
             )
-        steps = _Steps(self, Y, negatives, ignore)
+        start = self._label_start(Y.shape[1], labels)
+        origin = None if labels is None else torch.from_numpy(start * RHO).to(torch.bfloat16)
+        if not resume:
+            self.weights_ = start
+        elif not self.weights_.flags.writeable:
+            self.weights_ = self.weights_.copy()
         epochs = self.resume_epochs if resume else self.epochs
+        training = _Training(self, Y, negatives, ignore, origin, random, epochs)
         self.losses_ = []
         try:
             for epoch in tqdm(range(epochs), "label vectors", disable=not self.verbose):
-                self.losses_.append(steps.epoch(blocks, sparse, epoch, epochs))
+                loss = training.run_epoch(lambda rows: self._join(blocks, sparse, rows))
+                if not np.isfinite(loss):
+                    raise FloatingPointError(
+                        f"the loss of label vectors is not finite in epoch {epoch}; lower "
+                        "learning_rate, and check the features for huge values."
+                    )
+                self.losses_.append(loss)
         except KeyboardInterrupt:
-            logger.warning("label vectors: training was interrupted; keeping what was learned")
+            logger.warning("label vectors: interrupted; what was learned until now is kept")
+        self.weights_ = training.weights.cpu().numpy()
         return self
+
+    def _lay_out(self, blocks, sparse, random) -> None:
+        """Of which features a vector consists."""
+        self._projection = None
+        if sparse is not None:
+            seed = int(random.randint(2**31 - 1))
+            self._projection = SparseProjection(sparse.shape[1], self.sparse_dimension, seed)
+        self._widths = [block.shape[1] for block in blocks]
+
+    def _label_start(self, n_labels: int, labels: Features | None) -> np.ndarray:
+        """Vectors before training: the features of the labels' texts, or zeros."""
+        if labels is None:
+            width = sum(self._widths)
+            if self._projection is not None:
+                width += self._projection.dimension
+            return np.zeros((n_labels, width), dtype=np.float32)
+        if len(labels) != n_labels:
+            raise ValueError(f"labels has {len(labels)} rows but there are {n_labels} labels.")
+        given = labels.blocks()
+        if len(given) < len(self._widths):
+            missing = self._widths[len(given) :]
+            given = given + [np.zeros((n_labels, width), dtype=np.float32) for width in missing]
+        sparse = labels.sparse
+        if self._projection is not None and sparse is None:
+            sparse = sp.csr_array((n_labels, self._projection.n_features), dtype=np.float32)
+        return self._join(given, sparse, slice(None))
+
+    def _join(self, blocks, sparse, rows) -> np.ndarray:
+        """Features of some rows side by side, (n_rows, d) float32."""
+        widths = [block.shape[1] for block in blocks]
+        if widths != self._widths or (sparse is None) != (self._projection is None):
+            raise ValueError(
+                f"blocks have widths {widths} and sparse is "
+                f"{'missing' if sparse is None else 'given'}, but the vectors were fitted with "
+                f"widths {self._widths}, {'without' if self._projection is None else 'with'} "
+                "sparse features; pass the same features."
+            )
+        parts = [block[rows] for block in blocks]
+        if sparse is not None:
+            projected = self._projection.transform(sparse[rows])
+            projected *= np.float32(self.sparse_scale)
+            parts.append(projected)
+        return np.concatenate(parts, axis=1, dtype=np.float32)
+
+    # -- scores -------------------------------------------------------------------------------
+
+    def decision(
+        self,
+        blocks: list[np.ndarray],
+        *,
+        sparse: sp.csr_array | None = None,
+        k: int | None = None,
+        candidates: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The best labels of each document, out of all labels or of given candidates.
+
+        Parameters
+        ----------
+        blocks : list of ndarray of shape (n, d_i), float32
+        sparse : csr_array of shape (n, n_words), float32, or None
+            Features as in :meth:`fit`.
+        k : int or None, default=None
+            Number of labels to return, at most `n_labels`; None returns all candidates.
+        candidates : ndarray of shape (n, m), int64, or None
+            Labels to score, -1 where there are fewer; None scores all labels.
+
+        Returns
+        -------
+        indices : ndarray of shape (n, k), int64
+            Best first, ties in favour of the lower index; -1 where there are fewer.
+        scores : ndarray of shape (n, k), float32
+            -inf where there is no label.
+        """
+        n_labels, width = self._check_fitted().shape
+        available = n_labels if candidates is None else candidates.shape[1]
+        k = available if k is None else min(k, available)
+        n = len(blocks[0])
+        indices = np.full((n, k), -1, dtype=np.int64)
+        scores = np.full((n, k), -np.inf, dtype=np.float32)
+        device = resolve_device(self.device)
+        weights = _as_tensor(self.weights_, device)
+        per_document = n_labels if candidates is None else candidates.shape[1] * width
+        step = max(1, min(2048, _BLOCK // max(1, per_document)))
+        for start in range(0, n, step):
+            rows = slice(start, min(n, start + step))
+            x = torch.from_numpy(self._join(blocks, sparse, rows)).to(device) * self.scale
+            if candidates is None:
+                best, found = (x @ weights.T).topk(k, dim=1)
+            else:
+                found = torch.from_numpy(candidates[rows]).to(device)
+                vectors = weights[found.clamp(min=0)]
+                best = torch.bmm(vectors, x[:, :, None])[:, :, 0]
+            indices[rows], scores[rows] = sort_candidates(
+                found.cpu().numpy(), best.cpu().numpy(), k
+            )
+        return indices, scores
+
+    def add_labels(self, labels: Features) -> None:
+        """Append labels without documents, scored by the features of their texts."""
+        self._check_fitted()
+        self.weights_ = np.concatenate([self.weights_, self._label_start(len(labels), labels)])
+
+    # -- persistence --------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """All that is needed to score, as arrays."""
+        projection = self._projection
+        shape = [] if projection is None else [projection.n_features, projection.dimension]
+        return {
+            "weights": self._check_fitted(),
+            "widths": np.asarray(self._widths, dtype=np.int64),
+            "projection": np.asarray(
+                [] if projection is None else [*shape, projection.seed], dtype=np.int64
+            ),
+            "scales": np.asarray([self.scale, self.sparse_scale], dtype=np.float64),
+        }
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any], *, device: str = "cpu") -> LabelVectors:
+        """Rebuild from :meth:`state_dict`; scores are bit-equal on the same device."""
+        scale, sparse_scale = (float(value) for value in state["scales"])
+        vectors = cls(scale=scale, sparse_scale=sparse_scale, device=device)
+        vectors.weights_ = np.asarray(state["weights"])
+        vectors._widths = [int(width) for width in state["widths"]]
+        projection = [int(number) for number in state["projection"]]
+        vectors._projection = SparseProjection(*projection) if projection else None
+        return vectors
+
+    def _check_fitted(self) -> np.ndarray:
+        if not hasattr(self, "weights_"):
+            raise NotFittedError("LabelVectors is not fitted yet; call fit first.")
+        return self.weights_
+
+
+class _Training:
+    """One run of optimisation: batches, gradients and the moments of Adam."""
+
+    def __init__(self, vectors: LabelVectors, Y, negatives, ignore, origin, random, epochs) -> None:
+        self.options, self.random = vectors, random
+        self.Y, self.negatives, self.ignore = sp.csr_array(Y), negatives, ignore
+        self.device = resolve_device(vectors.device)
+        self.precision = resolve_precision(vectors.precision, self.device)
+        self.weights = _as_tensor(vectors.weights_, self.device)
+        self.generator = torch.Generator().manual_seed(int(random.randint(2**31 - 1)))
+        self.optimizer = _DecayingAdam(self.weights, origin, vectors.decay)
+        self.n_steps = max(1, epochs * -(-Y.shape[0] // vectors.batch_size))
+        self.step = 0
+
+    def run_epoch(self, features) -> float:
+        """Train on all documents once; mean loss of a positive."""
+        order = self.random.permutation(self.Y.shape[0])
+        total = 0.0
+        for start in range(0, len(order), self.options.batch_size):
+            rows = np.sort(order[start : start + self.options.batch_size])
+            total += self._train_batch(rows, features(rows))
+        return total / max(1, self.Y.nnz)
+
+    def _train_batch(self, rows: np.ndarray, x: np.ndarray) -> float:
+        options, device = self.options, self.device
+        Y = self.Y[rows]
+        ignored = None if self.ignore is None else sp.csr_array(self.ignore[rows])
+        labels = self._batch_labels(rows, Y)
+        positives = _positions(Y, labels, device)
+        n_positive = np.diff(Y.indptr)
+        weights = np.repeat(
+            np.maximum(n_positive, 1.0) ** -options.document_exponent, n_positive
+        ).astype(np.float32)
+        x = torch.from_numpy(x).to(device)
+        if options.dropout:
+            kept = torch.rand(x.shape, generator=self.generator).to(device) >= options.dropout
+            x = x * kept / (1 - options.dropout)
+        vectors = self.weights if labels is None else self.weights[_index(labels, device)]
+        scores = (x * options.scale).to(self.precision) @ vectors.to(self.precision).T
+        loss, gradient, factors = decoupled_softmax(
+            scores,
+            positives,
+            torch.from_numpy(weights).to(device),
+            None if ignored is None else _positions(ignored, labels, device),
+        )
+        x = (x * (factors * (options.scale / len(rows)))[:, None]).to(self.precision)
+        self.step += 1
+        rate = min(self.step / max(1.0, 0.05 * self.n_steps), 1 - self.step / (self.n_steps + 1))
+        self.optimizer.update(
+            gradient.T @ x, options.learning_rate * rate, None if labels is None else labels
+        )
+        return float(loss)
+
+    def _batch_labels(self, rows: np.ndarray, Y: sp.csr_array) -> np.ndarray | None:
+        """Sorted labels that a batch is trained against; None for all."""
+        n_labels = Y.shape[1]
+        if n_labels <= self.options.max_labels:
+            return None
+        parts = [Y.indices.astype(np.int64)]
+        if self.negatives is not None:
+            parts.append(self.negatives[rows].ravel())
+        parts.append(self.random.randint(n_labels, size=self.options.random_negatives))
+        labels = np.unique(np.concatenate(parts))
+        return labels[np.searchsorted(labels, 0) :]
+
+
+def decoupled_softmax(
+    scores: torch.Tensor,
+    positives: tuple[torch.Tensor, torch.Tensor],
+    weights: torch.Tensor,
+    ignored: tuple[torch.Tensor, torch.Tensor] | None = None,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Decoupled softmax loss and its gradient with respect to the scores.
+
+    The formula is in :class:`LabelVectors`. Written out by hand: the gradient is one softmax,
+    in the precision of the scores, where automatic differentiation would keep several copies.
+
+    Parameters
+    ----------
+    scores : Tensor of shape (n, n_labels)
+        Overwritten.
+    positives : tuple of Tensor of shape (n_positives,), int64
+        Rows and columns of the positive pairs.
+    weights : Tensor of shape (n_positives,), float32
+        Weight of each positive's loss.
+    ignored : tuple of Tensor, or None
+        Rows and columns of pairs that are no negatives.
+
+    Returns
+    -------
+    loss : Tensor, scalar
+        Sum of the unweighted losses of all positives.
+    gradient : Tensor of shape (n, n_labels), dtype of scores
+        Gradient of the sum of the weighted losses, each row divided by its factor.
+    factors : Tensor of shape (n,), float32
+        Sum of the absolute gradients at a row's positives.
+    """
+    rows, columns = positives
+    of_positives = scores[rows, columns].float()
+    scores[rows, columns] = _OUT
+    if ignored is not None:
+        scores[ignored] = _OUT
+    highest = scores.amax(dim=1)
+    gradient = torch.softmax(scores, dim=1)
+    # log sum exp of the negatives, from the softmax that is needed anyway.
+    negatives = highest.float() - gradient.amax(dim=1).float().log()
+    difference = negatives[rows] - of_positives
+    loss = torch.nn.functional.softplus(difference).sum()
+    pull = torch.sigmoid(difference) * weights
+    factors = torch.zeros(len(scores), device=scores.device).index_add_(0, rows, pull)
+    factors.clamp_(min=1e-12)
+    if ignored is not None:
+        gradient[ignored] = 0
+    gradient[rows, columns] = (-pull / factors[rows]).to(gradient.dtype)
+    return loss, gradient, factors
+
+
+class _DecayingAdam:
+    """Adam on the rows of a matrix, with decay towards `origin` (None: towards zero).
+
+    Rows that a step leaves out keep weights and moments, as in lazy Adam.
+    """
+
+    def __init__(self, weights: torch.Tensor, origin: torch.Tensor | None, decay: float) -> None:
+        self.weights, self.decay = weights, decay
+        self.origin = None if origin is None else origin.to(weights.device)
+        self.first = torch.zeros_like(weights)
+        self.second = torch.zeros_like(weights)
+        self.n_updates = 0
+
+    def update(self, gradient: torch.Tensor, rate: float, labels: np.ndarray | None) -> None:
+        """One step; `gradient` is that of all rows, or of those in `labels`."""
+        self.n_updates += 1
+        corrections = 1 - 0.9**self.n_updates, 1 - 0.99**self.n_updates
+        for start in range(0, len(gradient), _ROWS):
+            part = slice(start, start + _ROWS)
+            rows = part if labels is None else _index(labels[part], self.weights.device)
+            grad = gradient[part].float()
+            # Slices are views that are updated in place; gathered rows have to be put back.
+            weight, first, second = self.weights[rows], self.first[rows], self.second[rows]
+            first.lerp_(grad, 0.1)
+            second.mul_(0.99).addcmul_(grad, grad, value=0.01)
+            scale = (second / corrections[1]).sqrt_().add_(1e-8)
+            if self.origin is None:
+                weight.mul_(1 - rate * self.decay)
+            else:
+                weight.lerp_(self.origin[rows].float(), rate * self.decay)
+            weight.addcdiv_(first, scale, value=-rate / corrections[0])
+            if labels is not None:
+                self.weights[rows], self.first[rows], self.second[rows] = weight, first, second
+
+
+def _as_tensor(array: np.ndarray, device: torch.device) -> torch.Tensor:
+    """The array itself as a tensor, on the CPU without a copy."""
+    with warnings.catch_warnings():
+        # Torch warns that it cannot write to a memory-mapped array. Scoring only reads it.
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(array).to(device)
+
+
+def _index(labels: np.ndarray, device: torch.device) -> torch.Tensor:
+    return torch.from_numpy(labels).to(device)
+
+
+def _positions(
+    pairs: sp.csr_array, labels: np.ndarray | None, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows and columns of pairs within the batch's labels; pairs of other labels are dropped."""
+    rows = np.repeat(np.arange(pairs.shape[0]), np.diff(pairs.indptr))
+    columns = pairs.indices.astype(np.int64)
+    if labels is not None:
+        position = np.minimum(np.searchsorted(labels, columns), len(labels) - 1)
+        there = labels[position] == columns
+        rows, columns = rows[there], position[there]
+    return torch.from_numpy(rows).to(device), torch.from_numpy(columns).to(device)

