@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 from sklearn.base import BaseEstimator, _fit_context
-from sklearn.utils import ClassifierTags, check_random_state
+from sklearn.utils import ClassifierTags, TransformerTags, check_random_state
 from sklearn.utils.validation import check_is_fitted, check_memory, validate_data
 
 from ._ensemble import EvidenceEnsemble, EvidenceOptions, untuned_prototypes
@@ -354,7 +354,7 @@ class BaseXMCClassifier(PersistenceMixin, BaseEstimator, metaclass=ABCMeta):
         return (labels_to_names(indices, self.classes_) if return_labels else indices), scores
 
     def predict(self, X, images=None, exclude=None):
-        """Labels whose probability reaches `threshold_`.
+        """Labels whose probability is above `threshold_`.
 
         Parameters
         ----------
@@ -366,8 +366,10 @@ class BaseXMCClassifier(PersistenceMixin, BaseEstimator, metaclass=ABCMeta):
         Y : csr_array of shape (n_samples, n_labels), float32
             Indicator of the predicted labels.
         """
-        indices, scores = self._candidates(X, images, exclude)
-        rows, columns = np.nonzero(scores >= self.threshold_)
+        check_is_fitted(self)
+        k = self._n_candidates()
+        indices, scores = self.predict_topk(X, k, images=images, exclude=exclude)
+        rows, columns = np.nonzero(scores > self.threshold_)
         shape = (len(indices), len(self.classes_))
         ones = np.ones(len(rows), dtype=np.float32)
         Y = sp.csr_array((ones, (rows, indices[rows, columns])), shape=shape)
@@ -375,7 +377,7 @@ class BaseXMCClassifier(PersistenceMixin, BaseEstimator, metaclass=ABCMeta):
         return Y
 
     def decision_function(self, X, images=None, exclude=None):
-        """Dense scores; a label is predicted where its score is not below 0.
+        """Dense scores; a label is predicted where its score is above 0.
 
         Parameters
         ----------
@@ -393,14 +395,16 @@ class BaseXMCClassifier(PersistenceMixin, BaseEstimator, metaclass=ABCMeta):
             If the result would take more than 4 GB; use :meth:`predict_topk` then.
         """
         check_is_fitted(self)
-        X, images = self._check_documents(X, images, reset=False)
+        X, images = self._check_new_documents(X, images)
         n_labels = len(self.classes_)
         if 4.0 * len(X) * n_labels > MAX_DENSE_BYTES:
             raise ValueError(
                 f"decision_function would return {len(X)} x {n_labels} scores, "
                 f"{4e-9 * len(X) * n_labels:.1f} GB; use predict_topk, or pass fewer documents."
             )
-        indices, scores = self._candidates(X, images, exclude)
+        exclude = check_exclude(exclude, len(X), n_labels)
+        features = self.featurizer_.features(X, self.featurizer_.encode_images(images))
+        indices, scores = self.ensemble_.predict(features, self._n_candidates(), exclude)
         dense = np.zeros((len(indices), n_labels), dtype=np.float32)
         rows, columns = np.nonzero(indices >= 0)
         dense[rows, indices[rows, columns]] = scores[rows, columns]
@@ -425,6 +429,21 @@ class BaseXMCClassifier(PersistenceMixin, BaseEstimator, metaclass=ABCMeta):
         if self.featurizer_.tower is not None and self.train_encoder != "frozen":
             return features.embeddings
         return features.joined()
+
+    def fit_transform(self, X, Y, images=None, exclude=None):
+        """Fit, then the embeddings of the same documents.
+
+        Parameters
+        ----------
+        X, Y, images, exclude
+            As in :meth:`fit`.
+
+        Returns
+        -------
+        embeddings : ndarray of shape (n_samples, dimension), float32
+            As from :meth:`transform`.
+        """
+        return self.fit(X, Y, images=images, exclude=exclude).transform(X, images=images)
 
     def score(self, X, Y, sample_weight=None, images=None, exclude=None):
         """Precision at 1.
@@ -509,6 +528,11 @@ class BaseXMCClassifier(PersistenceMixin, BaseEstimator, metaclass=ABCMeta):
         return [tuple(part) for part in np.split(names, Y.indptr[1:-1])]
 
     def _features(self, X, images) -> Features:
+        X, images = self._check_new_documents(X, images)
+        return self.featurizer_.features(X, self.featurizer_.encode_images(images))
+
+    def _check_new_documents(self, X, images):
+        """Documents as in fit, with the kind of pictures that fit had."""
         X, images = self._check_documents(X, images, reset=False)
         whitener, encoder = self.featurizer_.whitener, self.featurizer_.image_encoder
         if images is None:
@@ -517,7 +541,7 @@ class BaseXMCClassifier(PersistenceMixin, BaseEstimator, metaclass=ABCMeta):
                     "the model was fitted with pictures and gets none now; pass images= (None for "
                     "a document without) for results as good as in fit",
                     UserWarning,
-                    stacklevel=3,
+                    stacklevel=4,
                 )
         elif whitener is None:
             raise ValueError(
@@ -535,11 +559,11 @@ class BaseXMCClassifier(PersistenceMixin, BaseEstimator, metaclass=ABCMeta):
                 f"images has vectors of length {images.dimension}, and the model was fitted with "
                 f"vectors of length {len(whitener.mean_)}; use the same image encoder."
             )
-        return self.featurizer_.features(X, self.featurizer_.encode_images(images))
+        return X, images
 
-    def _candidates(self, X, images, exclude):
-        k = min(self.ensemble_.options.shortlist, len(self.classes_))
-        return self.predict_topk(X, k=k, images=images, exclude=exclude)
+    def _n_candidates(self) -> int:
+        """Labels of a document that can have a probability."""
+        return min(self.ensemble_.options.shortlist, len(self.classes_))
 
     @property
     def tower_(self):
@@ -563,6 +587,7 @@ class BaseXMCClassifier(PersistenceMixin, BaseEstimator, metaclass=ABCMeta):
         tags.target_tags.one_d_labels = False
         tags.target_tags.two_d_labels = True
         tags.classifier_tags = ClassifierTags(multi_class=False, multi_label=True)
+        tags.transformer_tags = TransformerTags(preserves_dtype=["float32"])
         tags.input_tags.sparse = False
         tags.input_tags.string = self.encoder != PRECOMPUTED
         tags.input_tags.two_d_array = self.encoder == PRECOMPUTED

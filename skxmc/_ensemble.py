@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 # Documents scored at a time.
 BLOCK = 2048
 
-# Given labels have at least this probability where no held-out document could choose it.
+# Labels are given above this probability where no held-out document could choose it.
 DEFAULT_THRESHOLD = 0.1
 
 # Above this number of labels, label vectors re-score the shortlist of the other evidence
@@ -72,7 +72,7 @@ class EvidenceEnsemble:
         Labels of the training documents.
     mixture_ : Mixture
     threshold_ : float
-        Probability from which a label is predicted.
+        Probability above which a label is predicted.
     """
 
     def __init__(self, options: EvidenceOptions) -> None:
@@ -307,7 +307,7 @@ def untuned_prototypes(
 
 
 def best_threshold(indices: np.ndarray, scores: np.ndarray, truth: sp.csr_array) -> float:
-    """Score from which giving labels has the best micro-averaged F1.
+    """Score above which giving labels has the best micro-averaged F1.
 
     Parameters
     ----------
@@ -325,8 +325,8 @@ def best_threshold(indices: np.ndarray, scores: np.ndarray, truth: sp.csr_array)
     order = np.argsort(-flat, kind="stable")
     hits = np.cumsum(right[order])
     f1 = 2 * hits / (np.arange(1, len(order) + 1) + truth.nnz)
-    best = int(np.argmax(f1))
-    return float(flat[order[best]])
+    best = flat[order[np.argmax(f1)]]
+    return float(np.nextafter(best, np.float32(-1)))  # labels above it are given
 
 
 def join_candidates(found: list[np.ndarray]) -> np.ndarray:

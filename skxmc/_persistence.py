@@ -93,6 +93,7 @@ class PersistenceMixin:
         Parameters
         ----------
         folder : path-like
+            Where the model is.
         device : str, default="auto"
             Where to compute; it becomes the parameter `device`.
         image_encoder : str or callable, default=None

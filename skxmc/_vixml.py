@@ -98,7 +98,7 @@ class ViXMLClassifier(BaseXMCClassifier):
     n_iter_no_change : int, default=3
         Epochs without improvement before early stopping.
     threshold : "auto" or float, default="auto"
-        Probability from which :meth:`predict` gives a label; "auto" is chosen for best
+        Probability above which :meth:`predict` gives a label; "auto" is chosen for best
         micro-averaged F1 on held-out documents.
     index : {"auto", "exact", "hnsw", "ivf"}, default="auto"
         Search over prototypes and documents; "auto" is exact up to the size where approximate
@@ -130,7 +130,7 @@ class ViXMLClassifier(BaseXMCClassifier):
     ensemble_ : EvidenceEnsemble
         The three kinds of evidence and their mixture.
     threshold_ : float
-        Probability from which a label is predicted.
+        Probability above which a label is predicted.
     n_features_in_ : int
         Number of features, with ``encoder="precomputed"``.
 

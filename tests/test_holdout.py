@@ -30,7 +30,7 @@ def twins(rng, n_groups, size, d=24):
     return Features(unit(centres[group] + 0.03 * rng.normal(size=(len(group), d)))), group
 
 
-# --------------------------------------------------------------------------------------- holding out
+# -------------------------------------------------------------------------------------- holding out
 
 
 def test_near_duplicates_are_held_out_together(rng):
@@ -106,7 +106,7 @@ def test_rows_are_emptied():
     assert without_rows(Y, np.empty(0, dtype=np.int64)).nnz == 6
 
 
-# ------------------------------------------------------------------------------------------ features
+# ----------------------------------------------------------------------------------------- features
 
 
 def test_blocks_are_taken_together(rng):
@@ -159,13 +159,13 @@ def test_whitening_of_hardly_any_pictures(rng, n):
     assert np.isfinite(white.vectors).all()
 
 
-# ------------------------------------------------------------------------------------------- devices
+# ------------------------------------------------------------------------------------------ devices
 
 
 def test_devices_by_name():
     assert resolve_device("cpu") == torch.device("cpu")
     assert resolve_device("auto").type in ("cpu", "cuda", "mps", "xpu")
-    with pytest.raises(ValueError, match="device='abacus' cannot be used here .* pass 'auto'"):
+    with pytest.raises(ValueError, match=r"device='abacus' cannot be used here .* pass 'auto'"):
         resolve_device("abacus")
 
 

@@ -16,6 +16,7 @@ from tiny_models import (
     save_encoder,
     tiny_backbone,
     tiny_tower,
+    word_pieces,
 )
 
 from skxmc._images import ImageFeatures
@@ -187,6 +188,7 @@ def test_unknown_modules_are_refused(tmp_path):
     from sentence_transformers.sentence_transformer.modules import (
         Dense,
         Normalize,
+        StaticEmbedding,
         WeightedLayerPooling,
     )
 
@@ -202,6 +204,12 @@ def test_unknown_modules_are_refused(tmp_path):
     residual = save_encoder(tmp_path / "d", modules=[Dense(WIDTH, 8, use_residual=True)])
     with pytest.raises(ValueError, match="Dense"):
         load_text_tower(residual)
+    words = SentenceTransformer(
+        modules=[StaticEmbedding(word_pieces().backend_tokenizer, embedding_dim=4)], device="cpu"
+    )
+    words.save(str(tmp_path / "static"))
+    with pytest.raises(ValueError, match="starts with StaticEmbedding, which takes no token emb"):
+        load_text_tower(str(tmp_path / "static"))
     early = save_encoder(tmp_path / "e", modules=[Normalize(), Dense(WIDTH, 8)])
     with pytest.raises(ValueError, match="normalises before Dense"):
         load_text_tower(early)
@@ -222,6 +230,18 @@ def test_texts_are_cut_and_kept_ragged():
     expected = tower.tokenizer(["", "ab", "abcd"])["input_ids"]
     assert tokens.offsets.tolist() == [0, 2, 6, 12]
     assert tokens.ids.tolist() == [token for text in expected for token in text]
+
+
+def test_texts_are_tokenised_in_blocks(rng, monkeypatch):
+    tower = tiny_tower()
+    texts = random_texts(rng, 20)
+    expected = tower.tokenize(texts)
+    monkeypatch.setattr(_text, "TOKENIZE_TEXTS", 3)
+    got = tower.tokenize(texts)
+    np.testing.assert_array_equal(got.ids, expected.ids)
+    np.testing.assert_array_equal(got.offsets, expected.offsets)
+    assert got.ids.dtype == np.int32
+    assert got.offsets.dtype == np.int64
 
 
 def test_no_texts(rng):

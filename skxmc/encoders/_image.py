@@ -211,9 +211,12 @@ class ImageEncoder:
                 return backbone.forward(prepared)
 
         job = (lambda part: forward(prepare(part))) if in_threads else prepare
+        n_threads = torch.get_num_threads()
+        if not in_threads:
+            n_threads = min(n_threads, 8)  # each has two batches of pixels waiting
         blocks = []
         with (
-            closing(_ordered_map(job, parts)) as results,
+            closing(_ordered_map(job, parts, n_threads)) as results,
             tqdm(total=images.n_distinct, desc="pictures", disable=not self.verbose) as bar,
         ):
             for part, result in zip(parts, results, strict=True):
@@ -254,9 +257,10 @@ def _check_vectors(output: Any, names: Sequence[str]) -> np.ndarray:
     return vectors
 
 
-def _ordered_map(job: Callable[[range], Any], parts: Iterable[range]) -> Iterator[Any]:
+def _ordered_map(
+    job: Callable[[range], Any], parts: Iterable[range], n_threads: int
+) -> Iterator[Any]:
     """``map(job, parts)`` in threads, at most a few results ahead of their use."""
-    n_threads = torch.get_num_threads()
     with ThreadPoolExecutor(n_threads, initializer=_use_one_thread) as pool:
         waiting: deque = deque()
         try:

@@ -33,6 +33,13 @@ class TokenizedTexts:
         ids = np.fromiter(flat, dtype=np.int32, count=int(offsets[-1]))
         return cls(ids, offsets)
 
+    @classmethod
+    def concatenate(cls, parts: Sequence[TokenizedTexts]) -> TokenizedTexts:
+        """The texts of all parts, one part behind the other."""
+        lengths = np.concatenate([np.empty(0, dtype=np.int64), *(part.lengths for part in parts)])
+        ids = np.concatenate([np.empty(0, dtype=np.int32), *(part.ids for part in parts)])
+        return cls(ids, np.concatenate([[0], np.cumsum(lengths)]))
+
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
@@ -74,12 +81,7 @@ class Items:
 
     def __add__(self, other: Items) -> Items:
         """Items of both, those of `other` behind: one id space for documents and labels."""
-        tokens = TokenizedTexts(
-            np.concatenate([self.tokens.ids, other.tokens.ids]),
-            np.concatenate(
-                [self.tokens.offsets, self.tokens.offsets[-1] + other.tokens.offsets[1:]]
-            ),
-        )
+        tokens = TokenizedTexts.concatenate([self.tokens, other.tokens])
         if self.images is None and other.images is None:
             return Items(tokens)
         filled = [part.images for part in (self, other) if part.images is not None]
@@ -93,7 +95,9 @@ class Items:
                 target[...] = np.where(block >= 0, block + n_vectors, -1)
                 n_vectors += len(part.images.vectors)
             row += len(part)
-        vectors = np.concatenate([images.vectors for images in filled])
+        vectors = filled[0].vectors  # shared, not copied, where labels have no images
+        if len(filled) > 1:
+            vectors = np.concatenate([images.vectors for images in filled])
         return Items(tokens, ImageFeatures(vectors, index))
 
     def representatives(self) -> np.ndarray:

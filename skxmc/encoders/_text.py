@@ -23,6 +23,9 @@ POOLINGS = ("mean", "cls", "max", "lasttoken", "mean_sqrt_len_tokens")
 # Tokens of one forward pass without a graph, which holds little but the widest layer.
 ENCODE_TOKENS = 16_384
 
+# Texts that a tokenizer gets at a time: what it returns is large, many times the token ids.
+TOKENIZE_TEXTS = 20_000
+
 
 class TextTower(torch.nn.Module):
     """One embedding per text with any number of images.
@@ -101,19 +104,20 @@ class TextTower(torch.nn.Module):
 
     def tokenize(self, texts: Sequence[str]) -> TokenizedTexts:
         """Token ids of all texts, cut to `max_length`, without padding."""
-        if not len(texts):  # tokenizers take at least one
-            return TokenizedTexts.from_lists([])
-        encoded = self.tokenizer(
-            list(texts),
-            truncation=True,
-            max_length=self.max_length,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-        )["input_ids"]
         # A tokenizer without special tokens gives nothing for an empty text; a sequence needs
         # one token at least.
         filler = self.tokenizer.pad_token_id or 0
-        return TokenizedTexts.from_lists([ids or [filler] for ids in encoded])
+        blocks = []
+        for start in range(0, len(texts), TOKENIZE_TEXTS):
+            encoded = self.tokenizer(
+                list(texts[start : start + TOKENIZE_TEXTS]),
+                truncation=True,
+                max_length=self.max_length,
+                return_attention_mask=False,
+                return_token_type_ids=False,
+            )["input_ids"]
+            blocks.append(TokenizedTexts.from_lists([ids or [filler] for ids in encoded]))
+        return TokenizedTexts.concatenate(blocks)
 
     def items(self, texts: Sequence[str], images: ImageFeatures | None = None) -> Items:
         """Tokenised texts with their images, which a tower without a projection leaves out."""

@@ -1,134 +1,170 @@
-"""Mixture of evidence: candidates of several kinds become one ranking."""
+"""The mixture of evidence: weighted sum of each kind's probabilities."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from itertools import product
+import itertools
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
-from ..metrics._topk import find_pairs
+from .. import metrics
 from ._index import sort_candidates
 
-Evidence = Mapping[str, tuple[np.ndarray, np.ndarray]]
+Evidence = dict[str, tuple[np.ndarray, np.ndarray]]
 
-# Temperatures that are tried, the first of each being the one without held-out documents.
-# Prototypes score by cosine, label vectors by logits, neighbours by the logarithm of votes.
+# Temperatures tried for each kind of evidence: cosines of prototypes, logarithms of the
+# neighbours' votes, logits of label vectors, which are too sure of themselves.
 TEMPERATURES = {
-    "prototypes": (0.05, 0.03, 0.08),
-    "label_vectors": (2.0, 1.0, 3.0, 5.0),
+    "prototypes": (0.05, 0.1),
     "neighbours": (1.0,),
+    "label_vectors": (1.0, 1.5, 2.5),
 }
-WEIGHTS = {"prototypes": 0.3, "label_vectors": 0.4, "neighbours": 0.3}
 
-# Weights are tried in steps of a tenth.
-STEPS = 10
+# What is used where no held-out documents can choose; near the best on several data sets.
+DEFAULT_TEMPERATURES = {"prototypes": 0.1, "neighbours": 1.0, "label_vectors": 1.5}
+DEFAULT_WEIGHTS = {"prototypes": 0.2, "neighbours": 0.2, "label_vectors": 0.6}
 
-# Held-out documents that are looked at, and ranks that a metric may ask for.
-MAX_DOCUMENTS, RANKS = 2000, 5
+# The figures whose mean is the metric "mean": first rank, more ranks, rare labels.
+MEAN_OF = ("precision_at_1", "precision_at_5", "psprecision_at_5")
+
+# Candidates of each kind that take part in the choice of weights; the first ranks decide.
+_CANDIDATES = 50
+
+# Settings this close to the best in the chosen metric are as good: noise of held-out documents.
+_TOLERANCE = 0.001
 
 
 class Mixture:
-    r"""Weighted sum of the probabilities that each kind of evidence gives.
+    r"""Turns several lists of scored candidates into one list of probabilities.
 
-    The scores of one kind become probabilities over its candidates by a softmax at its own
-    temperature; :math:`p_l = \sum_e w_e\, \mathrm{softmax}(s_e / \tau_e)_l`. Weights and
-    temperatures are those with the best metric on held-out documents. A sum of probabilities
-    did better here than a product or a trained combination: a kind that does not know a label
-    must not veto it.
+    Kind e proposes labels with scores s; the probability of label l is
+
+    .. math:: p(l) = \sum_e w_e \, \mathrm{softmax}(s_e / \tau_e)_l
+
+    over the candidates of e (0 where e does not propose l). Weights and temperatures are those
+    with the best metric on held-out documents, found on a grid that is refined near its best
+    point. A sum of probabilities did better than a sum of their logarithms, in which each kind
+    can veto the others.
 
     Parameters
     ----------
-    fixed : dict of str to float, default=None
-        Weights that are not chosen but given.
+    fixed : dict of str to float, optional
+        Weights that are given; the others share the rest.
 
     Attributes
     ----------
     weights_ : dict of str to float
-        One for each kind of evidence; they add up to 1.
+        One a kind of evidence, summing to 1. Kinds that are missing in :meth:`predict` are left
+        out, and the other weights scaled up.
     temperatures_ : dict of str to float
     score_ : float
-        The metric on the held-out documents; NaN before :meth:`fit`.
+        Metric on the held-out documents; nan before :meth:`fit`.
     """
 
     def __init__(self, fixed: dict[str, float] | None = None) -> None:
         self.fixed = dict(fixed or {})
-        self.weights_ = dict(WEIGHTS)
-        self.temperatures_ = {name: choices[0] for name, choices in TEMPERATURES.items()}
+        for name, weight in self.fixed.items():
+            if not 0 <= weight <= 1:
+                raise ValueError(f"the weight of {name!r} must be within 0 and 1, got {weight}.")
+        self.weights_ = self._with_fixed(DEFAULT_WEIGHTS)
+        self.temperatures_ = dict(DEFAULT_TEMPERATURES)
         self.score_ = float("nan")
 
     def fit(
         self,
         evidence: Evidence,
-        truth: sp.csr_array,
+        Y: sp.csr_array,
         *,
         metric: str = "mean",
         exclude: sp.csr_array | None = None,
-        propensities: np.ndarray,
+        propensities: np.ndarray | None = None,
     ) -> Mixture:
-        """Choose weights and temperatures.
+        """Choose weights and temperatures on held-out documents.
 
         Parameters
         ----------
         evidence : dict of str to (indices, scores)
-            Candidates of held-out documents, (n, m) int64 and float32, -1 where there are fewer.
-        truth : csr_array of shape (n, n_labels)
+            Candidates of each kind, int64 (n, m) padded with -1, and scores, float32 (n, m).
+        Y : csr_array of shape (n, n_labels)
+            The true labels.
         metric : str, default="mean"
-            "precision_at_1", "precision_at_5", "ndcg_at_5", "psprecision_at_5", or "mean" of
-            P@1, P@5 and PSP@5.
-        exclude : csr_array of shape (n, n_labels) or None
-            Pairs that count neither as predicted nor as true.
-        propensities : ndarray of shape (n_labels,)
+            A ranking metric, such as "precision_at_5" or "psndcg_at_3", or "mean": of P@1, P@5
+            and PSP@5.
+        exclude : csr_array of shape (n, n_labels), or None
+            Pairs that count neither as prediction nor as truth.
+        propensities : ndarray of shape (n_labels,), or None
+            Needed for metrics that are propensity-scored.
+
+        Returns
+        -------
+        self : Mixture
+
+        Raises
+        ------
+        ValueError
+            If `metric` is not known, or needs propensities and there are none.
         """
-        rows = np.flatnonzero(np.diff(truth.indptr))[:MAX_DOCUMENTS]
-        if not len(rows):
-            return self
         names = list(evidence)
-        labels, scores = _align({name: (i[rows], s[rows]) for name, (i, s) in evidence.items()})
-        if exclude is not None:
-            scores[:, _pairs(exclude[rows], labels)] = -np.inf
-        measure = _Measure(metric, labels, truth[rows], 1.0 / propensities)
-        best = -np.inf
-        for temperatures in product(*(TEMPERATURES[name] for name in names)):
-            shares = np.stack([_softmax(s, t) for s, t in zip(scores, temperatures, strict=True)])
-            for weights in self._simplex(names):
-                value = measure(np.tensordot(weights, shares, axes=1))
-                # The margin keeps the first of equals: results don't hang on rounding.
-                if value > best + 1e-6:
-                    best = value
-                    self.weights_ = dict(zip(names, map(float, weights), strict=True))
-                    self.temperatures_ = dict(zip(names, temperatures, strict=True))
-        self.score_ = float(best)
+        judge = _Judge(Y, metric, exclude, propensities)
+        first = {name: sort_candidates(*evidence[name], _CANDIDATES) for name in names}
+        labels, scores = _align(first, exclude)
+        options = [TEMPERATURES.get(name, (1.0,)) for name in names]
+        tried: dict[tuple[float, ...], dict[tuple[int, ...], float]] = {}
+        for temperatures in itertools.product(*options):
+            shares = _softmax_all(scores, temperatures)
+            tried[temperatures] = {
+                parts: judge(labels, self._mix(names, parts, shares))
+                for parts in _simplex(len(names), 5)
+            }
+        temperatures = max(tried, key=lambda setting: max(tried[setting].values()))
+        shares = _softmax_all(scores, temperatures)
+        found = {tuple(4 * part for part in parts): v for parts, v in tried[temperatures].items()}
+        for step in (2, 1):
+            _climb(found, step, lambda parts: judge(labels, self._mix(names, parts, shares)))
+        self.score_ = max(found.values())
+        good = [parts for parts, value in found.items() if value >= self.score_ - _TOLERANCE]
+        weights = np.mean(good, axis=0) / 20
+        self.weights_ = self._with_fixed(dict(zip(names, weights.tolist(), strict=True)))
+        self.temperatures_ = dict(zip(names, temperatures, strict=True))
         return self
 
     def predict(
         self, evidence: Evidence, k: int, exclude: sp.csr_array | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The k best labels of each document, (n, k) int64, and their probabilities, float32.
+        """The k most probable labels of each document.
 
-        Ties go to the lower label; rows with fewer candidates end in -1 and -inf.
+        Parameters
+        ----------
+        evidence : dict of str to (indices, scores)
+            As in :meth:`fit`.
+        k : int
+        exclude : csr_array of shape (n, n_labels), or None
+            Pairs that are not returned; probabilities are those without them.
+
+        Returns
+        -------
+        indices : ndarray of shape (n, k), int64
+            Best first, ties in favour of the lower index; -1 where there are fewer candidates.
+        probabilities : ndarray of shape (n, k), float32
+            -inf where there is no candidate.
         """
-        weights = self._complete_weights(list(evidence))
-        labels, scores = _align(evidence)
-        total = np.zeros(labels.shape, dtype=np.float32)
-        for name, score in zip(evidence, scores, strict=True):
-            total += np.float32(weights[name]) * _softmax(score, self.temperatures_[name])
-        out = labels < 0
-        if exclude is not None:
-            out |= _pairs(exclude, labels)
-        indices, probabilities = sort_candidates(
-            np.where(out, -1, labels), np.where(out, -np.inf, total), min(k, labels.shape[1])
-        )
-        missing = k - indices.shape[1]
-        if missing > 0:
-            indices = np.pad(indices, ((0, 0), (0, missing)), constant_values=-1)
-            probabilities = np.pad(probabilities, ((0, 0), (0, missing)), constant_values=-np.inf)
-        return indices, probabilities
+        names = list(evidence)
+        labels, scores = _align(evidence, exclude)
+        shares = _softmax_all(scores, [self.temperatures_.get(name, 1.0) for name in names])
+        weights = np.array([self.weights_.get(name, 0.0) for name in names])
+        if weights.sum() <= 0:
+            weights = np.ones(len(names))
+        mixed = _weighted_sum(weights / weights.sum(), shares)
+        found, probabilities = sort_candidates(labels, mixed, k)
+        n, width = found.shape
+        indices = np.full((n, k), -1, dtype=np.int64)
+        result = np.full((n, k), -np.inf, dtype=np.float32)
+        indices[:, :width], result[:, :width] = found, probabilities
+        return indices, result
 
     def to_dict(self) -> dict[str, Any]:
-        """All that was learned, as plain numbers."""
+        """Plain numbers that :meth:`from_dict` rebuilds the mixture from."""
         return {
             "fixed": self.fixed,
             "weights": self.weights_,
@@ -142,119 +178,138 @@ class Mixture:
         mixture = cls(state["fixed"])
         mixture.weights_ = dict(state["weights"])
         mixture.temperatures_ = dict(state["temperatures"])
-        mixture.score_ = float("nan") if state["score"] is None else state["score"]
+        mixture.score_ = float("nan") if state["score"] is None else float(state["score"])
         return mixture
 
-    def _complete_weights(self, names: list[str]) -> dict[str, float]:
-        """Weights of the kinds that are there; fixed ones as given, the others share the rest."""
-        fixed = {name: self.fixed[name] for name in names if name in self.fixed}
-        free = {name: self.weights_[name] for name in names if name not in fixed}
-        rest, total = 1.0 - sum(fixed.values()), sum(free.values())
-        return fixed | {
-            name: rest * (weight / total if total else 1 / len(free))
-            for name, weight in free.items()
-        }
+    def _mix(self, names: list[str], parts: tuple[int, ...], shares: list[np.ndarray]):
+        weights = self._with_fixed(dict(zip(names, map(float, parts), strict=True)))
+        return _weighted_sum([weights[name] for name in names], shares)
 
-    def _simplex(self, names: list[str]) -> Iterator[np.ndarray]:
-        """All weights in steps of a tenth; fixed ones stay, the others share the rest."""
-        free = [name for name in names if name not in self.fixed]
-        rest = 1.0 - sum(self.fixed.get(name, 0.0) for name in names)
-        if not free:
-            yield np.array([self.fixed[name] for name in names], dtype=np.float32)
-            return
-        for parts in product(range(STEPS + 1), repeat=len(free)):
-            if sum(parts) == STEPS:
-                shares = dict(zip(free, (rest * part / STEPS for part in parts), strict=True))
-                yield np.array(
-                    [shares.get(name, self.fixed.get(name)) for name in names], dtype=np.float32
-                )
+    def _with_fixed(self, weights: dict[str, float]) -> dict[str, float]:
+        """Weights summing to 1 in which the fixed ones are as given."""
+        fixed = {name: weight for name, weight in self.fixed.items() if name in weights}
+        free = {name: weight for name, weight in weights.items() if name not in fixed}
+        total, rest = sum(free.values()), 1 - sum(fixed.values())
+        if free and total <= 0:
+            free, total = dict.fromkeys(free, 1.0), float(len(free))
+        scaled = {name: max(rest, 0.0) * weight / total for name, weight in free.items()}
+        return {name: fixed.get(name, scaled.get(name)) for name in weights}
 
 
-class _Measure:
-    """A metric of rankings over fixed candidates, for many scores of the same candidates."""
+class _Judge:
+    """The metric of ranked candidates."""
 
-    def __init__(
-        self, metric: str, labels: np.ndarray, truth: sp.csr_array, gains: np.ndarray
-    ) -> None:
-        self.metric = metric
-        self.hits = _pairs(truth, labels)
-        self.gains = np.where(self.hits, gains[np.maximum(labels, 0)], 0.0)
-        counts = np.diff(truth.indptr)
-        discounts = 1 / np.log2(np.arange(RANKS) + 2)
-        self.discounts = discounts
-        self.ideal = np.cumsum(discounts)[np.minimum(counts, RANKS) - 1]
-        # The largest gains of each row: sorted by row, then by gain.
-        rows = np.repeat(np.arange(len(counts)), counts)
-        order = np.lexsort((-gains[truth.indices], rows))
-        rank = np.arange(len(order)) - np.repeat(truth.indptr[:-1], counts)
-        self.best = gains[truth.indices][order][rank < RANKS].sum()
+    def __init__(self, Y, metric: str, exclude, propensities) -> None:
+        self.Y = Y if exclude is None else sp.csr_array(Y - Y.multiply(exclude))
+        self.Y.eliminate_zeros()
+        self.metrics = [
+            _find_metric(name, propensities) for name in (MEAN_OF if metric == "mean" else [metric])
+        ]
+        self.depth = max(k for _, k, _ in self.metrics)
 
-    def __call__(self, scores: np.ndarray) -> float:
-        k = min(RANKS, scores.shape[1])
-        top = np.argpartition(-scores, k - 1, axis=1)[:, :k]
-        order = np.argsort(-np.take_along_axis(scores, top, axis=1), axis=1, kind="stable")
-        top = np.take_along_axis(top, order, axis=1)
-        hits = np.take_along_axis(self.hits, top, axis=1)
-        figures = {
-            "precision_at_1": hits[:, 0].mean(),
-            "precision_at_5": hits.sum(axis=1).mean() / RANKS,
-            "ndcg_at_5": (hits @ self.discounts[:k] / self.ideal).mean(),
-            "psprecision_at_5": np.take_along_axis(self.gains, top, axis=1).sum() / self.best,
-        }
-        if self.metric != "mean":
-            return float(figures[self.metric])
-        return (
-            float(
-                figures["precision_at_1"] + figures["precision_at_5"] + figures["psprecision_at_5"]
-            )
-            / 3
+    def __call__(self, labels: np.ndarray, probabilities: np.ndarray) -> float:
+        depth = min(self.depth, labels.shape[1])
+        best = np.argpartition(-probabilities, depth - 1, axis=1)[:, :depth]
+        best.sort(axis=1)  # labels ascend in a row: of equal ones the lower comes first
+        values = np.take_along_axis(probabilities, best, axis=1)
+        order = np.argsort(-values, axis=1, kind="stable")
+        ranked = np.take_along_axis(labels, np.take_along_axis(best, order, axis=1), axis=1)
+        return float(
+            np.mean([function(self.Y, ranked, k=k, **more) for function, k, more in self.metrics])
         )
 
 
-def _align(evidence: Evidence) -> tuple[np.ndarray, np.ndarray]:
-    """Bring the candidates of all kinds to common columns.
+def _find_metric(name: str, propensities: np.ndarray | None):
+    """Function, depth and keyword arguments of a metric such as "precision_at_5"."""
+    base, _, depth = name.rpartition("_at_")
+    function = getattr(metrics, f"{base}_at_k", None)
+    if function is None or not depth.isdigit():
+        raise ValueError(
+            f"metric={name!r} is not known; pass 'mean' or a name such as 'precision_at_1'."
+        )
+    if not base.startswith("ps"):
+        return function, int(depth), {}
+    if propensities is None:
+        raise ValueError(f"metric={name!r} needs propensities; pass propensities.")
+    return function, int(depth), {"propensities": propensities}
 
-    Returns
-    -------
-    labels : ndarray of shape (n, m), int64
-        The distinct candidates of each row, -1 in columns that are not used.
-    scores : ndarray of shape (n_kinds, n, m), float32
-        Score of each candidate, -inf where a kind does not propose it.
+
+def _align(evidence: Evidence, exclude: sp.csr_array | None) -> tuple[np.ndarray, list[np.ndarray]]:
+    """All candidates of a row side by side, labels ascending; scores of each kind for them.
+
+    Returns labels, int64 (n, m) padded with -1, and for each kind an array of that shape, -inf
+    where the kind does not propose the label.
     """
-    indices = np.concatenate([found for found, _ in evidence.values()], axis=1)
-    order = np.argsort(indices, axis=1, kind="stable")
-    labels = np.take_along_axis(indices, order, axis=1)
-    scores = np.full((len(evidence), *labels.shape), -np.inf, dtype=np.float32)
-    start = 0
-    for number, (found, score) in enumerate(evidence.values()):
-        own = np.full(indices.shape, -np.inf, dtype=np.float32)
-        own[:, start : start + found.shape[1]] = score
-        scores[number] = np.take_along_axis(own, order, axis=1)
-        start += found.shape[1]
-    # A label stands in neighbouring columns, once for each kind that proposes it: its scores go
-    # to the first of them, the others are not used any more.
-    repeated = np.zeros(labels.shape, dtype=bool)
-    for shift in range(1, len(evidence)):
-        same = labels[:, shift:] == labels[:, :-shift]
-        first = scores[:, :, :-shift]
-        np.maximum(first, np.where(same, scores[:, :, shift:], -np.inf), out=first)
-        repeated[:, shift:] |= same
-    labels[repeated] = -1
-    scores[:, labels < 0] = -np.inf
-    return labels, scores
+    if not evidence:
+        raise ValueError("evidence is empty; pass at least one kind of evidence.")
+    n_labels = 1 + max(int(indices.max(initial=0)) for indices, _ in evidence.values())
+    if exclude is not None:
+        n_labels = max(n_labels, exclude.shape[1])
+    n = len(next(iter(evidence.values()))[0])
+    first = np.arange(n, dtype=np.int64)[:, None] * n_labels
+    proposed = []
+    for indices, scores in evidence.values():
+        there = (indices >= 0) & np.isfinite(scores)
+        proposed.append(((first + indices)[there], scores[there]))
+    pairs = np.unique(np.concatenate([keys for keys, _ in proposed]))
+    if exclude is not None and exclude.nnz:
+        rows = np.repeat(np.arange(n, dtype=np.int64), np.diff(exclude.indptr))
+        pairs = pairs[~np.isin(pairs, rows * n_labels + exclude.indices)]
+    rows, columns = pairs // n_labels, pairs % n_labels
+    starts = np.searchsorted(rows, np.arange(n + 1))
+    place = np.arange(len(pairs)) - starts[rows]
+    width = max(1, int(np.diff(starts).max(initial=0)))
+    labels = np.full((n, width), -1, dtype=np.int64)
+    labels[rows, place] = columns
+    aligned = []
+    for keys, values in proposed:
+        position = np.searchsorted(pairs, keys)
+        kept = position < len(pairs)
+        kept[kept] = pairs[position[kept]] == keys[kept]
+        position = position[kept]
+        scores = np.full((n, width), -np.inf, dtype=np.float32)
+        scores[rows[position], place[position]] = values[kept]
+        aligned.append(scores)
+    return labels, aligned
+
+
+def _softmax_all(scores: list[np.ndarray], temperatures) -> list[np.ndarray]:
+    return [_softmax(s, t) for s, t in zip(scores, temperatures, strict=True)]
 
 
 def _softmax(scores: np.ndarray, temperature: float) -> np.ndarray:
-    """Probabilities over the finite scores of each row; zeros where there is none."""
-    highest = scores.max(axis=1, keepdims=True, initial=-np.inf)
-    shifted = scores - np.where(np.isfinite(highest), highest, 0)
-    exponentials = np.exp(shifted / np.float32(temperature))
-    return exponentials / np.maximum(exponentials.sum(axis=1, keepdims=True), 1e-30)
+    """Softmax of rows; rows and entries of -inf become 0."""
+    best = scores.max(axis=1, keepdims=True)
+    best[~np.isfinite(best)] = 0
+    shares = np.exp((scores - best) / np.float32(temperature))
+    shares /= np.maximum(shares.sum(axis=1, keepdims=True), np.float32(1e-30))
+    return shares
 
 
-def _pairs(matrix: sp.csr_array, labels: np.ndarray) -> np.ndarray:
-    """Which (row, label) pairs of (n, m) candidates the matrix marks, bool."""
-    marked = np.zeros(labels.shape, dtype=bool)
-    rows, columns = np.nonzero(labels >= 0)
-    marked[rows, columns] = find_pairs(matrix, rows, labels[rows, columns])
-    return marked
+def _weighted_sum(weights, shares: list[np.ndarray]) -> np.ndarray:
+    mixed = np.zeros_like(shares[0])
+    for weight, share in zip(weights, shares, strict=True):
+        if weight > 0:
+            mixed += np.float32(weight) * share
+    return mixed
+
+
+def _simplex(n: int, steps: int):
+    """Tuples of n non-negative integers that sum to `steps`."""
+    for parts in itertools.product(range(steps + 1), repeat=n):
+        if sum(parts) == steps:
+            yield parts
+
+
+def _climb(found: dict[tuple[int, ...], float], step: int, evaluate) -> None:
+    """Move `step` from one weight to another for as long as it helps; extends `found`."""
+    while True:
+        best = max(found, key=found.__getitem__)
+        for source, target in itertools.permutations(range(len(best)), 2):
+            moved = list(best)
+            moved[source] -= step
+            moved[target] += step
+            if moved[source] >= 0 and tuple(moved) not in found:
+                found[tuple(moved)] = evaluate(tuple(moved))
+        if max(found, key=found.__getitem__) == best:
+            return

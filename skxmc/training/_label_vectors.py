@@ -28,9 +28,6 @@ _OUT = -1e4
 # Most numbers of a block of scores, or of gathered label vectors (float32: 128 MB).
 _BLOCK = 2**25
 
-import os
-
-RHO = float(os.environ.get("RHO", "1"))
 # Labels whose moments are updated at a time: their numbers stay in the processor's cache.
 _ROWS = 128
 
@@ -49,7 +46,7 @@ class LabelVectors:
     labels count most, which serves the lower ranks; :math:`\gamma = 1` serves the first rank;
     0.5 gives up next to nothing of either.
 
-    A label's vector starts from the features of its own text and decays towards them, so that a
+    A label's vector starts from the features of its own text and decays towards half of them: a
     label with few documents stays near its text. Sparse features are brought to
     `sparse_dimension` numbers by a random projection: a matrix of words by labels is never made,
     and time and memory do not depend on the vocabulary.
@@ -58,13 +55,16 @@ class LabelVectors:
     ----------
     epochs : int, default=8
         Passes over the documents.
-    resume_epochs : int, default=3
+    resume_epochs : int, default=4
         Passes when :meth:`fit` goes on from the vectors of an earlier fit.
-    learning_rate : float, default=0.01
+    learning_rate : float, default=0.02
         Of Adam; rises over the first 5 % of the steps, then falls linearly to 0.
     decay : float, default=1.0
-        Pull towards the start: each step takes away `decay` times the learning rate of the way.
-    scale : float, default=20.0
+        Pull towards the anchor: each step takes away `decay` times the learning rate of the way.
+    anchor : float, default=0.5
+        The vectors decay towards this share of their start. 1 keeps rare labels near their text
+        (best PSP), 0 is plain weight decay (best P@1); half has most of both.
+    scale : float, default=10.0
         The factor s above, an inverse temperature.
     document_exponent : float, default=0.5
         The exponent :math:`\gamma` above.
@@ -75,7 +75,7 @@ class LabelVectors:
         Documents a step.
     sparse_dimension : int, default=1024
         Dimension that sparse features are projected to.
-    sparse_scale : float, default=0.7
+    sparse_scale : float, default=0.5
         Length of projected sparse features; embeddings have length 1.
     max_labels : int, default=65_536
         Up to this number of labels every label is a negative of every document. Beyond, the
@@ -107,15 +107,16 @@ class LabelVectors:
         self,
         *,
         epochs: int = 8,
-        resume_epochs: int = 3,
-        learning_rate: float = 0.01,
+        resume_epochs: int = 4,
+        learning_rate: float = 0.02,
         decay: float = 1.0,
-        scale: float = 20.0,
+        anchor: float = 0.5,
+        scale: float = 10.0,
         document_exponent: float = 0.5,
         dropout: float = 0.4,
         batch_size: int = 512,
         sparse_dimension: int = 1024,
-        sparse_scale: float = 0.7,
+        sparse_scale: float = 0.5,
         max_labels: int = 65_536,
         random_negatives: int = 4096,
         device: str = "cpu",
@@ -127,6 +128,7 @@ class LabelVectors:
         self.resume_epochs = resume_epochs
         self.learning_rate = learning_rate
         self.decay = decay
+        self.anchor = anchor
         self.scale = scale
         self.document_exponent = document_exponent
         self.dropout = dropout
@@ -202,7 +204,9 @@ class LabelVectors:
                 "fit with resume=False."
             )
         start = self._label_start(Y.shape[1], labels)
-        origin = None if labels is None else torch.from_numpy(start * RHO).to(torch.bfloat16)
+        origin = None
+        if labels is not None:
+            origin = torch.from_numpy(start * self.anchor).to(torch.bfloat16)
         if not resume:
             self.weights_ = start
         elif not self.weights_.flags.writeable:
