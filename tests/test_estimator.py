@@ -62,8 +62,10 @@ def picture_model(corpus):
 
 def test_frozen_model_finds_topics_of_new_texts(text_model):
     names, scores = text_model.predict_topk(["big donkey", "small lemon"], k=3, return_labels=True)
-    assert "animal" in names[0] and "big" in names[0]
-    assert "fruit" in names[1] and "small" in names[1]
+    assert "animal" in names[0]
+    assert "big" in names[0]
+    assert "fruit" in names[1]
+    assert "small" in names[1]
     assert scores.dtype == np.float32
     assert (np.diff(scores, axis=1) <= 0).all()
 
@@ -200,7 +202,8 @@ def test_predict_decision_function_and_topk_agree(corpus, text_model):
     texts, _, _ = corpus
     dense = text_model.decision_function(texts)
     predicted = text_model.predict(texts)
-    assert sp.issparse(predicted) and predicted.dtype == np.float32
+    assert sp.issparse(predicted)
+    assert predicted.dtype == np.float32
     np.testing.assert_array_equal(predicted.toarray() > 0, dense > 0)
     best, scores = text_model.predict_topk(texts, k=1)
     np.testing.assert_allclose(dense.max(axis=1), scores[:, 0] - text_model.threshold_, atol=1e-6)
@@ -222,7 +225,8 @@ def test_excluded_pairs_are_never_returned(corpus, text_model):
     pairs = sp.csr_array((np.ones(len(texts)), (np.arange(len(texts)), best[:, 0])), shape=shape)
     labels, scores = text_model.predict_topk(texts, k=shape[1], exclude=pairs)
     assert (labels[:, :-1] != best).all()
-    assert (labels[:, -1] == -1).all() and np.isneginf(scores[:, -1]).all()
+    assert (labels[:, -1] == -1).all()
+    assert np.isneginf(scores[:, -1]).all()
     assert text_model.predict(texts, exclude=pairs).multiply(pairs).nnz == 0
 
 
@@ -311,7 +315,8 @@ def test_results_of_a_frozen_encoder_are_cached(corpus, tmp_path):
     first = clf.fit(texts, labels, images=images).predict_topk(texts, k=2, images=images)
     n_calls = len(calls)
     second = clone(clf).fit(texts, labels, images=images).predict_topk(texts, k=2, images=images)
-    assert n_calls > 0 and len(calls) == n_calls
+    assert n_calls > 0
+    assert len(calls) == n_calls
     np.testing.assert_array_equal(first[1], second[1])
 
 
@@ -329,7 +334,7 @@ def test_unfitted_model_says_so():
         ({"Y": [["a"]]}, "Y has 1"),
         ({"Y": [[], []]}, "Y names no label"),
         ({"Y": np.zeros((2, 3)), "label_text": ["a", "b", "c"]}, "no positive label"),
-        ({"images": [None]}, "images has 1"),
+        ({"images": [None]}, "images has length 1"),
         ({"images": ["no-such-file.png", None]}, r"images\[0\].*no-such-file"),
         ({"images": [b"not a picture", None]}, r"images\[0\]"),
     ],

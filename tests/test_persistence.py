@@ -185,6 +185,19 @@ def test_towers_of_other_kinds(options, tmp_path):
     assert_same(model, loaded, "text")
 
 
+def test_mixture_and_threshold_come_back_whatever_they_are(fitted, tmp_path):
+    model = copy.deepcopy(fitted("text"))
+    mixture = model.ensemble_.mixture_
+    mixture.weights_ = {"prototypes": 0.15, "label_vectors": 0.6, "neighbours": 0.25}
+    mixture.temperatures_ = {"prototypes": 0.125, "label_vectors": 0.7, "neighbours": 1.5}
+    model.threshold_ = 0.123
+    model.save(tmp_path / "model")
+    loaded = ViXMLClassifier.load(tmp_path / "model")
+    assert loaded.ensemble_.mixture_.to_dict() == mixture.to_dict()
+    assert_same(model, loaded, "text")
+    assert not np.array_equal(predictions(fitted("text"), "text")[1], predictions(model, "text")[1])
+
+
 def test_folder_holds_no_pickle_and_needs_nothing_of_skxmc(folder):
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert files == {
@@ -644,8 +657,9 @@ def test_weights_of_any_kind_are_pickled_as_arrays():
     module = Odd()
     state = detach_weights(module, shared=(module.shared,))
     assert state["shared"] is module.shared
-    sizes = [tensor.numel() for tensor, _, _ in state["_weights"]]
-    assert sizes == [0] * 7
+    kept = [*state["_modules"]["first"].parameters(), *state["_buffers"].values(), state["loose"]]
+    assert len(kept) == 6
+    assert not any(tensor.numel() for tensor in kept)
     assert all(isinstance(array, np.ndarray) for _, _, array in state["_weights"])
 
     other = Odd.__new__(Odd)

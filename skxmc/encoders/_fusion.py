@@ -33,7 +33,8 @@ class ImageProjection(torch.nn.Module):
         norm = float(np.linalg.norm(vectors - mean, axis=1).mean())
         self.register_buffer("mean", torch.from_numpy(mean.astype(np.float32)))
         self.register_buffer("norm", torch.tensor(norm or 1.0, dtype=torch.float32))
-        self.linear = torch.nn.Linear(image_dimension, dimension)
+        # Without the usual start, which would draw from the caller's random numbers.
+        self.linear = torch.nn.utils.skip_init(torch.nn.Linear, image_dimension, dimension)
         token_norm = word_embeddings.detach().float().norm(dim=1).mean().item()
         # A unit vector times a matrix of deviation s has norm s * sqrt(dimension).
         generator = torch.Generator().manual_seed(seed)
