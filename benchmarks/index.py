@@ -80,8 +80,8 @@ def main() -> None:
     }
     print(f"k = {K}, d = {arguments.dimension}, batch of {arguments.queries}, medians of", end=" ")
     print(f"{arguments.repeats}; build: once\n")
-    print("| vectors | index | build, s | one query, ms | query of a batch, ms | recall | MB |")
-    print("|---:|---|---:|---:|---:|---:|---:|")
+    print("| vectors | index | build, s | one query, ms | query of a batch, ms | recall |")
+    print("|---:|---|---:|---:|---:|---:|")
     for n in arguments.sizes:
         vectors, queries = synthetic(n, arguments.dimension, arguments.queries)
         expected = make_index("exact", *vectors.shape).build(vectors).search(queries, K)[0]
@@ -97,7 +97,7 @@ def main() -> None:
             batch = seconds(lambda: index.search(queries, K)) / len(queries)  # noqa: B023
             print(
                 f"| {n:,} | {name} | {build:.1f} | {1e3 * one:.2f} | {1e3 * batch:.2f} "
-                f"| {sum(hits) / expected.size:.3f} | {index.to_bytes().nbytes / 1e6:.0f} |",
+                f"| {sum(hits) / expected.size:.3f} |",
                 flush=True,
             )
 

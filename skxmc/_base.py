@@ -516,6 +516,7 @@ class BaseXMCClassifier(PersistenceMixin, BaseEstimator, metaclass=ABCMeta):
         Parameters
         ----------
         Y : sparse or dense indicator of shape (n_samples, n_labels)
+            Such as :meth:`predict` returns.
 
         Returns
         -------

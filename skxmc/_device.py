@@ -28,7 +28,6 @@ def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
     elif device.type == "cpu":
-        # AMX and AVX512-BF16 are what makes bf16 pay on a CPU.
         fast = has_fast_bfloat16_cpu()
     else:
         fast = False
@@ -37,5 +36,6 @@ def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
 
 def has_fast_bfloat16_cpu() -> bool:
     """Whether this CPU has instructions for bf16 products."""
-    capabilities = torch.cpu.get_capabilities()
-    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
+    # Private functions of torch: taken as "no" where a version lacks them.
+    checks = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    return any(getattr(torch.cpu, check, bool)() for check in checks)

@@ -16,8 +16,7 @@ from .metrics import label_propensities
 from .retrieval import Index, make_index
 from .retrieval._mixture import Mixture
 from .retrieval._neighbours import neighbour_labels
-from .training._label_vectors import LabelVectors
-from .training._prototypes import label_centroids
+from .training._centroids import label_centroids
 
 logger = logging.getLogger(__name__)
 
@@ -118,6 +117,8 @@ class EvidenceEnsemble:
         seed = int(rng.randint(2**31))
         self.label_vectors_ = None
         if options.label_vectors:
+            from .training._label_vectors import LabelVectors  # loads torch
+
             self.label_vectors_ = LabelVectors(
                 device=options.device,
                 precision=options.precision,
@@ -126,11 +127,9 @@ class EvidenceEnsemble:
             )
         self.mixture_ = Mixture(fixed=self._fixed_weights())
         self.threshold_ = DEFAULT_THRESHOLD
-        resume = False
         if len(held_out):
             known = without_rows(Y, held_out)
             self._build(features, known, make_prototypes(known), labels, exclude)
-            resume = True  # label vectors go on from here: a few passes over all documents do
             evidence = self.evidence(features.take(held_out))
             truth = Y[held_out]
             excluded = None if exclude is None else exclude[held_out]
@@ -145,7 +144,7 @@ class EvidenceEnsemble:
             self.threshold_ = best_threshold(*found, truth)
         if options.threshold is not None:
             self.threshold_ = float(options.threshold)
-        self._build(features, Y, make_prototypes(Y), labels, exclude, resume=resume)
+        self._build(features, Y, make_prototypes(Y), labels, exclude)
         return self
 
     def _fixed_weights(self) -> dict[str, float]:
@@ -159,7 +158,6 @@ class EvidenceEnsemble:
         prototypes: np.ndarray | None,
         labels: Features | None,
         exclude: sp.csr_array | None,
-        resume: bool = False,
     ) -> None:
         """The three kinds of evidence from the documents that have labels in Y."""
         options = self.options
@@ -183,7 +181,6 @@ class EvidenceEnsemble:
                 labels=None if labels is None else self._linear(labels),
                 negatives=negatives,
                 ignore=None if exclude is None else exclude[rows],
-                resume=resume,
             )
 
     def _linear(self, features: Features) -> Features:
@@ -279,6 +276,8 @@ class EvidenceEnsemble:
         ensemble.neighbours_ = state["neighbours"]
         ensemble.label_vectors_ = None
         if state["label_vectors"] is not None:
+            from .training._label_vectors import LabelVectors  # loads torch
+
             ensemble.label_vectors_ = LabelVectors.from_state(state["label_vectors"])
         ensemble.Y_ = state["Y"]
         return ensemble

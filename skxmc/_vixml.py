@@ -91,7 +91,7 @@ class ViXMLClassifier(BaseXMCClassifier):
         neighbours see all documents in the end, the encoder does not see the held-out ones.
     validation_metric : str, default="mean"
         What the mixture and early stopping maximise: "precision_at_1", "precision_at_5",
-        "ndcg_at_5", "psprecision_at_5", or "mean" of P@1, P@5 and PSP@5.
+        "ndcg_at_5", "psprecision_at_5", or "mean" of P@1, P@5, nDCG@5 and PSP@5.
     early_stopping : bool, default=False
         Whether to stop when `validation_metric` of the prototypes no longer improves, and to
         keep the best epoch's weights.

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skxmc._ensemble import best_threshold, join_candidates, untuned_prototypes
-from skxmc.metrics import precision_at_k, psprecision_at_k
+from skxmc.metrics import ndcg_at_k, precision_at_k, psprecision_at_k
 from skxmc.retrieval._mixture import Mixture
 from skxmc.retrieval._neighbours import neighbour_labels
 
@@ -120,6 +120,7 @@ def test_the_score_is_the_public_metric_of_the_prediction():
             "precision_at_5": precision_at_k(truth, ranked, k=5),
             "psprecision_at_5": psprecision_at_k(truth, ranked, k=5, propensities=propensities),
         }
+        figures["ndcg_at_5"] = ndcg_at_k(truth, ranked, k=5)
         expected = figures.get(metric, np.mean(list(figures.values())))
         assert mixture.score_ == pytest.approx(expected, abs=0.02)
     with pytest.raises(ValueError, match="not known"):

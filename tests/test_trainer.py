@@ -18,9 +18,9 @@ from skxmc._images import ImageFeatures
 from skxmc.encoders._lora import add_adapters, merge_adapters
 from skxmc.training import _trainer
 from skxmc.training._batches import HardNegativeSchedule
+from skxmc.training._centroids import label_centroids
 from skxmc.training._early_stopping import PrototypeValidation
 from skxmc.training._losses import DynamicMarginTripletLoss, PrototypeRegularizer
-from skxmc.training._prototypes import label_centroids
 from skxmc.training._trainer import TowerTrainer, TrainingOptions
 
 SYLLABLES = [consonant + vowel for consonant in "bdfgklmnprst" for vowel in "aeiou"]

@@ -235,7 +235,11 @@ class ExactIndex(Index):
             return False
         # Importing torch takes as long as 2e11 multiplications.
         work = n_queries * self._vectors.size
-        return ("torch" in sys.modules or work > 2e11) and _has_fast_bfloat16()
+        if "torch" not in sys.modules and work <= 2e11:
+            return False
+        from .._device import has_fast_bfloat16_cpu
+
+        return has_fast_bfloat16_cpu()
 
     def _scorer(self, precision: str) -> _Scorer:
         with self._lock:
@@ -410,14 +414,6 @@ def _split(rows: np.ndarray, ids: np.ndarray, m: int) -> list[np.ndarray]:
     order = np.argsort(rows.astype(np.int16), kind="stable")  # 16 bits: a radix sort
     ends = np.cumsum(np.bincount(rows, minlength=m))
     return np.split(ids[order], ends[:-1])
-
-
-def _has_fast_bfloat16() -> bool:
-    import torch
-
-    # Private functions of torch: taken as "no" where a version lacks them.
-    checks = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
-    return any(getattr(torch.cpu, check, bool)() for check in checks)
 
 
 def sort_candidates(

@@ -25,8 +25,8 @@ TEMPERATURES = {
 DEFAULT_TEMPERATURES = {"prototypes": 0.1, "neighbours": 1.0, "label_vectors": 1.5}
 DEFAULT_WEIGHTS = {"prototypes": 0.2, "neighbours": 0.2, "label_vectors": 0.6}
 
-# The figures whose mean is the metric "mean": first rank, more ranks, rare labels.
-MEAN_OF = ("precision_at_1", "precision_at_5", "psprecision_at_5")
+# The figures whose mean is the metric "mean": first rank, more ranks, their order, rare labels.
+MEAN_OF = ("precision_at_1", "precision_at_5", "ndcg_at_5", "psprecision_at_5")
 
 # Candidates of each kind that take part in the choice of weights; the first ranks decide.
 _CANDIDATES = 50
@@ -89,8 +89,8 @@ class Mixture:
         Y : csr_array of shape (n, n_labels)
             The true labels.
         metric : str, default="mean"
-            A ranking metric, such as "precision_at_5" or "psndcg_at_3", or "mean": of P@1, P@5
-            and PSP@5.
+            A ranking metric, such as "precision_at_5" or "psndcg_at_3", or "mean": of P@1, P@5,
+            nDCG@5 and PSP@5.
         exclude : csr_array of shape (n, n_labels), or None
             Pairs that count neither as prediction nor as truth.
         propensities : ndarray of shape (n_labels,), or None

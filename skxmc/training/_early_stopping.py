@@ -8,6 +8,7 @@ import scipy.sparse as sp
 from ..encoders._items import Items
 from ..metrics import label_propensities, ndcg_at_k, precision_at_k, psprecision_at_k
 from ..retrieval import ExactIndex
+from ..retrieval._mixture import MEAN_OF
 
 
 class PrototypeValidation:
@@ -22,7 +23,7 @@ class PrototypeValidation:
     held_out : ndarray of int64
         Documents that training does not see.
     metric : str
-        What the validation score is: "mean" of P@1, P@5 and PSP@5, or one of the figures.
+        What the validation score is: "mean" of P@1, P@5, nDCG@5 and PSP@5, or one of the figures.
     propensity : tuple of float
         Constants (A, B) of the label propensities.
     """
@@ -55,8 +56,7 @@ class PrototypeValidation:
             ),
         }
         if self.metric == "mean":
-            names = ("precision_at_1", "precision_at_5", "psprecision_at_5")
-            score = float(np.mean([figures[name] for name in names]))
+            score = float(np.mean([figures[name] for name in MEAN_OF]))
         else:
             score = figures[self.metric]
         return {**figures, "validation_score": score}

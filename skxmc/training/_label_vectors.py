@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,23 +12,18 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_random_state
 from tqdm import tqdm
 
-from .._device import resolve_device, resolve_precision
+from .._device import resolve_device
 from ..encoders._sparse import SparseProjection
 from ..retrieval import sort_candidates
+from ._one_vs_all import OneVsAllTraining, as_tensor
 
 if TYPE_CHECKING:
     from .._features import Features
 
 logger = logging.getLogger(__name__)
 
-# Score of a pair that must not compete: its share of any softmax is zero, in bf16 as well.
-_OUT = -1e4
-
 # Most numbers of a block of scores, or of gathered label vectors (float32: 128 MB).
 _BLOCK = 2**25
-
-# Labels whose moments are updated at a time: their numbers stay in the processor's cache.
-_ROWS = 128
 
 
 class LabelVectors:
@@ -68,7 +62,7 @@ class LabelVectors:
         The factor s above, an inverse temperature.
     document_exponent : float, default=0.5
         The exponent :math:`\gamma` above.
-    dropout : float, default=0.4
+    dropout : float, default=0.2
         Share of the features that a step leaves out: embeddings of documents that the encoder
         was tuned on fit their labels too well to be learned from alone.
     batch_size : int, default=512
@@ -113,7 +107,7 @@ class LabelVectors:
         anchor: float = 0.5,
         scale: float = 10.0,
         document_exponent: float = 0.5,
-        dropout: float = 0.4,
+        dropout: float = 0.2,
         batch_size: int = 512,
         sparse_dimension: int = 1024,
         sparse_scale: float = 0.5,
@@ -212,7 +206,7 @@ class LabelVectors:
         elif not self.weights_.flags.writeable:
             self.weights_ = self.weights_.copy()
         epochs = self.resume_epochs if resume else self.epochs
-        training = _Training(self, Y, negatives, ignore, origin, random, epochs)
+        training = OneVsAllTraining(self, Y, negatives, ignore, origin, random, epochs)
         self.losses_ = []
         try:
             for epoch in tqdm(range(epochs), "label vectors", disable=not self.verbose):
@@ -307,7 +301,7 @@ class LabelVectors:
         indices = np.full((n, k), -1, dtype=np.int64)
         scores = np.full((n, k), -np.inf, dtype=np.float32)
         device = resolve_device(self.device)
-        weights = _as_tensor(self.weights_, device)
+        weights = as_tensor(self.weights_, device)
         per_document = n_labels if candidates is None else candidates.shape[1] * width
         step = max(1, min(2048, _BLOCK // max(1, per_document)))
         for start in range(0, n, step):
@@ -359,180 +353,3 @@ class LabelVectors:
         if not hasattr(self, "weights_"):
             raise NotFittedError("LabelVectors is not fitted yet; call fit first.")
         return self.weights_
-
-
-class _Training:
-    """One run of optimisation: batches, gradients and the moments of Adam."""
-
-    def __init__(self, vectors: LabelVectors, Y, negatives, ignore, origin, random, epochs) -> None:
-        self.options, self.random = vectors, random
-        self.Y, self.negatives, self.ignore = sp.csr_array(Y), negatives, ignore
-        self.device = resolve_device(vectors.device)
-        self.precision = resolve_precision(vectors.precision, self.device)
-        self.weights = _as_tensor(vectors.weights_, self.device)
-        self.generator = torch.Generator().manual_seed(int(random.randint(2**31 - 1)))
-        self.optimizer = _DecayingAdam(self.weights, origin, vectors.decay)
-        self.n_steps = max(1, epochs * -(-Y.shape[0] // vectors.batch_size))
-        self.step = 0
-
-    def run_epoch(self, features) -> float:
-        """Train on all documents once; mean loss of a positive."""
-        order = self.random.permutation(self.Y.shape[0])
-        total = 0.0
-        for start in range(0, len(order), self.options.batch_size):
-            rows = np.sort(order[start : start + self.options.batch_size])
-            total += self._train_batch(rows, features(rows))
-        return total / max(1, self.Y.nnz)
-
-    def _train_batch(self, rows: np.ndarray, x: np.ndarray) -> float:
-        options, device = self.options, self.device
-        Y = self.Y[rows]
-        ignored = None if self.ignore is None else sp.csr_array(self.ignore[rows])
-        labels = self._batch_labels(rows, Y)
-        positives = _positions(Y, labels, device)
-        n_positive = np.diff(Y.indptr)
-        weights = np.repeat(
-            np.maximum(n_positive, 1.0) ** -options.document_exponent, n_positive
-        ).astype(np.float32)
-        x = torch.from_numpy(x).to(device)
-        if options.dropout:
-            kept = torch.rand(x.shape, generator=self.generator).to(device) >= options.dropout
-            x = x * kept / (1 - options.dropout)
-        vectors = self.weights if labels is None else self.weights[_index(labels, device)]
-        scores = (x * options.scale).to(self.precision) @ vectors.to(self.precision).T
-        loss, gradient, factors = decoupled_softmax(
-            scores,
-            positives,
-            torch.from_numpy(weights).to(device),
-            None if ignored is None else _positions(ignored, labels, device),
-        )
-        x = (x * (factors * (options.scale / len(rows)))[:, None]).to(self.precision)
-        self.step += 1
-        rate = min(self.step / max(1.0, 0.05 * self.n_steps), 1 - self.step / (self.n_steps + 1))
-        self.optimizer.update(
-            gradient.T @ x, options.learning_rate * rate, None if labels is None else labels
-        )
-        return float(loss)
-
-    def _batch_labels(self, rows: np.ndarray, Y: sp.csr_array) -> np.ndarray | None:
-        """Sorted labels that a batch is trained against; None for all."""
-        n_labels = Y.shape[1]
-        if n_labels <= self.options.max_labels:
-            return None
-        parts = [Y.indices.astype(np.int64)]
-        if self.negatives is not None:
-            parts.append(self.negatives[rows].ravel())
-        parts.append(self.random.randint(n_labels, size=self.options.random_negatives))
-        labels = np.unique(np.concatenate(parts))
-        return labels[np.searchsorted(labels, 0) :]
-
-
-def decoupled_softmax(
-    scores: torch.Tensor,
-    positives: tuple[torch.Tensor, torch.Tensor],
-    weights: torch.Tensor,
-    ignored: tuple[torch.Tensor, torch.Tensor] | None = None,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Decoupled softmax loss and its gradient with respect to the scores.
-
-    The formula is in :class:`LabelVectors`. Written out by hand: the gradient is one softmax,
-    in the precision of the scores, where automatic differentiation would keep several copies.
-
-    Parameters
-    ----------
-    scores : Tensor of shape (n, n_labels)
-        Overwritten.
-    positives : tuple of Tensor of shape (n_positives,), int64
-        Rows and columns of the positive pairs.
-    weights : Tensor of shape (n_positives,), float32
-        Weight of each positive's loss.
-    ignored : tuple of Tensor, or None
-        Rows and columns of pairs that are no negatives.
-
-    Returns
-    -------
-    loss : Tensor, scalar
-        Sum of the unweighted losses of all positives.
-    gradient : Tensor of shape (n, n_labels), dtype of scores
-        Gradient of the sum of the weighted losses, each row divided by its factor.
-    factors : Tensor of shape (n,), float32
-        Sum of the absolute gradients at a row's positives.
-    """
-    rows, columns = positives
-    of_positives = scores[rows, columns].float()
-    scores[rows, columns] = _OUT
-    if ignored is not None:
-        scores[ignored] = _OUT
-    highest = scores.amax(dim=1)
-    gradient = torch.softmax(scores, dim=1)
-    # log sum exp of the negatives, from the softmax that is needed anyway.
-    negatives = highest.float() - gradient.amax(dim=1).float().log()
-    difference = negatives[rows] - of_positives
-    loss = torch.nn.functional.softplus(difference).sum()
-    pull = torch.sigmoid(difference) * weights
-    factors = torch.zeros(len(scores), device=scores.device).index_add_(0, rows, pull)
-    factors.clamp_(min=1e-12)
-    if ignored is not None:
-        gradient[ignored] = 0
-    gradient[rows, columns] = (-pull / factors[rows]).to(gradient.dtype)
-    return loss, gradient, factors
-
-
-class _DecayingAdam:
-    """Adam on the rows of a matrix, with decay towards `origin` (None: towards zero).
-
-    Rows that a step leaves out keep weights and moments, as in lazy Adam.
-    """
-
-    def __init__(self, weights: torch.Tensor, origin: torch.Tensor | None, decay: float) -> None:
-        self.weights, self.decay = weights, decay
-        self.origin = None if origin is None else origin.to(weights.device)
-        self.first = torch.zeros_like(weights)
-        self.second = torch.zeros_like(weights)
-        self.n_updates = 0
-
-    def update(self, gradient: torch.Tensor, rate: float, labels: np.ndarray | None) -> None:
-        """One step; `gradient` is that of all rows, or of those in `labels`."""
-        self.n_updates += 1
-        corrections = 1 - 0.9**self.n_updates, 1 - 0.99**self.n_updates
-        for start in range(0, len(gradient), _ROWS):
-            part = slice(start, start + _ROWS)
-            rows = part if labels is None else _index(labels[part], self.weights.device)
-            grad = gradient[part].float()
-            # Slices are views that are updated in place; gathered rows have to be put back.
-            weight, first, second = self.weights[rows], self.first[rows], self.second[rows]
-            first.lerp_(grad, 0.1)
-            second.mul_(0.99).addcmul_(grad, grad, value=0.01)
-            scale = (second / corrections[1]).sqrt_().add_(1e-8)
-            if self.origin is None:
-                weight.mul_(1 - rate * self.decay)
-            else:
-                weight.lerp_(self.origin[rows].float(), rate * self.decay)
-            weight.addcdiv_(first, scale, value=-rate / corrections[0])
-            if labels is not None:
-                self.weights[rows], self.first[rows], self.second[rows] = weight, first, second
-
-
-def _as_tensor(array: np.ndarray, device: torch.device) -> torch.Tensor:
-    """The array itself as a tensor, on the CPU without a copy."""
-    with warnings.catch_warnings():
-        # Torch warns that it cannot write to a memory-mapped array. Scoring only reads it.
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        return torch.from_numpy(array).to(device)
-
-
-def _index(labels: np.ndarray, device: torch.device) -> torch.Tensor:
-    return torch.from_numpy(labels).to(device)
-
-
-def _positions(
-    pairs: sp.csr_array, labels: np.ndarray | None, device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rows and columns of pairs within the batch's labels; pairs of other labels are dropped."""
-    rows = np.repeat(np.arange(pairs.shape[0]), np.diff(pairs.indptr))
-    columns = pairs.indices.astype(np.int64)
-    if labels is not None:
-        position = np.minimum(np.searchsorted(labels, columns), len(labels) - 1)
-        there = labels[position] == columns
-        rows, columns = rows[there], position[there]
-    return torch.from_numpy(rows).to(device), torch.from_numpy(columns).to(device)

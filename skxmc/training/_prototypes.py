@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
 
@@ -87,9 +86,3 @@ class PrototypeNetwork(torch.nn.Module):
         fused = self.layer(tokens).mean(dim=1)
         has_documents = (centroids != 0).any(dim=1, keepdim=True)
         return F.normalize(torch.where(has_documents, fused, embeddings), dim=1)
-
-
-def label_centroids(documents: np.ndarray, Y: sp.csr_array) -> np.ndarray:
-    """Mean embedding of each label's documents, (n_labels, dimension) float32; zero if none."""
-    counts = np.maximum(np.bincount(Y.indices, minlength=Y.shape[1]), 1)
-    return (Y.T @ documents / counts[:, np.newaxis]).astype(np.float32)

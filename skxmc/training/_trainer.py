@@ -16,9 +16,10 @@ from tqdm import tqdm
 from ..encoders._items import Items, Pack, make_packs
 from ..encoders._text import TextTower, autocast
 from ._batches import BatchMaker, HardNegativeSchedule, PositiveSampler
+from ._centroids import label_centroids
 from ._clustering import balanced_kmeans
 from ._losses import DynamicMarginTripletLoss, PrototypeRegularizer, draw_positives
-from ._prototypes import MAX_FREE_VECTORS, PrototypeNetwork, label_centroids
+from ._prototypes import MAX_FREE_VECTORS, PrototypeNetwork
 
 logger = logging.getLogger(__name__)
 
