@@ -502,7 +502,7 @@ def test_trust_is_not_stored(fitted, tmp_path):
     [
         ("label_text", ("a", "b"), ("a", "b")),
         ("label_text", np.array(["a", "é"]), ["a", "é"]),
-        ("label_text", pd.Series(["a", "\ud800"]), ["a", "\ud800"]),
+        ("label_text", pd.Series(["a", "\ud800"], dtype=object), ["a", "\ud800"]),
         ("label_images", ["a.png", None, Path("b.png")], ["a.png", None, "b.png"]),
         ("label_images", np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32)),
         ("margin", (0.1, np.float64(0.3)), (0.1, 0.3)),

@@ -49,8 +49,6 @@ class LabelVectors:
     ----------
     epochs : int, default=8
         Passes over the documents.
-    resume_epochs : int, default=4
-        Passes when :meth:`fit` goes on from the vectors of an earlier fit.
     learning_rate : float, default=0.02
         Of Adam; rises over the first 5 % of the steps, then falls linearly to 0.
     decay : float, default=1.0
@@ -101,7 +99,6 @@ class LabelVectors:
         self,
         *,
         epochs: int = 8,
-        resume_epochs: int = 4,
         learning_rate: float = 0.02,
         decay: float = 1.0,
         anchor: float = 0.5,
@@ -119,7 +116,6 @@ class LabelVectors:
         verbose: int = 0,
     ) -> None:
         self.epochs = epochs
-        self.resume_epochs = resume_epochs
         self.learning_rate = learning_rate
         self.decay = decay
         self.anchor = anchor
@@ -147,7 +143,6 @@ class LabelVectors:
         labels: Features | None = None,
         negatives: np.ndarray | None = None,
         ignore: sp.csr_array | None = None,
-        resume: bool = False,
     ) -> LabelVectors:
         """Learn the vectors.
 
@@ -169,8 +164,6 @@ class LabelVectors:
             than `max_labels` labels.
         ignore : csr_array of shape (n, n_labels), or None
             Pairs that are neither positive nor negative.
-        resume : bool, default=False
-            Go on from the vectors of the last fit, for `resume_epochs`.
 
         Returns
         -------
@@ -179,7 +172,7 @@ class LabelVectors:
         Raises
         ------
         ValueError
-            If shapes do not fit, or other features or labels come with `resume`.
+            If shapes do not fit.
         FloatingPointError
             If the loss is not finite.
         """
@@ -190,26 +183,16 @@ class LabelVectors:
             if len(block) != Y.shape[0]:
                 raise ValueError(f"blocks[{number}] has {len(block)} rows, Y has {Y.shape[0]}.")
         random = check_random_state(self.random_state)
-        if not resume:
-            self._lay_out(blocks, sparse, random)
-        elif Y.shape[1] != self._check_fitted().shape[0]:
-            raise ValueError(
-                f"Y has {Y.shape[1]} labels but there are vectors of {len(self.weights_)}; "
-                "fit with resume=False."
-            )
+        self._lay_out(blocks, sparse, random)
         start = self._label_start(Y.shape[1], labels)
         origin = None
         if labels is not None:
             origin = torch.from_numpy(start * self.anchor).to(torch.bfloat16)
-        if not resume:
-            self.weights_ = start
-        elif not self.weights_.flags.writeable:
-            self.weights_ = self.weights_.copy()
-        epochs = self.resume_epochs if resume else self.epochs
-        training = OneVsAllTraining(self, Y, negatives, ignore, origin, random, epochs)
+        self.weights_ = start
+        training = OneVsAllTraining(self, Y, negatives, ignore, origin, random, self.epochs)
         self.losses_ = []
         try:
-            for epoch in tqdm(range(epochs), "label vectors", disable=not self.verbose):
+            for epoch in tqdm(range(self.epochs), "label vectors", disable=not self.verbose):
                 loss = training.run_epoch(lambda rows: self._join(blocks, sparse, rows))
                 if not np.isfinite(loss):
                     raise FloatingPointError(

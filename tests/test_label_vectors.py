@@ -1,0 +1,350 @@
+"""Label vectors, the loss they are trained by, and sparse text features."""
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+torch = pytest.importorskip("torch")
+
+from sklearn.exceptions import NotFittedError  # noqa: E402
+
+from skxmc._features import Features  # noqa: E402
+from skxmc.encoders._sparse import SparseProjection, SparseTextFeatures  # noqa: E402
+from skxmc.training import _label_vectors  # noqa: E402
+from skxmc.training._label_vectors import LabelVectors  # noqa: E402
+from skxmc.training._one_vs_all import decoupled_softmax  # noqa: E402
+
+N_LABELS, WIDTH = 12, 8
+
+WORDS = [
+    "red apple fruit",
+    "green apple tree",
+    "blue whale sea",
+    "grey whale ocean",
+    "c++ compiler",
+    "rust compiler",
+]
+
+
+def _unit(vectors):
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture
+def problem(rng):
+    """Documents near the texts of their labels: features, targets, features of labels."""
+    labels = _unit(rng.randn(N_LABELS, WIDTH))
+    Y = np.zeros((120, N_LABELS), dtype=np.float32)
+    Y[np.arange(120), rng.randint(N_LABELS, size=120)] = 1
+    Y[rng.rand(*Y.shape) < 0.05] = 1
+    documents = _unit(Y @ labels + 0.3 * rng.randn(120, WIDTH))
+    return documents, sp.csr_array(Y), labels
+
+
+def _vectors(**parameters):
+    given = {"precision": "float32", "random_state": 0, "batch_size": 32, "epochs": 10}
+    given["dropout"] = 0.0
+    return LabelVectors(**{**given, **parameters})
+
+
+# -- the loss ---------------------------------------------------------------------------------
+
+
+def _obvious_loss(scores, Y, weights, ignore):
+    """Decoupled softmax by its formula, for automatic differentiation."""
+    losses = []
+    for row in range(len(Y)):
+        negative = (Y[row] == 0) & (ignore[row] == 0)
+        for column in np.flatnonzero(Y[row]):
+            others = torch.cat([scores[row, column : column + 1], scores[row, negative]])
+            losses.append(weights[row] * (torch.logsumexp(others, dim=0) - scores[row, column]))
+    return losses
+
+
+@pytest.mark.parametrize("with_ignored", [False, True])
+def test_gradient_is_that_of_the_formula(rng, with_ignored):
+    Y = (rng.rand(6, 9) < 0.3).astype(np.float32)
+    Y[0] = 0  # a document without positives adds nothing
+    ignore = (rng.rand(6, 9) < 0.2) * (1 - Y) * with_ignored
+    of_rows = torch.from_numpy(rng.uniform(0.5, 2, 6).astype(np.float32))
+    scores = torch.from_numpy(rng.randn(6, 9).astype(np.float32) * 3).requires_grad_()
+    losses = _obvious_loss(scores, Y, of_rows, torch.from_numpy(ignore).numpy())
+    torch.stack(losses).sum().backward()
+    rows, columns = map(torch.from_numpy, np.nonzero(Y))
+    ignored = tuple(map(torch.from_numpy, np.nonzero(ignore))) if with_ignored else None
+    loss, gradient, factors = decoupled_softmax(
+        scores.detach().clone(), (rows, columns), of_rows[rows], ignored
+    )
+    torch.testing.assert_close(gradient * factors[:, None], scores.grad, atol=1e-5, rtol=1e-4)
+    unweighted = sum(
+        float(value / of_rows[row]) for value, row in zip(losses, rows.tolist(), strict=True)
+    )
+    assert float(loss) == pytest.approx(unweighted, rel=1e-5)
+
+
+def test_bfloat16_is_near(rng):
+    scores = torch.from_numpy(rng.randn(5, 40).astype(np.float32) * 4)
+    rows, columns = torch.arange(5), torch.arange(5) * 3
+    exact = decoupled_softmax(scores.clone(), (rows, columns), torch.ones(5))
+    rough = decoupled_softmax(scores.bfloat16(), (rows, columns), torch.ones(5))
+    assert rough[1].dtype == torch.bfloat16
+    torch.testing.assert_close(rough[0], exact[0], rtol=0.02, atol=0.02)
+    torch.testing.assert_close(rough[1].float(), exact[1], rtol=0.1, atol=0.02)
+
+
+# -- training ---------------------------------------------------------------------------------
+
+
+def test_training_ranks_the_labels(problem):
+    documents, Y, labels = problem
+    vectors = _vectors().fit([documents], Y, labels=Features(labels))
+    assert len(vectors.losses_) == 10
+    assert vectors.losses_[-1] < vectors.losses_[0]
+    indices, scores = vectors.decision([documents], k=3)
+    assert (Y.toarray()[np.arange(120), indices[:, 0]] > 0).mean() > 0.9
+    expected = vectors.scale * documents @ vectors.weights_.T
+    np.testing.assert_allclose(scores, -np.sort(-expected, axis=1)[:, :3], rtol=1e-5, atol=1e-5)
+
+
+def test_a_label_without_documents_stays_near_its_text(problem):
+    documents, Y, labels = problem
+    Y = Y.tolil()
+    Y[:, 4] = 0
+    anchored = _vectors(anchor=1.0).fit([documents], sp.csr_array(Y), labels=Features(labels))
+    loose = _vectors(anchor=0.0).fit([documents], sp.csr_array(Y), labels=Features(labels))
+
+    def to_text(vectors):
+        return np.linalg.norm(vectors.weights_[4] - labels[4])
+
+    assert to_text(anchored) < to_text(loose)
+
+
+def test_same_seed_same_vectors(problem):
+    documents, Y, labels = problem
+    first, second, other = (
+        _vectors(random_state=seed).fit([documents], Y, labels=Features(labels)).weights_
+        for seed in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(first, second)
+    assert not np.array_equal(first, other)
+
+
+def test_ignored_pairs_are_not_pushed_away(problem):
+    documents, Y, labels = problem
+    Y = Y.tolil()
+    Y[0] = 0
+    Y[0, 1] = 1
+    documents[0] = labels[7]  # alike to a label that it does not have
+    ignore = sp.lil_array(Y.shape, dtype=np.float32)
+    ignore[0, 7] = 1
+    scores = [
+        _vectors(dropout=0.0)
+        .fit([documents], sp.csr_array(Y), labels=Features(labels), ignore=pairs)
+        .decision([documents[:1]], candidates=np.array([[7]]))[1][0, 0]
+        for pairs in (None, sp.csr_array(ignore))
+    ]
+    assert scores[1] > scores[0]
+
+
+def test_many_labels_use_given_negatives(problem):
+    documents, Y, labels = problem
+    negatives = np.full((120, 3), -1)
+    negatives[:, 0] = np.arange(120) % 4
+    vectors = _vectors(max_labels=6, random_negatives=0).fit(
+        [documents], Y[:, :10], labels=Features(labels[:10]), negatives=negatives
+    )
+    indices, _ = vectors.decision([documents], k=1)
+    known = Y[:, :10].sum(axis=1) > 0
+    right = Y.toarray()[np.arange(120), indices[:, 0]] > 0
+    assert right[known].mean() > 0.8
+
+
+def test_rows_that_a_batch_leaves_out_are_not_touched(problem):
+    documents, Y, labels = problem
+    Y = Y.tolil()
+    Y[:, 5] = 0
+    vectors = _vectors(max_labels=6, random_negatives=0).fit(
+        [documents], sp.csr_array(Y), labels=Features(labels)
+    )
+    np.testing.assert_array_equal(vectors.weights_[5], labels[5])
+    assert not np.array_equal(vectors.weights_[4], labels[4])
+
+
+def test_dropout_leaves_features_out_in_training_only(problem):
+    documents, Y, labels = problem
+    given = {"labels": Features(labels)}
+    plain = _vectors().fit([documents], Y, **given)
+    dropped = _vectors(dropout=0.5).fit([documents], Y, **given)
+    again = _vectors(dropout=0.5).fit([documents], Y, **given)
+    assert not np.array_equal(dropped.weights_, plain.weights_)
+    np.testing.assert_array_equal(dropped.weights_, again.weights_)
+    assert dropped.losses_[-1] > plain.losses_[-1]
+    first, second = (dropped.decision([documents], k=3)[1] for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_interrupt_leaves_what_was_learned(problem, monkeypatch):
+    documents, Y, labels = problem
+    vectors = _vectors(epochs=5)
+    join, calls = vectors._join, []
+
+    def interrupted(*arguments):
+        calls.append(arguments)
+        if len(calls) == 10:
+            raise KeyboardInterrupt
+        return join(*arguments)
+
+    monkeypatch.setattr(vectors, "_join", interrupted)
+    vectors.fit([documents], Y, labels=Features(labels))
+    monkeypatch.undo()
+    assert len(vectors.losses_) < 5
+    assert not np.array_equal(vectors.weights_, labels)
+    assert vectors.decision([documents], k=2)[0].shape == (120, 2)
+
+
+def test_infinite_features_stop_training(problem):
+    documents, Y, labels = problem
+    documents[3, 2] = np.inf
+    with pytest.raises(FloatingPointError, match="epoch 0"):
+        _vectors().fit([documents], Y, labels=Features(labels))
+
+
+def test_wrong_shapes_are_named(problem):
+    documents, Y, labels = problem
+    with pytest.raises(ValueError, match=r"blocks\[0\] has 119 rows"):
+        _vectors().fit([documents[1:]], Y)
+    with pytest.raises(ValueError, match="ignore has 5 rows"):
+        _vectors().fit([documents], Y, ignore=Y[:5])
+    with pytest.raises(ValueError, match="labels has 3 rows"):
+        _vectors().fit([documents], Y, labels=Features(labels[:3]))
+    vectors = _vectors(epochs=1).fit([documents], Y)
+    with pytest.raises(ValueError, match="widths"):
+        vectors.decision([documents[:, 1:]])
+
+
+# -- scores -----------------------------------------------------------------------------------
+
+
+def test_candidates_are_scored_as_all_labels_are(problem, rng, monkeypatch):
+    documents, Y, labels = problem
+    vectors = _vectors(epochs=2).fit([documents], Y, labels=Features(labels))
+    dense = vectors.scale * documents @ vectors.weights_.T
+    candidates = np.stack([rng.permutation(N_LABELS)[:5] for _ in range(120)])
+    candidates[::3, 4] = -1
+    monkeypatch.setattr(_label_vectors, "_BLOCK", 400)  # a few documents at a time
+    indices, scores = vectors.decision([documents], candidates=candidates)
+    assert (indices[::3, 4] == -1).all()
+    assert np.isneginf(scores[::3, 4]).all()
+    for row in range(120):
+        kept = indices[row] >= 0
+        assert set(indices[row, kept]) == set(candidates[row]) - {-1}
+        expected = dense[row, indices[row, kept]]
+        np.testing.assert_allclose(scores[row, kept], expected, rtol=1e-4, atol=1e-5)
+        assert (np.diff(scores[row, kept]) <= 0).all()
+    every, _ = vectors.decision([documents], k=2)
+    np.testing.assert_array_equal(every[:, 0], dense.argmax(axis=1))
+
+
+def test_added_labels_are_scored_by_their_text(problem):
+    documents, Y, labels = problem
+    vectors = _vectors(epochs=1).fit([documents], Y, labels=Features(labels))
+    vectors.add_labels(Features(documents[:1]))
+    indices, scores = vectors.decision([documents[:1]], candidates=np.array([[N_LABELS]]))
+    assert indices[0, 0] == N_LABELS
+    assert scores[0, 0] == pytest.approx(vectors.scale, rel=1e-5)
+
+
+@pytest.mark.parametrize("with_sparse", [False, True])
+def test_state_and_pickle_score_the_same(problem, with_sparse, tmp_path):
+    documents, Y, _ = problem
+    sparse = sp.csr_array(np.abs(documents)) if with_sparse else None
+    vectors = _vectors(epochs=2, sparse_dimension=16).fit([documents], Y, sparse=sparse)
+    path = tmp_path / "state.npz"
+    np.savez(path, **vectors.state_dict())
+    expected = vectors.decision([documents], sparse=sparse, k=4)
+    copies = [LabelVectors.from_state(dict(np.load(path))), pickle.loads(pickle.dumps(vectors))]
+    for copy in copies:
+        for ours, theirs in zip(
+            copy.decision([documents], sparse=sparse, k=4), expected, strict=True
+        ):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def test_memory_mapped_vectors_are_read_without_warning(problem, tmp_path, recwarn):
+    documents, Y, labels = problem
+    vectors = _vectors(epochs=1).fit([documents], Y, labels=Features(labels))
+    np.save(tmp_path / "weights.npy", vectors.weights_)
+    expected = vectors.decision([documents], k=3)
+    vectors.weights_ = np.load(tmp_path / "weights.npy", mmap_mode="r")
+    np.testing.assert_array_equal(vectors.decision([documents], k=3)[0], expected[0])
+    assert not recwarn.list
+
+
+def test_sparse_features_help_where_embeddings_say_nothing(rng):
+    words = rng.randint(20, size=150)
+    sparse = sp.csr_array((np.ones(150, np.float32), (np.arange(150), words)), shape=(150, 20))
+    Y = sp.csr_array((np.ones(150, np.float32), (np.arange(150), words % N_LABELS)))
+    noise = _unit(rng.randn(150, WIDTH))
+    vectors = _vectors(sparse_dimension=64).fit([noise], Y, sparse=sparse)
+    found = vectors.decision([noise], sparse=sparse, k=1)[0][:, 0]
+    assert (found == words % N_LABELS).mean() > 0.95
+
+
+# -- sparse text features ---------------------------------------------------------------------
+
+
+def test_sparse_text_features_have_unit_norm_and_know_words():
+    features = SparseTextFeatures().fit(WORDS)
+    matrix = features.transform(WORDS)
+    assert matrix.shape == (6, features.n_features)
+    assert matrix.dtype == np.float32
+    lengths = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=1)).ravel())
+    np.testing.assert_allclose(lengths, 1, rtol=1e-5)
+    alike = (matrix @ matrix.T).toarray()
+    assert alike[0, 1] > alike[0, 2]
+    assert alike[4, 5] > alike[4, 2]
+    assert features.transform([""]).nnz == 0
+
+
+def test_character_ngrams_know_parts_of_words():
+    known = (
+        SparseTextFeatures(min_df=1).fit(["librarian", "whale"]).transform(["library", "whales"])
+    )
+    assert known.nnz > 0
+    words = SparseTextFeatures(characters=False).fit(["librarian", "whale"])
+    assert words.transform(["library", "whales"]).nnz == 0
+
+
+def test_sparse_text_features_persist_as_json_and_arrays(tmp_path):
+    features = SparseTextFeatures(max_words=8, ngram_range=(2, 3)).fit(WORDS)
+    state = features.state_dict()
+    json.loads(state["parameters"])
+    arrays = {name: value for name, value in state.items() if name != "parameters"}
+    assert all(isinstance(value, np.ndarray) for value in arrays.values())
+    np.savez(tmp_path / "state.npz", **state)
+    again = SparseTextFeatures.from_state(dict(np.load(tmp_path / "state.npz")))
+    texts = [*WORDS, "a blue c++ tree", "naïve 字"]
+    np.testing.assert_array_equal(
+        again.transform(texts).toarray(), features.transform(texts).toarray()
+    )
+
+
+def test_sparse_text_features_say_what_is_wrong():
+    with pytest.raises(ValueError, match="no word"):
+        SparseTextFeatures().fit(["", " "])
+    with pytest.raises(NotFittedError):
+        SparseTextFeatures().transform(WORDS)
+
+
+def test_projection_keeps_inner_products(rng):
+    features = sp.random(40, 500, density=0.05, format="csr", dtype=np.float32, random_state=rng)
+    features = sp.csr_array(features / np.sqrt(features.multiply(features).sum(axis=1)))
+    projected = SparseProjection(500, 2048, seed=3).transform(features)
+    error = projected @ projected.T - (features @ features.T).toarray()
+    assert np.abs(error).max() < 0.15
+    assert np.sqrt((error**2).mean()) < 0.04
+    again = SparseProjection(500, 2048, seed=3).transform(features)
+    np.testing.assert_array_equal(again, projected)
