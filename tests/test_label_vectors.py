@@ -100,8 +100,8 @@ def test_bfloat16_is_near(rng):
 
 def test_training_ranks_the_labels(problem):
     documents, Y, labels = problem
-    vectors = _vectors().fit([documents], Y, labels=Features(labels))
-    assert len(vectors.losses_) == 10
+    vectors = _vectors(epochs=20).fit([documents], Y, labels=Features(labels))
+    assert len(vectors.losses_) == 20
     assert vectors.losses_[-1] < vectors.losses_[0]
     indices, scores = vectors.decision([documents], k=3)
     assert (Y.toarray()[np.arange(120), indices[:, 0]] > 0).mean() > 0.9

@@ -594,6 +594,17 @@ def test_refit_after_a_round_trip_gives_the_same_model(fitted, tmp_path):
         assert_same(fitted("pictures"), model.fit(X, Y, images=PICTURES), "pictures")
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_precision_of_a_loaded_model_is_that_of_its_parameter(precision, fitted, tmp_path):
+    model = copy.deepcopy(fitted("pictures")).set_params(precision=precision)
+    save(model, tmp_path / "model")
+    for other in (pickle.loads(pickle.dumps(model)), ViXMLClassifier.load(tmp_path / "model")):
+        assert other.featurizer_.precision == precision
+        assert other.image_encoder_.precision == getattr(torch, precision)
+        assert other.ensemble_.label_vectors_.precision == precision
+
+
+@pytest.mark.slow
 def test_other_process_without_a_gpu_and_without_slow_imports(fitted, tmp_path):
     model = copy.deepcopy(fitted("text"))
     model.save(tmp_path / "model")
