@@ -13,6 +13,9 @@ from ._images import ImageFeatures, ImageItems
 # Length of a document's picture block; its text embedding has length 1.
 PICTURE_SCALE = 0.7
 
+# Training pictures that it takes to know the spread along one more direction.
+PICTURES_PER_COMPONENT = 8
+
 
 @dataclass(frozen=True)
 class Features:
@@ -61,7 +64,8 @@ class ImageWhitener:
     Parameters
     ----------
     n_components : int, default=512
-        Principal components kept, at most as many as there are pictures.
+        Principal components kept, at most one for eight pictures: fewer pictures say nothing
+        reliable of the spread, and whitening would blow noise up.
 
     Attributes
     ----------
@@ -79,7 +83,9 @@ class ImageWhitener:
         mean = vectors.mean(axis=0)
         centred = vectors - mean
         variances, directions = np.linalg.eigh(centred.T @ centred / len(centred))
-        n_kept = max(1, min(self.n_components, vectors.shape[1], len(vectors) - 1))
+        n_kept = max(
+            1, min(self.n_components, vectors.shape[1], len(vectors) // PICTURES_PER_COMPONENT)
+        )
         variances, directions = variances[::-1][:n_kept], directions[:, ::-1][:, :n_kept]
         # A little of the mean variance keeps directions without any from being blown up.
         spread = np.sqrt(np.maximum(variances, 0) + 1e-3 * variances.mean() + 1e-12)
