@@ -305,17 +305,17 @@ def test_threads_share_an_index(rng, make):
 
 @pytest.mark.parametrize("index", [HNSWIndex(), IVFIndex()], ids=lambda index: index.name)
 def test_recall_on_clustered_vectors(rng, index):
-    vectors, queries = clustered(rng, 4000, n_clusters=80), clustered(rng, 50, n_clusters=80)
-    queries = unit(vectors[::80] + 0.05 * queries).astype(np.float32)
+    vectors, queries = clustered(rng, 2000, n_clusters=40), clustered(rng, 50, n_clusters=40)
+    queries = unit(vectors[::40] + 0.05 * queries).astype(np.float32)
     expected = ExactIndex().build(vectors).search(queries, 50)[0]
     assert recall(index.build(vectors).search(queries, 50)[0], expected) > 0.95
 
 
 def test_effort_buys_recall(rng):
-    vectors = clustered(rng, 3000, n_clusters=40)
+    vectors = clustered(rng, 1500, n_clusters=20)
     expected = ExactIndex().build(vectors).search(vectors[:60], 30)[0]
     for low, high in (
-        (HNSWIndex(m=4, ef_construction=8, ef_search=1), HNSWIndex(m=32, ef_search=300)),
+        (HNSWIndex(m=4, ef_construction=8, ef_search=1), HNSWIndex(ef_search=300)),
         (IVFIndex(nlist=60, nprobe=1), IVFIndex(nlist=60, nprobe=60)),
     ):
         found = [
@@ -418,7 +418,7 @@ def test_faiss_and_torch_in_one_process(first):
         import numpy as np
         from skxmc.retrieval import ExactIndex, HNSWIndex, IVFIndex
         torch.set_num_threads(2)
-        vectors = np.random.RandomState(0).normal(size=(3000, 32)).astype(np.float32)
+        vectors = np.random.RandomState(0).normal(size=(800, 32)).astype(np.float32)
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         indexes = [HNSWIndex(m=8, n_jobs=2), IVFIndex(), ExactIndex("bfloat16")]
         def work(i):
@@ -426,23 +426,15 @@ def test_faiss_and_torch_in_one_process(first):
             found = index.build(vectors) if len(index) == 0 else index
             layer = torch.nn.Linear(32, 32)
             layer(torch.from_numpy(vectors)).square().mean().backward()
-            return found.search(vectors[:200], 1)[0][:, 0]
+            return found.search(vectors[:100], 1)[0][:, 0]
         for i in range(3):
             work(i)
         with ThreadPoolExecutor(3) as pool:
-            for found in pool.map(work, range(9)):
-                assert (found == np.arange(200)).mean() > 0.9
+            for found in pool.map(work, range(6)):
+                assert (found == np.arange(100)).mean() > 0.9
         print("done")
     """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=300
     )
     assert done.stdout == "done\n", done.stderr
-
-
-def test_importing_retrieval_loads_neither_torch_nor_faiss():
-    code = (
-        "import sys, skxmc.retrieval; print({'torch', 'faiss', 'transformers'} & set(sys.modules))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
-    assert done.stdout == "set()\n", done.stderr

@@ -480,9 +480,10 @@ def check_vectors(vectors: Any, argument: str, dimension: int | None = None) -> 
 #     100,000           0.58           0.71 + 0.79         1.000
 #     300,000           1.27
 #
-# The left column grows in proportion, the middle ones with the logarithm (about 0.15 a doubling of
-# both together), so that they meet at 500,000, at 1.9 ms. One query at a time HNSW answers sooner
-# from 10,000 vectors on (100,000: 1.1 against 13 ms), but its build is worth 6,000 such queries.
+# The left column grows in proportion; build and search of HNSW together by about 0.2 with each
+# doubling. Continued, they meet at 500,000 vectors, at 1.95 ms. One query at a time HNSW answers
+# sooner from 10,000 vectors on (100,000: 1.1 against 13 ms), but the build there costs as much as
+# 6,000 such queries.
 _AUTO_EXACT = 500_000
 
 
