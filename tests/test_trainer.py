@@ -760,7 +760,7 @@ def test_validation_ranks_held_out_documents(metric):
         "ndcg_at_5": metrics.ndcg_at_k(truth, ranked, k=5),
         "psprecision_at_5": metrics.psprecision_at_k(truth, ranked, k=5, propensities=propensities),
     }
-    names = ["precision_at_1", "precision_at_5", "psprecision_at_5"]
+    names = ["precision_at_1", "precision_at_5", "ndcg_at_5", "psprecision_at_5"]
     expected["validation_score"] = (
         np.mean([expected[name] for name in names]) if metric == "mean" else expected[metric]
     )
