@@ -134,7 +134,8 @@ print("\n".join(table))
 # Some test icons
 # ---------------
 # Twenty icons drawn at random, with the five best tags of the model that sees names and drawings.
-# Not every tag that counts as wrong is a bad one: nobody has listed all tags that would fit.
+# A star marks what the drawing adds; what it loses against the name alone is not marked. Not every
+# tag that counts as wrong is a bad one: nobody has listed all tags that would fit.
 
 RIGHT, WRONG, MISSED, INK = "#1a7f37", "#c2410c", "#6e7781", "#1f2328"
 
