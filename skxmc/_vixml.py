@@ -83,7 +83,7 @@ class ViXMLClassifier(BaseXMCClassifier):
         for Wikipedia data sets.
     lora_rank : int, default=64
         Rank of the adapters with ``train_encoder="lora"`` (rank-stabilised, alpha = rank).
-    max_chunk_memory : float, default=1e9
+    max_chunk_memory : float, default=5e8
         Rough bound of what one chunk's graph may hold, in bytes.
     validation_fraction : float, default=0.05
         Share of the documents held out to choose mixture and threshold, and for early
@@ -226,7 +226,7 @@ class ViXMLClassifier(BaseXMCClassifier):
         hard_negatives: bool = True,
         propensity: tuple[float, float] = (0.55, 1.5),
         lora_rank: int = 64,
-        max_chunk_memory: float = 1e9,
+        max_chunk_memory: float = 5e8,
         validation_fraction: float = 0.05,
         validation_metric: str = "mean",
         early_stopping: bool = False,

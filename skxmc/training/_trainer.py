@@ -47,7 +47,7 @@ class TrainingOptions:
     regularization: float = 0.1
     propensity: tuple[float, float] = (0.55, 1.5)
     schedule: HardNegativeSchedule | None = None
-    max_chunk_bytes: float = 1e9
+    max_chunk_bytes: float = 5e8
     precision: torch.dtype = torch.float32
     patience: int | None = None
     verbose: int = 0
