@@ -527,14 +527,19 @@ def test_targets_and_ignored_pairs_of_a_batch():
     assert seen > 50
 
 
-def test_ignored_pair_is_no_negative():
-    """A document pushed away from a label, unless the pair is ignored."""
+@pytest.mark.parametrize("prototypes", [True, False])
+def test_ignored_pair_is_no_negative(prototypes):
+    """Neither for the document nor for the label, by text or by prototype."""
     problem = Problem(24)
     problem.Y = indicator(np.arange(24), np.arange(24) % 2, (24, 2))
 
     def gradient(ignore):
         gradients, loss, *_ = one_step(
-            problem, rows=np.arange(2), ignore=ignore, prototypes=False, n_negatives=1
+            problem,
+            rows=np.arange(2),
+            ignore=ignore,
+            prototypes=prototypes,
+            regularization=0.0,
         )
         return gradients, loss
 
