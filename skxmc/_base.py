@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
 from abc import ABCMeta, abstractmethod
 from typing import Any
@@ -17,11 +16,9 @@ from ._ensemble import EvidenceEnsemble, EvidenceOptions, untuned_prototypes
 from ._features import Features, Featurizer, ImageWhitener
 from ._holdout import hold_out, without_rows
 from ._images import ImageFeatures, ImageItems, collect_images
-from ._labels import check_exclude, encode_targets, labels_to_names
+from ._labels import check_exclude, encode_targets, labels_to_names, without_pairs
 from ._persistence import PersistenceMixin
 from ._validation import check_texts, check_top_k, sequence_to_list
-
-logger = logging.getLogger(__name__)
 
 PRECOMPUTED = "precomputed"
 
@@ -82,7 +79,7 @@ class BaseXMCClassifier(PersistenceMixin, BaseEstimator, metaclass=ABCMeta):
         Y, classes = encode_targets(Y, len(X), label_text=self.label_text)
         exclude = check_exclude(exclude, len(X), Y.shape[1])
         if exclude is not None:
-            Y = _without_pairs(Y, exclude)
+            Y = without_pairs(Y, exclude)
         if Y.nnz == 0:
             raise ValueError("Y has no positive label at all; give the documents their labels.")
         label_text = self._check_label_text(classes)
@@ -96,7 +93,7 @@ class BaseXMCClassifier(PersistenceMixin, BaseEstimator, metaclass=ABCMeta):
             tower=None,
             image_encoder=self._make_image_encoder(device, precision, images, label_images),
             whitener=None,
-            sparse=self._fit_sparse(X, label_text),
+            sparse=self._fit_sparse(X),
             precision=precision,
         )
         images = self._fit_images(images, label_images)
@@ -105,12 +102,12 @@ class BaseXMCClassifier(PersistenceMixin, BaseEstimator, metaclass=ABCMeta):
         if self.encoder == PRECOMPUTED:
             embeddings, labels = X, None
             make_prototypes = self._untuned_prototypes(X, None)
-            held_out = self._hold_out(self.featurizer_.complete(X, X, images), Y, rng)
+            held_out = hold_out(X, Y, self.validation_fraction, rng)
         else:
             tower, digest = self._load_tower()
             self.featurizer_.tower = tower.to(device)
             embeddings = self._encode_frozen(digest, X)
-            held_out = self._hold_out(self.featurizer_.complete(embeddings, X, images), Y, rng)
+            held_out = hold_out(embeddings, Y, self.validation_fraction, rng)
             if self.train_encoder == "frozen":
                 labels = None if label_text is None else self._encode_frozen(digest, label_text)
                 make_prototypes = self._untuned_prototypes(embeddings, labels)
@@ -164,10 +161,10 @@ class BaseXMCClassifier(PersistenceMixin, BaseEstimator, metaclass=ABCMeta):
         return texts
 
     def _resolve_device(self):
-        from ._device import resolve_device, resolve_precision
+        from ._device import precision_name, resolve_device
 
         device = resolve_device(self.device)
-        return device, str(resolve_precision(self.precision, device)).removeprefix("torch.")
+        return device, precision_name(self.precision, device)
 
     def _make_image_encoder(self, device, precision, *collections):
         if not any(isinstance(collection, ImageItems) for collection in collections):
@@ -197,7 +194,7 @@ class BaseXMCClassifier(PersistenceMixin, BaseEstimator, metaclass=ABCMeta):
         self.featurizer_.whitener = ImageWhitener().fit(images)
         return images
 
-    def _fit_sparse(self, X, label_text):
+    def _fit_sparse(self, X):
         if (
             self.encoder == PRECOMPUTED
             or self.text_features == "embedding"
@@ -219,9 +216,6 @@ class BaseXMCClassifier(PersistenceMixin, BaseEstimator, metaclass=ABCMeta):
         cached = memory.cache(_encode_texts, ignore=["featurizer"])
         key = (digest, self.featurizer_.tower.max_length, self.featurizer_.precision)
         return cached(key, texts, featurizer=self.featurizer_)
-
-    def _hold_out(self, features: Features, Y, rng) -> np.ndarray:
-        return hold_out(features, Y, self.validation_fraction, rng)
 
     def _train_tower(
         self, X, Y, images, label_text, label_images, exclude, bank, held_out, rng
@@ -287,10 +281,10 @@ class BaseXMCClassifier(PersistenceMixin, BaseEstimator, metaclass=ABCMeta):
         )
 
     def _untuned_prototypes(self, embeddings, labels):
-        """How prototypes are made without training; None if labels have nothing to be made of."""
+        """How prototypes are made without training: with centroids, or of the texts alone."""
         if self.prototypes:
             return lambda Y: untuned_prototypes(embeddings, labels, Y)
-        return None if labels is None else lambda Y: labels
+        return lambda Y: labels
 
     def _label_features(self, labels, label_text, label_images) -> Features | None:
         """Features of the labels themselves, where there are label texts."""
@@ -599,10 +593,3 @@ class BaseXMCClassifier(PersistenceMixin, BaseEstimator, metaclass=ABCMeta):
 def _encode_texts(key, texts, featurizer):
     """Embeddings of texts; `key` names encoder and settings where the result is cached."""
     return featurizer.encode(texts)
-
-
-def _without_pairs(Y: sp.csr_array, pairs: sp.csr_array) -> sp.csr_array:
-    """Y without the entries that `pairs` marks."""
-    Y = sp.csr_array(Y - Y.multiply(pairs))
-    Y.eliminate_zeros()
-    return Y

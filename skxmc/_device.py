@@ -34,6 +34,11 @@ def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if fast else torch.float32
 
 
+def precision_name(precision: str, device: torch.device) -> str:
+    """The dtype of :func:`resolve_precision` as a word that can be saved: "float32", "bfloat16"."""
+    return str(resolve_precision(precision, device)).removeprefix("torch.")
+
+
 def has_fast_bfloat16_cpu() -> bool:
     """Whether this CPU has instructions for bf16 products."""
     # Private functions of torch: taken as "no" where a version lacks them.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,15 +9,13 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from ._features import Features
+from ._features import Features, unit_rows
 from ._holdout import without_rows
 from .metrics import label_propensities
 from .retrieval import Index, make_index
 from .retrieval._mixture import Mixture
 from .retrieval._neighbours import neighbour_labels
 from .training._centroids import label_centroids
-
-logger = logging.getLogger(__name__)
 
 # Documents scored at a time.
 BLOCK = 2048
@@ -83,7 +80,7 @@ class EvidenceEnsemble:
         Y: sp.csr_array,
         *,
         labels: Features | None,
-        make_prototypes: Callable[[sp.csr_array], np.ndarray] | None,
+        make_prototypes: Callable[[sp.csr_array], np.ndarray | None],
         exclude: sp.csr_array | None,
         held_out: np.ndarray,
         rng: np.random.RandomState,
@@ -97,20 +94,15 @@ class EvidenceEnsemble:
         Y : csr_array of shape (n_documents, n_labels)
         labels : Features or None
             Of the labels' own texts, which label vectors start from.
-        make_prototypes : callable or None
+        make_prototypes : callable
             Gives the prototypes, (n_labels, dimension), for the labels of some documents: Y
-            with the rows of other documents emptied. None leaves prototypes out.
+            with the rows of other documents emptied. If it gives None, prototypes are left out.
         exclude : csr_array or None
             Pairs that are neither positive nor negative.
         held_out : ndarray of int64
             Documents that choose mixture and threshold; may be empty.
         rng : RandomState
         """
-        if make_prototypes is None:
-
-            def make_prototypes(known: sp.csr_array) -> None:
-                return None
-
         self.n_labels_ = Y.shape[1]
         options = self.options
         propensities = label_propensities(Y, a=options.propensity[0], b=options.propensity[1])
@@ -302,7 +294,7 @@ def untuned_prototypes(
     vectors = label_centroids(documents, Y)
     if labels is not None:
         vectors = vectors + labels
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    return unit_rows(vectors)
 
 
 def best_threshold(indices: np.ndarray, scores: np.ndarray, truth: sp.csr_array) -> float:

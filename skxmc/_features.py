@@ -50,7 +50,7 @@ class Features:
 
     def joined(self) -> np.ndarray:
         """The dense blocks side by side, rows scaled to unit norm, (n, d) float32."""
-        return self.embeddings if self.images is None else _unit(np.hstack(self.blocks()))
+        return self.embeddings if self.images is None else unit_rows(np.hstack(self.blocks()))
 
 
 class ImageWhitener:
@@ -95,7 +95,9 @@ class ImageWhitener:
 
     def transform(self, images: ImageFeatures) -> ImageFeatures:
         """The same pictures with whitened vectors of unit length."""
-        return ImageFeatures(_unit((images.vectors - self.mean_) @ self.components_), images.index)
+        return ImageFeatures(
+            unit_rows((images.vectors - self.mean_) @ self.components_), images.index
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """All that :meth:`from_state` needs, as numbers and arrays."""
@@ -172,11 +174,11 @@ class Featurizer:
         if self.whitener is not None:
             pictures = np.zeros((len(X), self.whitener.components_.shape[1]), dtype=np.float32)
             if images is not None:
-                pictures = PICTURE_SCALE * _unit(self.whitener.transform(images).mean())
+                pictures = PICTURE_SCALE * unit_rows(self.whitener.transform(images).mean())
         sparse = None if self.sparse is None else self.sparse.transform(X)
         return Features(embeddings, pictures, sparse)
 
 
-def _unit(vectors: np.ndarray) -> np.ndarray:
+def unit_rows(vectors: np.ndarray) -> np.ndarray:
     """Rows scaled to unit norm; rows of zeros stay."""
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)

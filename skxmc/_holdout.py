@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 
-from ._features import Features
-from .retrieval import make_index
+from .retrieval import ExactIndex
 
 # Bounds of the number of held-out documents.
 MIN_HELD_OUT, MAX_HELD_OUT = 20, 5000
@@ -16,7 +15,7 @@ NEAR_DUPLICATE = 0.95
 
 
 def hold_out(
-    features: Features, Y: sp.csr_array, fraction: float, rng: np.random.RandomState
+    embeddings: np.ndarray, Y: sp.csr_array, fraction: float, rng: np.random.RandomState
 ) -> np.ndarray:
     """Documents to choose the mixture with, held out together with their near-duplicates.
 
@@ -28,7 +27,7 @@ def hold_out(
 
     Parameters
     ----------
-    features : Features
+    embeddings : ndarray of shape (n_documents, dimension), float32
     Y : csr_array of shape (n_documents, n_labels)
     fraction : float
         Share of the documents, at most 5,000 of them.
@@ -44,14 +43,13 @@ def hold_out(
     wanted = min(MAX_HELD_OUT, int(fraction * len(candidates)))
     if wanted < MIN_HELD_OUT:
         return np.empty(0, dtype=np.int64)
-    index = make_index("auto", len(features), features.embeddings.shape[1]).build(
-        features.embeddings
-    )
-    held = np.zeros(len(features), dtype=bool)
+    # A few thousand queries do not pay for building anything but an exact index.
+    index = ExactIndex().build(embeddings)
+    held = np.zeros(len(embeddings), dtype=bool)
     n_left = len(candidates)
     for start in range(0, len(candidates), 256):
         drawn = candidates[start : start + 256]
-        indices, cosines = index.search(features.embeddings[drawn], min(32, len(features)))
+        indices, cosines = index.search(embeddings[drawn], min(32, len(embeddings)))
         for document, twins, cosine in zip(drawn, indices, cosines, strict=True):
             if held.sum() >= wanted:
                 return np.flatnonzero(held)

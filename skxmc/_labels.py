@@ -17,6 +17,7 @@ __all__ = [
     "encode_targets",
     "labels_to_names",
     "narrow_indices",
+    "without_pairs",
 ]
 
 _NAMES_MEND = "Pass one list of label names for each row, for example [['cat', 'pet'], ['dog']]"
@@ -170,6 +171,14 @@ def check_exclude(exclude: Any, n_samples: int, n_labels: int) -> sp.csr_array |
     pairs.sum_duplicates()
     pairs.eliminate_zeros()
     return narrow_indices(pairs)
+
+
+def without_pairs(Y: sp.csr_array, pairs: sp.csr_array) -> sp.csr_array:
+    """Y without the entries that `pairs` marks."""
+    Y = sp.csr_array(Y - Y.multiply(pairs))
+    Y.eliminate_zeros()
+    Y.sort_indices()
+    return Y
 
 
 def as_indicator(Y: Any, argument: str = "Y") -> sp.csr_array | None:

@@ -195,14 +195,14 @@ class PersistenceMixin:
 
     def _settle(self) -> None:
         """Move all that computes to the estimator's device, or to the CPU if that is not there."""
-        from ._device import resolve_device, resolve_precision
+        from ._device import precision_name, resolve_device
 
         try:
             device = resolve_device(self.device)
         except ValueError as error:
             warnings.warn(f"the model is loaded on the CPU: {error}", UserWarning, stacklevel=3)
             device = resolve_device("cpu")
-        precision = str(resolve_precision(self.precision, device)).removeprefix("torch.")
+        precision = precision_name(self.precision, device)
         self.featurizer_.move_to(device, precision)
         self.ensemble_.move_to(str(device), precision)
 

@@ -6,16 +6,14 @@ import pickle
 import numpy as np
 import pytest
 import scipy.sparse as sp
+import torch
+from sklearn.exceptions import NotFittedError
 
-torch = pytest.importorskip("torch")
-
-from sklearn.exceptions import NotFittedError  # noqa: E402
-
-from skxmc._features import Features  # noqa: E402
-from skxmc.encoders._sparse import SparseProjection, SparseTextFeatures  # noqa: E402
-from skxmc.training import _label_vectors  # noqa: E402
-from skxmc.training._label_vectors import LabelVectors  # noqa: E402
-from skxmc.training._one_vs_all import decoupled_softmax  # noqa: E402
+from skxmc._features import Features
+from skxmc.encoders._sparse import SparseProjection, SparseTextFeatures
+from skxmc.training import _label_vectors
+from skxmc.training._label_vectors import LabelVectors
+from skxmc.training._one_vs_all import decoupled_softmax
 
 N_LABELS, WIDTH = 12, 8
 

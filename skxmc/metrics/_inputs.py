@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from skxmc._labels import as_indicator, as_rows, check_exclude, narrow_indices
+from skxmc._labels import as_indicator, as_rows, check_exclude, narrow_indices, without_pairs
 from skxmc.metrics._topk import (
     Predictions,
     as_predictions,
@@ -125,9 +125,7 @@ def read_truth(
     weight = _check_weight(sample_weight, truth.shape[0])
     if exclude is not None:
         had_labels = np.diff(truth.indptr) > 0
-        truth = sp.csr_array(truth - truth.multiply(exclude))
-        truth.eliminate_zeros()
-        truth.sort_indices()
+        truth = without_pairs(truth, exclude)
         weight = np.where(had_labels & (np.diff(truth.indptr) == 0), 0.0, weight)
     return truth, exclude, weight
 

@@ -9,6 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from .. import metrics
+from .._labels import without_pairs
 from ._index import sort_candidates
 
 Evidence = dict[str, tuple[np.ndarray, np.ndarray]]
@@ -200,8 +201,7 @@ class _Judge:
     """The metric of ranked candidates."""
 
     def __init__(self, Y, metric: str, exclude, propensities) -> None:
-        self.Y = Y if exclude is None else sp.csr_array(Y - Y.multiply(exclude))
-        self.Y.eliminate_zeros()
+        self.Y = Y if exclude is None else without_pairs(Y, exclude)
         self.metrics = [
             _find_metric(name, propensities) for name in (MEAN_OF if metric == "mean" else [metric])
         ]

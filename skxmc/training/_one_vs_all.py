@@ -69,9 +69,7 @@ class OneVsAllTraining:
         x = (x * (factors * (options.scale / len(rows)))[:, None]).to(self.precision)
         self.step += 1
         rate = min(self.step / max(1.0, 0.05 * self.n_steps), 1 - self.step / (self.n_steps + 1))
-        self.optimizer.update(
-            gradient.T @ x, options.learning_rate * rate, None if labels is None else labels
-        )
+        self.optimizer.update(gradient.T @ x, options.learning_rate * rate, labels)
         return float(loss)
 
     def _batch_labels(self, rows: np.ndarray, Y: sp.csr_array) -> np.ndarray | None:
