@@ -36,6 +36,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from skxmc import ViXMLClassifier
 from skxmc.datasets import load_fontawesome
+from skxmc.inspection import TrainingHistoryDisplay
 from skxmc.metrics import label_propensities, xmc_report
 
 # sphinx_gallery_start_ignore
@@ -183,19 +184,10 @@ for x, text, color, weight in legend:
 # --------
 # ``history_`` has one entry an epoch.
 
-curves, ax = plt.subplots(figsize=(6, 4))
-for clf, name, color in [(text_only, "text", "#8250df"), (with_pictures, "text + pictures", RIGHT)]:
-    ax.plot(
-        [entry["epoch"] for entry in clf.history_],
-        [entry["loss"] for entry in clf.history_],
-        marker="o",
-        color=color,
-        label=name,
-    )
-ax.set(xlabel="epoch", ylabel="training loss")
-ax.legend(frameon=False)
-ax.spines[["top", "right"]].set_visible(False)
-curves.tight_layout()
+curves, ax = plt.subplots(figsize=(6, 4), layout="constrained")
+TrainingHistoryDisplay.from_estimator(
+    {"text": text_only, "text + pictures": with_pictures}, quantities="loss", ax=ax
+)
 
 # sphinx_gallery_start_ignore
 if AS_SCRIPT:

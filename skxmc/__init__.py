@@ -4,22 +4,39 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import datasets, metrics
+    from . import datasets, inspection, metrics, model_selection
+    from ._decoder import DecoderXMCClassifier
+    from ._memory import MemoryEstimate, estimate_memory
     from ._vixml import ViXMLClassifier
 
 __version__ = "0.1.0.dev0"
 
-__all__ = ["ViXMLClassifier", "__version__", "datasets", "metrics"]
+__all__ = [
+    "DecoderXMCClassifier",
+    "MemoryEstimate",
+    "ViXMLClassifier",
+    "__version__",
+    "datasets",
+    "estimate_memory",
+    "inspection",
+    "metrics",
+    "model_selection",
+]
 
 # Public name -> module that holds it. Resolved at first use, so that `import skxmc`
 # stays fast and loads no deep learning framework.
-_ESTIMATORS = {"ViXMLClassifier": "._vixml"}
-_SUBPACKAGES = ("datasets", "metrics")
+_NAMES = {
+    "DecoderXMCClassifier": "._decoder",
+    "MemoryEstimate": "._memory",
+    "ViXMLClassifier": "._vixml",
+    "estimate_memory": "._memory",
+}
+_SUBPACKAGES = ("datasets", "inspection", "metrics", "model_selection")
 
 
 def __getattr__(name: str) -> Any:
-    if name in _ESTIMATORS:
-        value = getattr(import_module(_ESTIMATORS[name], __name__), name)
+    if name in _NAMES:
+        value = getattr(import_module(_NAMES[name], __name__), name)
     elif name in _SUBPACKAGES:
         value = import_module(f".{name}", __name__)
     else:

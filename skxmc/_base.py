@@ -4,29 +4,44 @@ from __future__ import annotations
 
 import warnings
 from abc import ABCMeta, abstractmethod
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.base import BaseEstimator, _fit_context
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    _fit_context,
+)
 from sklearn.utils import ClassifierTags, TransformerTags, check_random_state
 from sklearn.utils.validation import check_is_fitted, check_memory, validate_data
 
-from ._ensemble import EvidenceEnsemble, EvidenceOptions, untuned_prototypes
-from ._features import Features, Featurizer, ImageWhitener
+from ._ensemble import EvidenceEnsemble, EvidenceOptions
+from ._features import Features, Featurizer, ImageWhitener, unit_rows
 from ._holdout import hold_out, without_rows
 from ._images import ImageFeatures, ImageItems, collect_images
 from ._labels import check_exclude, encode_targets, labels_to_names, without_pairs
+from ._parameters import PRECOMPUTED
 from ._persistence import PersistenceMixin
 from ._validation import check_texts, check_top_k, sequence_to_list
+from .training._centroids import untuned_prototypes
 
-PRECOMPUTED = "precomputed"
+# Value of `prototypes` for a linear head in their place.
+LINEAR = "linear"
 
 # Largest dense result of decision_function, in bytes.
 MAX_DENSE_BYTES = 4e9
 
 
-class BaseXMCClassifier(PersistenceMixin, BaseEstimator, metaclass=ABCMeta):
+class BaseXMCClassifier(
+    PersistenceMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    BaseEstimator,
+    metaclass=ABCMeta,
+):
     """Skeleton of an extreme multi-label classifier over a Siamese tower.
 
     A subclass stores its parameters and says which tower it builds: :meth:`_load_tower` gives
@@ -49,7 +64,7 @@ class BaseXMCClassifier(PersistenceMixin, BaseEstimator, metaclass=ABCMeta):
     # -- fit ----------------------------------------------------------------------------------
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, Y, images=None, exclude=None):
+    def fit(self, X, y, images=None, exclude=None):
         """Learn to rank labels.
 
         Parameters
@@ -57,8 +72,8 @@ class BaseXMCClassifier(PersistenceMixin, BaseEstimator, metaclass=ABCMeta):
         X : sequence of str of length n_samples, or DataFrame
             The documents' texts, or a pandas or polars DataFrame with a text column and, if
             there are pictures, an image column. With ``encoder="precomputed"`` a float array of
-            shape (n_samples, n_features).
-        Y : sparse or dense indicator of shape (n_samples, n_labels), or sequence of lists
+            shape (n_samples, n_features), whose rows are scaled to unit length.
+        y : sparse or dense indicator of shape (n_samples, n_labels), or sequence of lists
             Which labels each document has; lists hold label names.
         images : sequence of length n_samples, or float array, default=None
             Pictures of each document: None, a PIL image, a uint8 array of shape (H, W, 3), a
@@ -76,16 +91,20 @@ class BaseXMCClassifier(PersistenceMixin, BaseEstimator, metaclass=ABCMeta):
         # Everything is checked, and every picture decoded, before anything is trained.
         rng = check_random_state(self.random_state)
         X, images = self._check_documents(X, images, reset=True)
-        Y, classes = encode_targets(Y, len(X), label_text=self.label_text)
+        Y, classes = encode_targets(y, len(X), label_text=self.label_text)
         exclude = check_exclude(exclude, len(X), Y.shape[1])
         if exclude is not None:
             Y = without_pairs(Y, exclude)
         if Y.nnz == 0:
-            raise ValueError("Y has no positive label at all; give the documents their labels.")
+            raise ValueError("y has no positive label at all; give the documents their labels.")
         label_text = self._check_label_text(classes)
-        label_images = collect_images(
-            self.label_images, len(classes), max_images=self.max_images, argument="label_images"
+        self._check_some_evidence(label_text)
+        label_images = _with_pictures(
+            collect_images(
+                self.label_images, len(classes), max_images=self.max_images, argument="label_images"
+            )
         )
+        images = _with_pictures(images)
         self.classes_ = classes
         self.history_: list[dict] = []
         device, precision = self._resolve_device()
@@ -102,12 +121,12 @@ class BaseXMCClassifier(PersistenceMixin, BaseEstimator, metaclass=ABCMeta):
         if self.encoder == PRECOMPUTED:
             embeddings, labels = X, None
             make_prototypes = self._untuned_prototypes(X, None)
-            held_out = hold_out(X, Y, self.validation_fraction, rng)
+            held_out = hold_out(X, Y, self._held_out_share(), rng)
         else:
             tower, digest = self._load_tower()
             self.featurizer_.tower = tower.to(device)
             embeddings = self._encode_frozen(digest, X)
-            held_out = hold_out(embeddings, Y, self.validation_fraction, rng)
+            held_out = hold_out(embeddings, Y, self._held_out_share(), rng)
             if self.train_encoder == "frozen":
                 labels = None if label_text is None else self._encode_frozen(digest, label_text)
                 make_prototypes = self._untuned_prototypes(embeddings, labels)
@@ -130,12 +149,8 @@ class BaseXMCClassifier(PersistenceMixin, BaseEstimator, metaclass=ABCMeta):
     def _check_documents(self, X, images, *, reset: bool):
         """Texts, or ready embeddings; and pictures, decoded later, or their ready vectors."""
         if self.encoder == PRECOMPUTED:
-            X = validate_data(self, X, reset=reset, dtype=np.float32, ensure_min_samples=1)
-            if images is not None and len(images) != len(X):
-                raise ValueError(
-                    f"images has {len(images)} entries but X has {len(X)} rows; pass one entry a "
-                    "row, None where there is no picture."
-                )
+            # All evidence compares by cosine, and is tuned to vectors of unit length.
+            X = unit_rows(validate_data(self, X, reset=reset, dtype=np.float32))
         else:
             X, images = check_texts(
                 X, text_column=self.text_column, image_column=self.image_column, images=images
@@ -150,15 +165,24 @@ class BaseXMCClassifier(PersistenceMixin, BaseEstimator, metaclass=ABCMeta):
             texts = [str(text) for text in sequence_to_list(self.label_text)]
         elif all(isinstance(name, str) for name in classes):
             texts = list(classes)
-        elif self.train_encoder == "frozen":
+        elif self.train_encoder == "frozen" or self.prototypes == LINEAR:
             return None
         else:
             raise ValueError(
-                f"train_encoder={self.train_encoder!r} needs the labels' texts, and Y has only "
+                f"train_encoder={self.train_encoder!r} needs the labels' texts, and y has only "
                 "column numbers; pass label_text, one text a column, or lists of label names as "
-                "Y, or set train_encoder='frozen'."
+                "y, or set prototypes='linear' or train_encoder='frozen'."
             )
         return texts
+
+    def _check_some_evidence(self, label_text: list[str] | None) -> None:
+        """Parameters, each fine alone, may together leave nothing to rank labels by."""
+        by_prototypes = self.prototypes or label_text is not None
+        if not (by_prototypes or self.refine_labels or self.retrieval_augmentation != 0):
+            raise ValueError(
+                "prototypes=False, refine_labels=False and retrieval_augmentation=0 leave nothing "
+                "to rank labels by; switch one of them on."
+            )
 
     def _resolve_device(self):
         from ._device import precision_name, resolve_device
@@ -185,7 +209,7 @@ class BaseXMCClassifier(PersistenceMixin, BaseEstimator, metaclass=ABCMeta):
     def _fit_images(self, images, label_images) -> ImageFeatures | None:
         """Encode the documents' pictures and learn to whiten; None if there is no picture."""
         images = self.featurizer_.encode_images(images)
-        if images is None or not len(images.vectors):
+        if images is None:
             if label_images is not None:
                 raise ValueError(
                     "label_images is given, but no document has a picture; pass images to fit."
@@ -222,20 +246,20 @@ class BaseXMCClassifier(PersistenceMixin, BaseEstimator, metaclass=ABCMeta):
     ) -> tuple[np.ndarray, np.ndarray, Any]:
         """Tune the tower; embeddings of documents and labels, and how prototypes are made."""
         from .training._early_stopping import PrototypeValidation
-        from .training._trainer import TowerTrainer
 
         featurizer = self.featurizer_
         tower = featurizer.tower
         if images is not None:
             tower.add_images(images.vectors, seed=int(rng.randint(2**31)))
         self._adapt_tower(tower, rng)
-        documents, labels = tower.items(X, images), tower.items(label_text, label_images)
+        documents = tower.items(X, images)
+        labels = None if label_text is None else tower.items(label_text, label_images)
         validate = None
         if self.early_stopping and len(held_out):
             validate = PrototypeValidation(
                 documents, Y, held_out, self.validation_metric, self.propensity
             )
-        trainer = TowerTrainer(
+        trainer = self._make_trainer(
             tower,
             documents,
             labels,
@@ -250,7 +274,23 @@ class BaseXMCClassifier(PersistenceMixin, BaseEstimator, metaclass=ABCMeta):
         trainer.fit()
         self._finish_tower(tower)
         vectors, lengths = trainer.encode_labels()
-        return trainer.bank, vectors, lambda Y: trainer.prototypes(vectors, lengths, Y)
+        start = trainer.prototypes() if vectors is None else vectors
+        return trainer.bank, start, lambda Y: trainer.prototypes(vectors, lengths, Y)
+
+    def _held_out_share(self) -> float:
+        if self.validation_fraction != "auto":
+            return self.validation_fraction
+        tuned = self.encoder != PRECOMPUTED and self.train_encoder != "frozen"
+        return 0.05 if tuned else 0.1
+
+    def _make_trainer(self, *args, **kwargs):
+        if self.prototypes == LINEAR:
+            from .training._linear_head import LinearHeadTrainer
+
+            return LinearHeadTrainer(*args, loss=self.head_loss, **kwargs)
+        from .training._trainer import TowerTrainer
+
+        return TowerTrainer(*args, **kwargs)
 
     def _training_options(self):
         import torch
@@ -268,7 +308,7 @@ class BaseXMCClassifier(PersistenceMixin, BaseEstimator, metaclass=ABCMeta):
             head_learning_rate=self.head_learning_rate,
             weight_decay=self.weight_decay,
             warmup_steps=self.warmup_steps,
-            prototypes=self.prototypes,
+            prototypes=bool(self.prototypes),
             n_negatives=self.n_negatives,
             margin=tuple(self.margin),
             regularization=self.regularization,
@@ -287,15 +327,18 @@ class BaseXMCClassifier(PersistenceMixin, BaseEstimator, metaclass=ABCMeta):
         return lambda Y: labels
 
     def _label_features(self, labels, label_text, label_images) -> Features | None:
-        """Features of the labels themselves, where there are label texts."""
+        """Features that label vectors start from: of the labels' texts, or those of a head."""
         if labels is None:
             return None
+        if label_text is None:
+            return Features(labels)
         return self.featurizer_.complete(labels, label_text, label_images)
 
     def _evidence_options(self, device, precision) -> EvidenceOptions:
         share = self.retrieval_augmentation
         return EvidenceOptions(
             label_vectors=self.refine_labels,
+            joined_prototypes=self.encoder == PRECOMPUTED or self.train_encoder == "frozen",
             neighbours=share != 0,
             neighbour_weight=None if share == "auto" else float(share),
             n_neighbours=self.n_neighbors,
@@ -303,7 +346,8 @@ class BaseXMCClassifier(PersistenceMixin, BaseEstimator, metaclass=ABCMeta):
             metric=self.validation_metric,
             propensity=tuple(self.propensity),
             threshold=None if self.threshold == "auto" else float(self.threshold),
-            dense_embedding=self.text_features != "tfidf",
+            # Where there are no texts, there are no words to take the embedding's place.
+            dense_embedding=self.text_features != "tfidf" or self.encoder == PRECOMPUTED,
             device=str(device),
             precision=precision,
             verbose=self.verbose,
@@ -415,8 +459,8 @@ class BaseXMCClassifier(PersistenceMixin, BaseEstimator, metaclass=ABCMeta):
         Returns
         -------
         embeddings : ndarray of shape (n_samples, dimension), float32
-            Of unit norm, unless X are ready embeddings. A tuned encoder has the pictures in
-            it; beside a frozen one the scaled picture vectors stand as further columns.
+            Of unit norm. A tuned encoder has the pictures in it; beside a frozen one the
+            scaled picture vectors stand as further columns.
         """
         check_is_fitted(self)
         features = self._features(X, images)
@@ -424,12 +468,12 @@ class BaseXMCClassifier(PersistenceMixin, BaseEstimator, metaclass=ABCMeta):
             return features.embeddings
         return features.joined()
 
-    def fit_transform(self, X, Y, images=None, exclude=None):
+    def fit_transform(self, X, y, images=None, exclude=None):
         """Fit, then the embeddings of the same documents.
 
         Parameters
         ----------
-        X, Y, images, exclude
+        X, y, images, exclude
             As in :meth:`fit`.
 
         Returns
@@ -437,16 +481,16 @@ class BaseXMCClassifier(PersistenceMixin, BaseEstimator, metaclass=ABCMeta):
         embeddings : ndarray of shape (n_samples, dimension), float32
             As from :meth:`transform`.
         """
-        return self.fit(X, Y, images=images, exclude=exclude).transform(X, images=images)
+        return self.fit(X, y, images=images, exclude=exclude).transform(X, images=images)
 
-    def score(self, X, Y, sample_weight=None, images=None, exclude=None):
+    def score(self, X, y, sample_weight=None, images=None, exclude=None):
         """Precision at 1.
 
         Parameters
         ----------
         X, images, exclude
             As in :meth:`predict_topk`.
-        Y : as in :meth:`fit`
+        y : as in :meth:`fit`
             The documents' labels. Names that were not seen in fit count as never found.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the documents.
@@ -460,7 +504,7 @@ class BaseXMCClassifier(PersistenceMixin, BaseEstimator, metaclass=ABCMeta):
         from .metrics import precision_at_k
 
         indices, _ = self.predict_topk(X, k=1, images=images, exclude=exclude)
-        Y, _ = encode_targets(Y, len(indices), classes=self.classes_, unseen="ignore")
+        Y, _ = encode_targets(y, len(indices), classes=self.classes_, unseen="ignore")
         exclude = check_exclude(exclude, len(indices), len(self.classes_))
         return precision_at_k(Y, indices, k=1, exclude=exclude, sample_weight=sample_weight)
 
@@ -470,7 +514,7 @@ class BaseXMCClassifier(PersistenceMixin, BaseEstimator, metaclass=ABCMeta):
         Parameters
         ----------
         labels : sequence of str or int
-            Names of the new labels, appended to `classes_`.
+            Names of the new labels, appended to `classes_`, of whose type they are.
         label_text : sequence of str, default=None
             Their texts; None takes the names.
         images : sequence of length n_new, default=None
@@ -479,6 +523,13 @@ class BaseXMCClassifier(PersistenceMixin, BaseEstimator, metaclass=ABCMeta):
         Returns
         -------
         self : object
+
+        Raises
+        ------
+        TypeError
+            If a name is not of the type of the names in `classes_`.
+        ValueError
+            If a name is known already, or the model was fitted with ``encoder="precomputed"``.
         """
         check_is_fitted(self)
         if self.featurizer_.tower is None:
@@ -486,16 +537,17 @@ class BaseXMCClassifier(PersistenceMixin, BaseEstimator, metaclass=ABCMeta):
                 "add_labels needs an encoder, and this model has encoder='precomputed'."
             )
         names = sequence_to_list(labels) if not isinstance(labels, str) else [labels]
-        known = set(self.classes_.tolist())
-        for position, name in enumerate(names):
-            if name in known:
-                raise ValueError(f"labels[{position}] is known already: {name!r}; leave it out.")
-            known.add(name)
-        texts = [str(text) for text in (names if label_text is None else label_text)]
+        if not names:
+            return self
+        names = self._check_new_names(names)
+        if label_text is None:
+            texts = [str(name) for name in names]
+        else:
+            texts, _ = check_texts(label_text, argument="label_text")
         if len(texts) != len(names):
             raise ValueError(f"label_text has {len(texts)} entries for {len(names)} labels.")
-        collected = collect_images(
-            images, len(names), max_images=self.max_images, argument="images"
+        collected = self._check_image_kind(
+            collect_images(images, len(names), max_images=self.max_images, argument="images")
         )
         features = self.featurizer_.features(texts, self.featurizer_.encode_images(collected))
         self.ensemble_.add_labels(features)
@@ -503,6 +555,26 @@ class BaseXMCClassifier(PersistenceMixin, BaseEstimator, metaclass=ABCMeta):
             [self.classes_, np.asarray(names, dtype=self.classes_.dtype)]
         )
         return self
+
+    def _check_new_names(self, names: list) -> list:
+        """Names of the type of the known ones, none of which is known."""
+        is_text = isinstance(self.classes_[0], str)
+        known = set(self.classes_.tolist())
+        checked = []
+        for position, name in enumerate(names):
+            wanted = isinstance(name, str) if is_text else isinstance(name, Integral)
+            if not wanted or isinstance(name, bool):
+                raise TypeError(
+                    f"labels[{position}] is {name!r} of type {type(name).__name__}, but the names "
+                    f"of the model's labels are {'str' if is_text else 'int'}; name new labels "
+                    "alike, and give their texts as label_text."
+                )
+            name = str(name) if is_text else int(name)
+            if name in known:
+                raise ValueError(f"labels[{position}] is known already: {name!r}; leave it out.")
+            known.add(name)
+            checked.append(name)
+        return checked
 
     def inverse_transform(self, Y):
         """Names of the labels that an indicator marks.
@@ -518,7 +590,8 @@ class BaseXMCClassifier(PersistenceMixin, BaseEstimator, metaclass=ABCMeta):
             One tuple of names a row, in the order of the columns.
         """
         check_is_fitted(self)
-        Y, _ = encode_targets(Y, Y.shape[0], classes=self.classes_)
+        n_samples = Y.shape[0] if hasattr(Y, "shape") else len(Y)
+        Y, _ = encode_targets(Y, n_samples, classes=self.classes_)
         names = self.classes_[Y.indices]
         return [tuple(part) for part in np.split(names, Y.indptr[1:-1])]
 
@@ -529,22 +602,30 @@ class BaseXMCClassifier(PersistenceMixin, BaseEstimator, metaclass=ABCMeta):
     def _check_new_documents(self, X, images):
         """Documents as in fit, with the kind of pictures that fit had."""
         X, images = self._check_documents(X, images, reset=False)
-        whitener, encoder = self.featurizer_.whitener, self.featurizer_.image_encoder
+        if images is None and self.featurizer_.whitener is not None:
+            warnings.warn(
+                "the model was fitted with pictures and gets none now; pass images= (None for "
+                "a document without) for results as good as in fit",
+                UserWarning,
+                stacklevel=4,
+            )
+        return X, self._check_image_kind(images)
+
+    def _check_image_kind(
+        self, images: ImageItems | ImageFeatures | None
+    ) -> ImageItems | ImageFeatures | None:
+        """Pictures of the kind that fit had; None if there is none at all."""
+        images = _with_pictures(images)
         if images is None:
-            if whitener is not None:
-                warnings.warn(
-                    "the model was fitted with pictures and gets none now; pass images= (None for "
-                    "a document without) for results as good as in fit",
-                    UserWarning,
-                    stacklevel=4,
-                )
-        elif whitener is None:
+            return None
+        whitener = self.featurizer_.whitener
+        if whitener is None:
             raise ValueError(
                 "images is given, but the model was fitted without pictures; leave it out, or fit "
                 "with images."
             )
-        elif isinstance(images, ImageItems):
-            if encoder is None:
+        if isinstance(images, ImageItems):
+            if self.featurizer_.image_encoder is None:
                 raise ValueError(
                     "images holds pictures, but the model was fitted with ready image embeddings; "
                     "pass embeddings of the same encoder."
@@ -554,7 +635,7 @@ class BaseXMCClassifier(PersistenceMixin, BaseEstimator, metaclass=ABCMeta):
                 f"images has vectors of length {images.dimension}, and the model was fitted with "
                 f"vectors of length {len(whitener.mean_)}; use the same image encoder."
             )
-        return X, images
+        return images
 
     def _n_candidates(self) -> int:
         """Labels of a document that can have a probability."""
@@ -570,6 +651,15 @@ class BaseXMCClassifier(PersistenceMixin, BaseEstimator, metaclass=ABCMeta):
         """The picture encoder; None if there were no pictures to encode."""
         return self.featurizer_.image_encoder
 
+    @property
+    def _n_features_out(self) -> int:
+        """Columns that :meth:`transform` returns."""
+        tower, whitener = self.featurizer_.tower, self.featurizer_.whitener
+        if tower is not None and self.train_encoder != "frozen":
+            return tower.dimension
+        width = self.n_features_in_ if tower is None else tower.dimension
+        return width if whitener is None else width + whitener.components_.shape[1]
+
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "ensemble_")
 
@@ -579,15 +669,19 @@ class BaseXMCClassifier(PersistenceMixin, BaseEstimator, metaclass=ABCMeta):
         tags.target_tags.required = True
         tags.target_tags.multi_output = True
         tags.target_tags.single_output = False
-        tags.target_tags.one_d_labels = False
-        tags.target_tags.two_d_labels = True
         tags.classifier_tags = ClassifierTags(multi_class=False, multi_label=True)
         tags.transformer_tags = TransformerTags(preserves_dtype=["float32"])
         tags.input_tags.sparse = False
         tags.input_tags.string = self.encoder != PRECOMPUTED
         tags.input_tags.two_d_array = self.encoder == PRECOMPUTED
-        tags.non_deterministic = False
         return tags
+
+
+def _with_pictures(
+    images: ImageItems | ImageFeatures | None,
+) -> ImageItems | ImageFeatures | None:
+    """The pictures; None if every item is without one."""
+    return images if images is not None and (images.index >= 0).any() else None
 
 
 def _encode_texts(key, texts, featurizer):

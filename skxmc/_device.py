@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
+
+# On a CPU oneDNN compiles a kernel for each shape of a product and keeps the last 1,024. Batches
+# of ragged texts have ever new shapes, so that kept kernels fill gigabytes and serve no one. It
+# reads this when the first product is computed.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
 
 
 def resolve_device(device: str) -> torch.device:

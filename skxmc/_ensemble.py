@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from ._features import Features, unit_rows
+from ._features import Features
 from ._holdout import without_rows
+from ._prototype_space import PrototypeSpace
 from .metrics import label_propensities
 from .retrieval import Index, make_index
 from .retrieval._mixture import Mixture
 from .retrieval._neighbours import neighbour_labels
-from .training._centroids import label_centroids
 
 # Documents scored at a time.
 BLOCK = 2048
@@ -24,7 +24,8 @@ BLOCK = 2048
 DEFAULT_THRESHOLD = 0.1
 
 # Above this number of labels, label vectors re-score the shortlist of the other evidence
-# instead of scoring all labels: a block of scores would take more than a gigabyte.
+# instead of scoring all labels: a block of scores would take more than a gigabyte. Prototypes
+# do without words then, which would more than triple their index.
 MAX_DENSE_LABELS = 131_072
 
 
@@ -33,6 +34,7 @@ class EvidenceOptions:
     """Which evidence there is and how it is found; the estimators' parameters say what it means."""
 
     label_vectors: bool = True
+    joined_prototypes: bool = False
     neighbours: bool = True
     neighbour_weight: float | None = None
     n_neighbours: int = 50
@@ -61,6 +63,8 @@ class EvidenceEnsemble:
     ----------
     prototypes_ : Index or None
         Index over the label prototypes.
+    space_ : PrototypeSpace
+        Joins embeddings, pictures and words for it.
     label_vectors_ : LabelVectors or None
     neighbours_ : Index or None
         Index over the training documents.
@@ -107,6 +111,11 @@ class EvidenceEnsemble:
         options = self.options
         propensities = label_propensities(Y, a=options.propensity[0], b=options.propensity[1])
         seed = int(rng.randint(2**31))
+        self.space_ = PrototypeSpace()
+        if options.joined_prototypes:
+            words = features.sparse is not None and self.n_labels_ <= MAX_DENSE_LABELS
+            n_words = features.sparse.shape[1] if words else 0
+            self.space_ = PrototypeSpace(pictures=True, n_words=n_words, seed=seed)
         self.label_vectors_ = None
         if options.label_vectors:
             from .training._label_vectors import LabelVectors  # loads torch
@@ -158,7 +167,8 @@ class EvidenceEnsemble:
         self.Y_ = Y
         self.prototypes_ = self.neighbours_ = None
         if prototypes is not None:
-            self.prototypes_ = _index(options, prototypes)
+            vectors = self.space_.prototypes(prototypes, features, Y, labels)
+            self.prototypes_ = _index(options, vectors)
         if options.neighbours:
             self.neighbours_ = _index(options, features.joined())
         if self.label_vectors_ is not None:
@@ -210,7 +220,7 @@ class EvidenceEnsemble:
 
     def _nearest(self, features: Features, n: int) -> tuple[np.ndarray, np.ndarray]:
         """Labels with the nearest prototypes."""
-        return self.prototypes_.search(features.embeddings, min(n, self.n_labels_))
+        return self.prototypes_.search(self.space_.documents(features), min(n, self.n_labels_))
 
     def predict(
         self, features: Features, k: int, exclude: sp.csr_array | None = None
@@ -231,7 +241,7 @@ class EvidenceEnsemble:
     def add_labels(self, labels: Features) -> None:
         """Append labels that have no documents; every kind of evidence learns of them."""
         if self.prototypes_ is not None:
-            self.prototypes_.add(labels.embeddings)
+            self.prototypes_.add(self.space_.documents(labels))
         if self.label_vectors_ is not None:
             self.label_vectors_.add_labels(self._linear(labels))
         self.n_labels_ += len(labels)
@@ -253,6 +263,7 @@ class EvidenceEnsemble:
             "threshold": self.threshold_,
             "mixture": self.mixture_.to_dict(),
             "prototypes": self.prototypes_,
+            "space": self.space_.state_dict(),
             "label_vectors": self.label_vectors_ and self.label_vectors_.state_dict(),
             "neighbours": self.neighbours_,
             "Y": self.Y_,
@@ -266,6 +277,7 @@ class EvidenceEnsemble:
         ensemble.mixture_ = Mixture.from_dict(state["mixture"])
         ensemble.prototypes_ = state["prototypes"]
         ensemble.neighbours_ = state["neighbours"]
+        ensemble.space_ = PrototypeSpace(**state["space"])
         ensemble.label_vectors_ = None
         if state["label_vectors"] is not None:
             from .training._label_vectors import LabelVectors  # loads torch
@@ -273,28 +285,6 @@ class EvidenceEnsemble:
             ensemble.label_vectors_ = LabelVectors.from_state(state["label_vectors"])
         ensemble.Y_ = state["Y"]
         return ensemble
-
-
-def untuned_prototypes(
-    documents: np.ndarray, labels: np.ndarray | None, Y: sp.csr_array
-) -> np.ndarray:
-    """Prototypes without training: a label's text and the centroid of its documents.
-
-    Parameters
-    ----------
-    documents : ndarray of shape (n_documents, dimension), float32
-    labels : ndarray of shape (n_labels, dimension), float32, or None
-        Embeddings of the labels' texts; without them the centroid stands alone.
-    Y : csr_array of shape (n_documents, n_labels)
-
-    Returns
-    -------
-    prototypes : ndarray of shape (n_labels, dimension), float32, unit norm
-    """
-    vectors = label_centroids(documents, Y)
-    if labels is not None:
-        vectors = vectors + labels
-    return unit_rows(vectors)
 
 
 def best_threshold(indices: np.ndarray, scores: np.ndarray, truth: sp.csr_array) -> float:

@@ -65,9 +65,18 @@ def encode_targets(
     TypeError
         If a row is not a collection of names, or a name is neither str nor int.
     ValueError
-        If `Y` has another number of rows or columns than expected, holds something else than 0
-        and 1, has one label per row instead of a collection of them, or names an unseen label.
+        If `Y` is None, has another number of rows or columns than expected, holds something else
+        than 0 and 1, has one label per row instead of a collection of them, or names an unseen
+        label.
     """
+    if Y is None:
+        # In scikit-learn's words, which its own tools look for.
+        raise ValueError(
+            "This estimator requires y to be passed, but the target y is None. "
+            f"{_NAMES_MEND}, {_INDICATOR_MEND}."
+        )
+    if hasattr(Y, "__array__") and not hasattr(Y, "__len__"):
+        Y = np.asarray(Y)
     if label_text is not None:
         if isinstance(label_text, str):
             raise TypeError("label_text is a single str; pass one text for each label.")
@@ -181,7 +190,7 @@ def without_pairs(Y: sp.csr_array, pairs: sp.csr_array) -> sp.csr_array:
     return Y
 
 
-def as_indicator(Y: Any, argument: str = "Y") -> sp.csr_array | None:
+def as_indicator(Y: Any, argument: str = "y") -> sp.csr_array | None:
     """Return `Y` as canonical CSR if it is an indicator, None if it holds names."""
     if not sp.issparse(Y):
         if isinstance(Y, (list, tuple)) or len(getattr(Y, "shape", ())) != 2:
@@ -253,23 +262,23 @@ def _raise_not_binary(argument: str, row: int, column: int, value: Any) -> None:
 def _check_n_rows(n_rows: int, n_samples: int) -> None:
     if n_rows != n_samples:
         raise ValueError(
-            f"Y has {n_rows} rows but there are {n_samples} documents; pass one row for each."
+            f"y has {n_rows} rows but there are {n_samples} documents; pass one row for each."
         )
 
 
 def _name_columns(n_labels: int, names: Any, fitted: bool) -> np.ndarray:
     if n_labels == 0:
-        raise ValueError("Y has no columns; pass an indicator with at least one label.")
+        raise ValueError("y has no columns; pass an indicator with at least one label.")
     if names is None:
         return np.arange(n_labels)
     if len(names) != n_labels:
         if fitted:
             raise ValueError(
-                f"Y has {n_labels} columns but the model was fitted on {len(names)} labels; pass "
+                f"y has {n_labels} columns but the model was fitted on {len(names)} labels; pass "
                 "an indicator over the same labels."
             )
         raise ValueError(
-            f"Y has {n_labels} columns but label_text has {len(names)} entries; pass one text for "
+            f"y has {n_labels} columns but label_text has {len(names)} entries; pass one text for "
             "each column."
         )
     return names if fitted else _as_class_array(names, "label_text")
@@ -287,7 +296,7 @@ def _as_class_array(names: list, argument: str) -> np.ndarray:
     return array
 
 
-def as_rows(Y: Any, argument: str = "Y") -> list[list]:
+def as_rows(Y: Any, argument: str = "y") -> list[list]:
     """Return the labels of every row as lists."""
     if isinstance(Y, (str, bytes)) or not hasattr(Y, "__len__") or not isinstance(Y, Iterable):
         raise TypeError(
@@ -297,7 +306,7 @@ def as_rows(Y: Any, argument: str = "Y") -> list[list]:
         raise TypeError(
             f"{argument} is a {type(Y).__name__}, whose rows are in no order. {_NAMES_MEND}."
         )
-    if isinstance(Y, np.ndarray) and Y.ndim > 2:
+    if isinstance(Y, np.ndarray) and Y.ndim not in (1, 2):
         raise ValueError(f"{argument} has shape {Y.shape}. {_NAMES_MEND}, {_INDICATOR_MEND}.")
     rows = sequence_to_list(Y)
     for number, row in enumerate(rows):
@@ -308,10 +317,13 @@ def as_rows(Y: Any, argument: str = "Y") -> list[list]:
                 f"{argument}[{number}] is missing ({row!r}); pass [] for a row without labels."
             )
         if isinstance(row, (str, bytes, Integral, float, np.generic)):
+            continuous = isinstance(row, float) and not row.is_integer()
             raise ValueError(
-                f"{argument} is one-dimensional: {argument}[{number}] is the scalar {row!r}, but a "
-                f"document can have several labels. {_NAMES_MEND}, {_INDICATOR_MEND} "
-                f"({argument}.reshape(-1, 1) for a single 0/1 column)."
+                f"{argument} is one-dimensional: {argument}[{number}] is the "
+                f"{'continuous value' if continuous else 'scalar'} {row!r}, but a document can "
+                f"have several labels. {_NAMES_MEND}, {_INDICATOR_MEND} ({argument}.reshape(-1, 1) "
+                f"for a single 0/1 column). If every document has just one class: "
+                f"[[name] for name in {argument}]."
             )
         if not isinstance(row, Iterable) or isinstance(row, dict) or not hasattr(row, "__len__"):
             raise TypeError(
@@ -332,10 +344,10 @@ def _encode_names(
 
     if known is None:
         if not flat:
-            raise ValueError("Y names no label at all; at least one row needs a label.")
+            raise ValueError("y names no label at all; at least one row needs a label.")
         distinct = sorted(set(flat))
         is_text = isinstance(distinct[0], str)
-        classes = _as_class_array(distinct, "Y") if is_text else np.array(distinct, dtype=np.int64)
+        classes = _as_class_array(distinct, "y") if is_text else np.array(distinct, dtype=np.int64)
     elif isinstance(known, np.ndarray):
         classes, distinct = known, known.tolist()
     else:
@@ -346,7 +358,7 @@ def _encode_names(
         twice = next(name for index, name in enumerate(distinct) if index_of[name] != index)
         raise ValueError(
             f"{argument} holds {twice!r} more than once, so that the name does not tell which "
-            "label is meant; make the texts distinct or pass Y as an indicator matrix."
+            "label is meant; make the texts distinct or pass y as an indicator matrix."
         )
     columns = np.fromiter((index_of.get(name, -1) for name in flat), np.int64, count=len(flat))
     known_name = columns >= 0
@@ -354,7 +366,7 @@ def _encode_names(
         if unseen == "error":
             first = int(np.flatnonzero(~known_name)[0])
             raise ValueError(
-                f"Y[{row_of[first]}] names the label {flat[first]!r}, which is not in {argument}; "
+                f"y[{row_of[first]}] names the label {flat[first]!r}, which is not in {argument}; "
                 f"{'drop it' if argument != 'label_text' else 'add it there'} or correct the name."
             )
         columns, row_of = columns[known_name], row_of[known_name]
@@ -378,10 +390,10 @@ def _check_names(flat: list, row_of: np.ndarray, rows: list[list]) -> None:
         else:
             if is_missing(name):
                 raise ValueError(
-                    f"Y[{row_of[position]}] holds a missing label name ({name!r}); drop it."
+                    f"y[{row_of[position]}] holds a missing label name ({name!r}); drop it."
                 )
             raise TypeError(
-                f"Y[{row_of[position]}] holds the label name {name!r} of type "
+                f"y[{row_of[position]}] holds the label name {name!r} of type "
                 f"{type(name).__name__}; names are str or int. An indicator has to be an array "
                 "or a sparse matrix, not nested lists."
             )
@@ -389,12 +401,12 @@ def _check_names(flat: list, row_of: np.ndarray, rows: list[list]) -> None:
     for position, name in enumerate(flat):
         if type(name) is not first_type:
             raise TypeError(
-                f"Y[{row_of[position]}] holds the label name {name!r} ({type(name).__name__}) but "
-                f"Y[{row_of[0]}] holds {flat[0]!r} ({first_type.__name__}); use only one of them."
+                f"y[{row_of[position]}] holds the label name {name!r} ({type(name).__name__}) but "
+                f"y[{row_of[0]}] holds {flat[0]!r} ({first_type.__name__}); use only one of them."
             )
     # Rows of an indicator written as lists would silently be read as the labels 0 and 1.
     if len(rows[0]) > 2 and set(flat) <= {0, 1} and len(set(map(len, rows))) == 1:
         raise ValueError(
-            "Y looks like an indicator given as nested lists, which are read as label names; pass "
-            "np.asarray(Y)."
+            "y looks like an indicator given as nested lists, which are read as label names; pass "
+            "np.asarray(y)."
         )

@@ -34,7 +34,7 @@ class PersistenceMixin:
 
     # -- folders ------------------------------------------------------------------------------
 
-    def save(self, folder: str | os.PathLike) -> None:
+    def save(self, folder: str | os.PathLike, *, include_base: bool = False) -> None:
         """Write the fitted model to a folder, without any pickle.
 
         The folder holds ``skxmc.json`` (parameters and all that is small),
@@ -50,6 +50,9 @@ class PersistenceMixin:
         ----------
         folder : path-like
             Where to write; its parents are made if they don't exist.
+        include_base : bool, default=False
+            Whether the folder holds the weights under the adapters of a language model, and not
+            their name and hash alone. All other encoders are always written.
 
         Raises
         ------
@@ -71,7 +74,7 @@ class PersistenceMixin:
                 "parameters": parameters,
                 "not_saved": notes,
                 "fitted": _fitted_attributes(self),
-                "featurizer": _save_featurizer(self.featurizer_, temporary),
+                "featurizer": _save_featurizer(self.featurizer_, temporary, include_base),
                 "ensemble": self.ensemble_.state_dict(),
             }
             write_content(temporary, content)
@@ -83,6 +86,7 @@ class PersistenceMixin:
         *,
         device: str = "auto",
         image_encoder: str | Callable | None = None,
+        base: str | None = None,
         trust_remote_code: bool = False,
     ):
         """Read a model that :meth:`save` wrote; its predictions are the same to the bit.
@@ -99,6 +103,9 @@ class PersistenceMixin:
         image_encoder : str or callable, default=None
             The image encoder that the model was fitted with, if that was a callable, or where
             it is now; None takes the saved name.
+        base : str, default=None
+            Where the language model under the adapters is, for a model saved without it; None
+            looks for it under the name that it had. Other weights are refused.
         trust_remote_code : bool, default=False
             Whether Python code that comes with a model may run; it becomes the parameter of
             that name.
@@ -123,7 +130,7 @@ class PersistenceMixin:
         content = read_content(folder)
         try:
             estimator = _find_class(cls, content["class"], folder)._from_content(
-                content, folder, device, image_encoder, trust_remote_code
+                content, folder, device, image_encoder, base, trust_remote_code
             )
         except KeyError as error:
             raise ValueError(
@@ -132,7 +139,7 @@ class PersistenceMixin:
         return estimator
 
     @classmethod
-    def _from_content(cls, content, folder, device, image_encoder, trust_remote_code):
+    def _from_content(cls, content, folder, device, image_encoder, base, trust_remote_code):
         parameters = dict(content["parameters"])
         if parameters.get("trust_remote_code") and not trust_remote_code:
             warnings.warn(
@@ -152,7 +159,7 @@ class PersistenceMixin:
             if name.endswith("_") and not name.startswith("_") and not hasattr(cls, name):
                 setattr(estimator, name, value)
         estimator.featurizer_ = _load_featurizer(
-            content["featurizer"], folder, estimator, image_encoder
+            content["featurizer"], folder, estimator, image_encoder, base
         )
         estimator.ensemble_ = EvidenceEnsemble.from_state(content["ensemble"])
         estimator._settle()
@@ -267,12 +274,14 @@ def _fitted_attributes(estimator: Any) -> dict[str, Any]:
     }
 
 
-def _save_featurizer(featurizer: Featurizer, folder: Path) -> dict[str, Any]:
+def _save_featurizer(
+    featurizer: Featurizer, folder: Path, include_base: bool
+) -> dict[str, Any]:
     tower = encoder = None
     if featurizer.tower is not None:
         from .encoders._saving import save_tower
 
-        tower = save_tower(featurizer.tower, folder / TOWER)
+        tower = save_tower(featurizer.tower, folder / TOWER, include_base=include_base)
     if featurizer.image_encoder is not None:
         model = featurizer.image_encoder.model
         encoder = {
@@ -290,7 +299,7 @@ def _save_featurizer(featurizer: Featurizer, folder: Path) -> dict[str, Any]:
 
 
 def _load_featurizer(
-    state: dict[str, Any], folder: Path, estimator: Any, image_encoder: Any
+    state: dict[str, Any], folder: Path, estimator: Any, image_encoder: Any, base: str | None
 ) -> Featurizer:
     tower = encoder = sparse = None
     if state["tower"] is not None:
@@ -298,7 +307,10 @@ def _load_featurizer(
 
         try:
             tower = load_tower(
-                folder / TOWER, state["tower"], trust_remote_code=estimator.trust_remote_code
+                folder / TOWER,
+                state["tower"],
+                trust_remote_code=estimator.trust_remote_code,
+                base=base,
             )
         except Exception as error:  # whatever transformers raises for files that are damaged
             raise ValueError(

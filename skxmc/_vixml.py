@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
-
 import numpy as np
-from sklearn.utils._param_validation import Interval, StrOptions
 
 from ._base import BaseXMCClassifier
+from ._parameters import shared_constraints
 
 
 class ViXMLClassifier(BaseXMCClassifier):
@@ -46,9 +44,12 @@ class ViXMLClassifier(BaseXMCClassifier):
     retrieval_augmentation : "auto" or float in [0, 1], default="auto"
         Share of the neighbours' labels in the mixture of evidence; "auto" chooses it on
         held-out documents, 0 switches neighbours off.
-    prototypes : bool, default=True
+    prototypes : bool or "linear", default=True
         Whether prototypes are part of training (PRIME) and of the mixture of evidence. Without
-        them labels are represented by their text alone.
+        them labels are represented by their text alone. "linear" trains the encoder below a
+        linear head over the labels, one free vector each, for labels that have no text.
+    head_loss : {"decoupled_softmax", "binary_cross_entropy"}, default="decoupled_softmax"
+        Of the head with ``prototypes="linear"``.
     n_neighbors : int, default=50
         Training documents whose labels are considered.
     text_column, image_column : str, default="text" and "image"
@@ -85,10 +86,11 @@ class ViXMLClassifier(BaseXMCClassifier):
         Rank of the adapters with ``train_encoder="lora"`` (rank-stabilised, alpha = rank).
     max_chunk_memory : float, default=5e8
         Rough bound of what one chunk's graph may hold, in bytes.
-    validation_fraction : float, default=0.05
+    validation_fraction : "auto" or float in (0, 1), default="auto"
         Share of the documents held out to choose mixture and threshold, and for early
         stopping. They are trained on as well wherever that costs little: label vectors and
         neighbours see all documents in the end, the encoder does not see the held-out ones.
+        "auto" is 0.05, or 0.1 where the encoder is not tuned and so misses none.
     validation_metric : str, default="mean"
         What the mixture and early stopping maximise: "precision_at_1", "precision_at_5",
         "ndcg_at_5", "psprecision_at_5", or "mean" of P@1, P@5, nDCG@5 and PSP@5.
@@ -151,51 +153,7 @@ class ViXMLClassifier(BaseXMCClassifier):
     (1, 2)
     """
 
-    _parameter_constraints: dict = {
-        "encoder": [str],
-        "image_encoder": [str, callable],
-        "label_text": ["array-like", None],
-        "label_images": ["array-like", None],
-        "train_encoder": [StrOptions({"full", "lora", "frozen"})],
-        "text_features": [StrOptions({"embedding", "tfidf", "both"})],
-        "refine_labels": ["boolean"],
-        "retrieval_augmentation": [StrOptions({"auto"}), Interval(Real, 0, 1, closed="both")],
-        "prototypes": ["boolean"],
-        "n_neighbors": [Interval(Integral, 1, None, closed="left")],
-        "text_column": [str],
-        "image_column": [str],
-        "max_images": [Interval(Integral, 1, None, closed="left")],
-        "max_length": [Interval(Integral, 2, None, closed="left"), None],
-        "epochs": [Interval(Integral, 1, None, closed="left")],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "learning_rate": [Interval(Real, 0, None, closed="neither")],
-        "head_learning_rate": [Interval(Real, 0, None, closed="neither")],
-        "weight_decay": [Interval(Real, 0, None, closed="left")],
-        "warmup_steps": [Interval(Integral, 0, None, closed="left")],
-        "n_negatives": [Interval(Integral, 1, None, closed="left")],
-        "margin": [tuple, list],
-        "regularization": [Interval(Real, 0, None, closed="left")],
-        "hard_negatives": ["boolean"],
-        "propensity": [tuple, list],
-        "lora_rank": [Interval(Integral, 1, None, closed="left")],
-        "max_chunk_memory": [Interval(Real, 0, None, closed="neither")],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "validation_metric": [
-            StrOptions(
-                {"mean", "precision_at_1", "precision_at_5", "ndcg_at_5", "psprecision_at_5"}
-            )
-        ],
-        "early_stopping": ["boolean"],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
-        "threshold": [StrOptions({"auto"}), Interval(Real, 0, 1, closed="both")],
-        "index": [StrOptions({"auto", "exact", "hnsw", "ivf"})],
-        "device": [str],
-        "precision": [StrOptions({"auto", "float32", "bfloat16"})],
-        "memory": [str, "cv_object", None],
-        "trust_remote_code": ["boolean"],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
-    }
+    _parameter_constraints: dict = shared_constraints
 
     def __init__(
         self,
@@ -208,7 +166,8 @@ class ViXMLClassifier(BaseXMCClassifier):
         text_features: str = "both",
         refine_labels: bool = True,
         retrieval_augmentation="auto",
-        prototypes: bool = True,
+        prototypes: bool | str = True,
+        head_loss: str = "decoupled_softmax",
         n_neighbors: int = 50,
         text_column: str = "text",
         image_column: str = "image",
@@ -227,7 +186,7 @@ class ViXMLClassifier(BaseXMCClassifier):
         propensity: tuple[float, float] = (0.55, 1.5),
         lora_rank: int = 64,
         max_chunk_memory: float = 5e8,
-        validation_fraction: float = 0.05,
+        validation_fraction="auto",
         validation_metric: str = "mean",
         early_stopping: bool = False,
         n_iter_no_change: int = 3,
@@ -249,6 +208,7 @@ class ViXMLClassifier(BaseXMCClassifier):
         self.refine_labels = refine_labels
         self.retrieval_augmentation = retrieval_augmentation
         self.prototypes = prototypes
+        self.head_loss = head_loss
         self.n_neighbors = n_neighbors
         self.text_column = text_column
         self.image_column = image_column

@@ -151,7 +151,10 @@ def test_blocks_share_a_namespace_and_failures_show():
         run_block("1 / 0", namespace, "example", 0)
 
 
-@pytest.mark.parametrize("home", ["skxmc", "skxmc.metrics", "skxmc.datasets"])
+@pytest.mark.parametrize(
+    "home",
+    ["skxmc", "skxmc.metrics", "skxmc.datasets", "skxmc.inspection", "skxmc.model_selection"],
+)
 def test_every_public_name_is_in_the_api_reference(home):
     listed = {}
     module = None

@@ -331,8 +331,8 @@ def test_unfitted_model_says_so():
     [
         ({"X": "one text"}, "X"),
         ({"X": ["a", None]}, r"X\[1\]"),
-        ({"Y": [["a"]]}, "Y has 1"),
-        ({"Y": [[], []]}, "Y names no label"),
+        ({"Y": [["a"]]}, "y has 1"),
+        ({"Y": [[], []]}, "y names no label"),
         ({"Y": np.zeros((2, 3)), "label_text": ["a", "b", "c"]}, "no positive label"),
         ({"images": [None]}, "images has length 1"),
         ({"images": ["no-such-file.png", None]}, r"images\[0\].*no-such-file"),
@@ -350,7 +350,7 @@ def test_bad_requests_are_named(corpus, text_model, picture_model):
     with pytest.raises(ValueError, match="k must lie between 1 and"):
         text_model.predict_topk(["a"], k=100)
     with pytest.raises(ValueError, match="fitted without pictures"):
-        text_model.predict(["a"], images=[None])
+        text_model.predict(["a"], images=[np.zeros((4, 4, 3), dtype=np.uint8)])
     with pytest.warns(UserWarning, match="fitted with pictures"):
         picture_model.predict(["a"])
     with pytest.raises(ValueError, match="vectors of length"):

@@ -160,26 +160,30 @@ def test_canonical_input_is_not_copied():
 @pytest.mark.parametrize(
     ("Y", "message"),
     [
-        (np.array([[0, 1], [2, 0]]), r"Y\[1, 0\] is 2, but an indicator holds only 0 and 1"),
-        (np.array([[0, 1.0], [np.nan, 0]]), r"Y\[1, 0\] is nan"),
-        (np.array([[0, -1], [0, 0]]), r"Y\[0, 1\] is -1"),
-        (np.array([[0, None], [0, 0]], dtype=object), r"Y\[0, 1\] is None"),
-        (sp.csr_array([[0, 1], [0, 0.5]]), r"Y\[1, 1\] is 0.5"),
-        (sp.csc_array([[0, 1], [np.nan, 0]]), r"Y\[1, 0\] is nan"),
+        (np.array([[0, 1], [2, 0]]), r"y\[1, 0\] is 2, but an indicator holds only 0 and 1"),
+        (np.array([[0, 1.0], [np.nan, 0]]), r"y\[1, 0\] is nan"),
+        (np.array([[0, -1], [0, 0]]), r"y\[0, 1\] is -1"),
+        (np.array([[0, None], [0, 0]], dtype=object), r"y\[0, 1\] is None"),
+        (sp.csr_array([[0, 1], [0, 0.5]]), r"y\[1, 1\] is 0.5"),
+        (sp.csc_array([[0, 1], [np.nan, 0]]), r"y\[1, 0\] is nan"),
         (sp.coo_array(([1, 1], ([0, 0], [1, 1])), shape=(2, 2)), "duplicate entries"),
-        (np.eye(3), "Y has 3 rows but there are 2 documents"),
-        ([["a"]], "Y has 1 rows but there are 2 documents"),
-        (np.zeros((2, 0)), "Y has no columns"),
-        (sp.coo_array(np.ones(2)), r"Y is sparse with shape \(2,\)"),
-        (np.zeros((2, 2, 2)), r"Y has shape \(2, 2, 2\)"),
-        (np.array([0, 1]), r"Y is one-dimensional: Y\[0\] is the scalar 0.*reshape"),
-        (["cat", "dog"], r"Y\[0\] is the scalar 'cat', but a document can have several labels"),
-        ([["cat"], "dog"], r"Y\[1\] is the scalar 'dog'"),
-        ([["cat"], None], r"Y\[1\] is missing \(None\); pass \[\]"),
-        ([["cat"], ["dog", None]], r"Y\[1\] holds a missing label name"),
-        ([["cat"], ["dog", float("nan")]], r"Y\[1\] holds a missing label name"),
-        ([[], []], "Y names no label at all"),
-        ([[0, 1, 0], [1, 0, 0]], r"looks like an indicator.*np.asarray\(Y\)"),
+        (np.eye(3), "y has 3 rows but there are 2 documents"),
+        ([["a"]], "y has 1 rows but there are 2 documents"),
+        (np.zeros((2, 0)), "y has no columns"),
+        (sp.coo_array(np.ones(2)), r"y is sparse with shape \(2,\)"),
+        (np.zeros((2, 2, 2)), r"y has shape \(2, 2, 2\)"),
+        (np.array([0, 1]), r"y is one-dimensional: y\[0\] is the scalar 0.*reshape"),
+        (np.array([0.5, 1]), r"y\[0\] is the continuous value 0.5"),
+        (np.float64(1), r"y has shape \(\)"),
+        (None, "requires y to be passed, but the target y is None"),
+        (["cat", "dog"], r"just one class: \[\[name\] for name in y\]"),
+        (["cat", "dog"], r"y\[0\] is the scalar 'cat', but a document can have several labels"),
+        ([["cat"], "dog"], r"y\[1\] is the scalar 'dog'"),
+        ([["cat"], None], r"y\[1\] is missing \(None\); pass \[\]"),
+        ([["cat"], ["dog", None]], r"y\[1\] holds a missing label name"),
+        ([["cat"], ["dog", float("nan")]], r"y\[1\] holds a missing label name"),
+        ([[], []], "y names no label at all"),
+        ([[0, 1, 0], [1, 0, 0]], r"looks like an indicator.*np.asarray\(y\)"),
     ],
 )
 def test_wrong_values(Y, message):
@@ -190,16 +194,15 @@ def test_wrong_values(Y, message):
 @pytest.mark.parametrize(
     ("Y", "message"),
     [
-        ("cat", "Y is of type str"),
-        (None, "Y is of type NoneType"),
-        ((["a"] for _ in range(2)), "Y is of type generator"),
-        ({"a", "b"}, "Y is a set, whose rows are in no order"),
-        ([["a"], {"b": 1}], r"Y\[1\] is of type dict"),
-        ([["a"], [1]], r"Y\[1\] holds the label name 1 \(int\) but Y\[0\] holds 'a' \(str\)"),
-        ([["a"], [1.5]], r"Y\[1\] holds the label name 1.5 of type float"),
-        ([[True], [False]], r"Y\[0\] holds the label name True of type bool"),
-        (np.eye(2, dtype=complex), "Y is an array of dtype complex128"),
-        (sp.csr_array(np.eye(2, dtype=complex)), "Y is sparse with dtype complex128"),
+        ("cat", "y is of type str"),
+        ((["a"] for _ in range(2)), "y is of type generator"),
+        ({"a", "b"}, "y is a set, whose rows are in no order"),
+        ([["a"], {"b": 1}], r"y\[1\] is of type dict"),
+        ([["a"], [1]], r"y\[1\] holds the label name 1 \(int\) but y\[0\] holds 'a' \(str\)"),
+        ([["a"], [1.5]], r"y\[1\] holds the label name 1.5 of type float"),
+        ([[True], [False]], r"y\[0\] holds the label name True of type bool"),
+        (np.eye(2, dtype=complex), "y is an array of dtype complex128"),
+        (sp.csr_array(np.eye(2, dtype=complex)), "y is sparse with dtype complex128"),
     ],
 )
 def test_wrong_types(Y, message):
@@ -208,9 +211,9 @@ def test_wrong_types(Y, message):
 
 
 def test_wrong_label_text():
-    with pytest.raises(ValueError, match="Y has 3 columns but label_text has 2 entries"):
+    with pytest.raises(ValueError, match="y has 3 columns but label_text has 2 entries"):
         encode_targets(DENSE, 4, label_text=["a", "b"])
-    with pytest.raises(ValueError, match=r"Y\[0\] names the label 'c', which is not in label_text"):
+    with pytest.raises(ValueError, match=r"y\[0\] names the label 'c', which is not in label_text"):
         encode_targets(NAMES, 4, label_text=["a", "b"])
     with pytest.raises(ValueError, match="label_text holds 'a' more than once"):
         encode_targets(NAMES, 4, label_text=["a", "b", "c", "a"])
@@ -222,7 +225,7 @@ def test_wrong_label_text():
 
 def test_wrong_classes():
     classes = np.array(["a", "b"], dtype=object)
-    with pytest.raises(ValueError, match="Y has 3 columns but the model was fitted on 2 labels"):
+    with pytest.raises(ValueError, match="y has 3 columns but the model was fitted on 2 labels"):
         encode_targets(DENSE, 4, classes=classes)
     with pytest.raises(ValueError, match=r"'c', which is not in the fitted classes; drop it"):
         encode_targets(NAMES, 4, classes=classes)

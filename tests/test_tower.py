@@ -20,12 +20,12 @@ from tiny_models import (
 )
 
 from skxmc._images import ImageFeatures
-from skxmc.encoders import _text
+from skxmc.encoders import _tower
 from skxmc.encoders._fusion import ImageProjection
 from skxmc.encoders._items import make_packs
 from skxmc.encoders._lora import add_adapters, merge_adapters
 from skxmc.encoders._packed import PACKED, packed_attention, probe_packing
-from skxmc.encoders._text import POOLINGS, load_text_tower
+from skxmc.encoders._text import POOLINGS, TextTower, load_text_tower
 
 # Architectures whose attention can be given a packed row, and those that go by equal lengths:
 # relative positions, or windows shorter than the texts.
@@ -236,7 +236,7 @@ def test_texts_are_tokenised_in_blocks(rng, monkeypatch):
     tower = tiny_tower()
     texts = random_texts(rng, 20)
     expected = tower.tokenize(texts)
-    monkeypatch.setattr(_text, "TOKENIZE_TEXTS", 3)
+    monkeypatch.setattr(_tower, "TOKENIZE_TEXTS", 3)
     got = tower.tokenize(texts)
     np.testing.assert_array_equal(got.ids, expected.ids)
     np.testing.assert_array_equal(got.offsets, expected.offsets)
@@ -309,7 +309,7 @@ def test_poolings_do_not_depend_on_batch_mates(rng, pooling):
 
 
 def test_encode_restores_order_and_encodes_equal_items_once(rng, monkeypatch):
-    monkeypatch.setattr(_text, "ENCODE_TOKENS", 30)
+    monkeypatch.setattr(_tower, "ENCODE_TOKENS", 30)
     tower = tiny_tower()
     texts = random_texts(rng, 12)
     expected = embed(tower, tower.items(texts), 10_000)
@@ -565,7 +565,7 @@ def test_merged_model_is_saved_like_any_other(tmp_path, rng):
     merge_adapters(tower.backbone)
     tower.backbone.save_pretrained(tmp_path)
     assert not list(tmp_path.glob("adapter*"))
-    again = _text.TextTower(AutoModel.from_pretrained(tmp_path), tower.tokenizer, max_length=24)
+    again = TextTower(AutoModel.from_pretrained(tmp_path), tower.tokenizer, max_length=24)
     np.testing.assert_allclose(again.encode(items), adapted, atol=1e-4)
 
 

@@ -11,6 +11,8 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import PreTrainedTokenizerFast
 
 from skxmc._images import ImageFeatures
+from skxmc.encoders._decoder import DecoderTower
+from skxmc.encoders._prompts import Prompts
 from skxmc.encoders._text import TextTower
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -37,6 +39,42 @@ ARCHITECTURES = {
 }
 
 
+# The same for language models without their heads. None of them sees more than the default
+# length of a tiny tower but for the two with windows of local attention.
+DECODERS = {
+    "llama": ("LlamaModel", {"num_key_value_heads": 2}),
+    "gpt2": ("GPT2Model", {"n_inner": 48}),
+    "gemma": ("GemmaModel", {"num_key_value_heads": 1, "head_dim": 8}),
+    "gemma2": (
+        "Gemma2Model",
+        # Scores are bounded, and every second layer sees six tokens.
+        {
+            "num_key_value_heads": 2,
+            "head_dim": 8,
+            "query_pre_attn_scalar": 8,
+            "attn_logit_softcapping": 2.0,
+            "sliding_window": 6,
+        },
+    ),
+    "gemma3": (
+        "Gemma3TextModel",
+        {
+            "num_key_value_heads": 2,
+            "head_dim": 8,
+            "query_pre_attn_scalar": 8,
+            "sliding_window": 6,
+            "layer_types": ["sliding_attention", "full_attention"],
+        },
+    ),
+    "mistral": ("MistralModel", {"num_key_value_heads": 2, "sliding_window": 6}),
+    "qwen2": ("Qwen2Model", {"num_key_value_heads": 2}),
+    "qwen3": ("Qwen3Model", {"num_key_value_heads": 2, "head_dim": 8}),
+    "opt": ("OPTModel", {"ffn_dim": 48, "word_embed_proj_dim": 16, "pad_token_id": 1}),
+    "gpt_neox": ("GPTNeoXModel", {"rotary_pct": 0.5}),
+    "mamba": ("MambaModel", {"state_size": 4, "time_step_rank": 4}),
+}
+
+
 def word_pieces(words=()) -> PreTrainedTokenizerFast:
     """WordPiece tokenizer of lower-case letters and the given words: ``[CLS] text [SEP]``."""
     pieces = SPECIAL + list(LETTERS) + [f"##{letter}" for letter in LETTERS]
@@ -59,15 +97,15 @@ def word_pieces(words=()) -> PreTrainedTokenizerFast:
     )
 
 
-def byte_pairs() -> PreTrainedTokenizerFast:
-    """Byte-level BPE tokenizer with a single merge: ``<s> text </s>``, padding has id 1."""
+def byte_pairs(template: str = "<s> $A </s>") -> PreTrainedTokenizerFast:
+    """Byte-level BPE tokenizer with a single merge; padding has id 1."""
     special = ["<s>", "<pad>", "</s>", "<unk>"]
     symbols = special + sorted(pre_tokenizers.ByteLevel.alphabet()) + ["th"]
     vocabulary = {symbol: i for i, symbol in enumerate(symbols)}
     tokenizer = Tokenizer(models.BPE(vocabulary, [("t", "h")]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+        single=template, special_tokens=[("<s>", 0), ("</s>", 2)]
     )
     tokenizer.decoder = decoders.ByteLevel()
     return PreTrainedTokenizerFast(
@@ -111,11 +149,87 @@ def tiny_backbone(
     if architecture == "t5":
         del options["intermediate_size"], options["max_position_embeddings"]
         del options["initializer_range"]
+    return _random_model(class_name, options, seed)
+
+
+def _random_model(class_name: str, options: dict, seed: int):
     model_class = getattr(transformers, class_name)
     config = model_class.config_class(**options)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return model_class(config).eval()
+
+
+def tiny_language_model(
+    architecture: str = "llama",
+    *,
+    vocabulary: int = 300,
+    seed: int = 0,
+    spread: float = SPREAD,
+    **changes,
+):
+    """A random decoder without head, of width 32 with two layers, in evaluation mode."""
+    class_name, extra = DECODERS[architecture]
+    options = {
+        "vocab_size": vocabulary,
+        "hidden_size": WIDTH,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 48,
+        "max_position_embeddings": 80,
+        "bos_token_id": 0,
+        "pad_token_id": None,
+        "eos_token_id": 2,
+        "initializer_range": spread,
+        "use_cache": False,
+        **extra,
+        **changes,
+    }
+    if architecture in ("opt", "gpt2", "mamba"):  # these call them otherwise
+        del options["intermediate_size"]
+    if architecture == "opt":
+        options["init_std"] = options.pop("initializer_range")
+    if architecture == "mamba":
+        del options["num_attention_heads"], options["max_position_embeddings"]
+    model = _random_model(class_name, options, seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for parameter in model.parameters():
+            if parameter.ndim == 1:  # biases and norms start without effect
+                parameter.data += spread * torch.randn(parameter.shape)
+    return model
+
+
+def tiny_decoder(
+    architecture: str = "llama",
+    *,
+    prompts: Prompts | None = None,
+    pooling: str = "mean",
+    max_length: int = 24,
+    packing: tuple[bool, int, int] | None = None,
+    **options,
+) -> DecoderTower:
+    """A tower around :func:`tiny_language_model`."""
+    tokenizer = byte_pairs("<s> $A")
+    model = tiny_language_model(architecture, vocabulary=len(tokenizer), **options)
+    return DecoderTower(
+        model,
+        tokenizer,
+        prompts=prompts or Prompts("the text", "and image"),
+        pooling=pooling,
+        max_length=max_length,
+        max_images=3,
+        packing=packing,
+    )
+
+
+def save_language_model(folder: Path, architecture: str = "llama", **options) -> str:
+    """Write a random language model with its tokenizer to `folder`."""
+    tokenizer = byte_pairs("<s> $A")
+    tokenizer.save_pretrained(folder)
+    model = tiny_language_model(architecture, vocabulary=len(tokenizer), **options)
+    model.save_pretrained(folder)
+    return str(folder)
 
 
 def tiny_tower(

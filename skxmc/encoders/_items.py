@@ -48,6 +48,29 @@ class TokenizedTexts:
         """Number of tokens of each text, int64."""
         return np.diff(self.offsets)
 
+    def surrounded(
+        self, heads: Sequence[np.ndarray], tails: Sequence[np.ndarray], kinds: np.ndarray
+    ) -> TokenizedTexts:
+        """The texts with constant tokens around each.
+
+        Parameters
+        ----------
+        heads, tails : sequence of int arrays
+            Tokens before and behind the texts of each kind.
+        kinds : ndarray of shape (n_texts,), int
+            Which head and tail a text gets.
+        """
+        before = np.array([len(head) for head in heads], dtype=np.int64)[kinds]
+        behind = np.array([len(tail) for tail in tails], dtype=np.int64)[kinds]
+        offsets = np.concatenate([[0], np.cumsum(before + self.lengths + behind)])
+        ids = np.empty(int(offsets[-1]), dtype=np.int32)
+        ids[_ranges(offsets[:-1] + before, self.lengths)] = self.ids
+        for kind, (head, tail) in enumerate(zip(heads, tails, strict=True)):
+            rows = np.flatnonzero(kinds == kind)
+            ids[offsets[rows, np.newaxis] + np.arange(len(head))] = head
+            ids[offsets[rows + 1, np.newaxis] - len(tail) + np.arange(len(tail))] = tail
+        return TokenizedTexts(ids, offsets)
+
 
 @dataclass(frozen=True)
 class Items:
@@ -58,10 +81,13 @@ class Items:
     tokens : TokenizedTexts
     images : ImageFeatures or None
         As many rows as there are texts.
+    image_slots : ndarray of shape (n_texts,), int64, or None
+        How many of an item's tokens stand before its images; None puts all images first.
     """
 
     tokens: TokenizedTexts
     images: ImageFeatures | None = None
+    image_slots: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -71,7 +97,11 @@ class Items:
         starts, lengths = self.tokens.offsets[rows], self.tokens.lengths[rows]
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         tokens = TokenizedTexts(self.tokens.ids[_ranges(starts, lengths)], offsets)
-        return Items(tokens, None if self.images is None else self.images.take(rows))
+        return Items(
+            tokens,
+            None if self.images is None else self.images.take(rows),
+            None if self.image_slots is None else self.image_slots[rows],
+        )
 
     def image_counts(self) -> np.ndarray:
         """Number of images of each item, int64."""
@@ -82,8 +112,13 @@ class Items:
     def __add__(self, other: Items) -> Items:
         """Items of both, those of `other` behind: one id space for documents and labels."""
         tokens = TokenizedTexts.concatenate([self.tokens, other.tokens])
+        slots = None
+        if self.image_slots is not None or other.image_slots is not None:
+            slots = np.zeros(len(tokens), dtype=np.int64)
+            for part, rows in (self, slice(0, len(self))), (other, slice(len(self), None)):
+                slots[rows] = 0 if part.image_slots is None else part.image_slots
         if self.images is None and other.images is None:
-            return Items(tokens)
+            return Items(tokens, None, slots)
         filled = [part.images for part in (self, other) if part.images is not None]
         width = max(images.index.shape[1] for images in filled)
         index = np.full((len(tokens), width), -1, dtype=np.int32)
@@ -98,7 +133,7 @@ class Items:
         vectors = filled[0].vectors  # shared, not copied, where labels have no images
         if len(filled) > 1:
             vectors = np.concatenate([images.vectors for images in filled])
-        return Items(tokens, ImageFeatures(vectors, index))
+        return Items(tokens, ImageFeatures(vectors, index), slots)
 
     def representatives(self) -> np.ndarray:
         """For each item the first one with the same tokens and images, int64.
@@ -112,6 +147,8 @@ class Items:
             key = ids[offsets[item] : offsets[item + 1]].tobytes()
             if self.images is not None:
                 key += b"|" + self.images.index[item].tobytes()
+                if self.image_slots is not None:
+                    key += self.image_slots[item].tobytes()
             result[item] = first.setdefault(key, item)
         return result
 
@@ -127,8 +164,8 @@ class Pack:
         Position of each token, image tokens included, in its own sequence.
     runs : list of (count, length)
         Consecutive sequences of equal length.
-    image_counts : list of int
-        Image tokens at the start of each sequence of a run.
+    image_counts : Tensor of shape (n_items,), int64
+        Image tokens of each sequence.
     order : Tensor of shape (n_tokens,), int64, or None
         Where each token of the row stands in [text tokens, image tokens]; None without images.
     image_vectors : Tensor of shape (n_image_tokens, image_dimension) or None
@@ -137,7 +174,7 @@ class Pack:
     token_ids: torch.Tensor
     positions: torch.Tensor
     runs: list[tuple[int, int]]
-    image_counts: list[int]
+    image_counts: torch.Tensor
     order: torch.Tensor | None = None
     image_vectors: torch.Tensor | None = None
 
@@ -156,7 +193,7 @@ class Pack:
             move(self.token_ids),
             move(self.positions),
             self.runs,
-            self.image_counts,
+            move(self.image_counts),
             move(self.order),
             move(self.image_vectors),
         )
@@ -182,12 +219,12 @@ def make_packs(
     order : ndarray of shape (n,), int64
         Row j of the packs' embeddings, taken together, belongs to ``selected[order[j]]``.
     """
-    image_counts = items.image_counts()[selected] if items.images is not None else None
     text_lengths = items.tokens.lengths[selected]
-    if image_counts is None:
-        image_counts = np.zeros(len(selected), dtype=np.int64)
+    image_counts = np.zeros(len(selected), dtype=np.int64)
+    if items.images is not None:
+        image_counts = (items.images.index[selected] >= 0).sum(axis=1)
     lengths = text_lengths + image_counts
-    order = np.lexsort((image_counts, lengths))
+    order = np.argsort(lengths, kind="stable")
     ends = np.cumsum(lengths[order])
     parts = []
     start = 0
@@ -210,22 +247,27 @@ def _make_pack(
     items: Items, selected: np.ndarray, text_lengths: np.ndarray, image_counts: np.ndarray
 ) -> Pack:
     lengths = text_lengths + image_counts
-    kinds, counts = np.unique(np.stack([lengths, image_counts]), axis=1, return_counts=True)
-    runs = [(int(count), int(length)) for count, length in zip(counts, kinds[0], strict=True)]
     token_ids = items.tokens.ids[_ranges(items.tokens.offsets[selected], text_lengths)]
     pack = Pack(
         torch.from_numpy(token_ids.astype(np.int64)),
         torch.from_numpy(_ranges(np.zeros_like(lengths), lengths)),
-        runs,
-        [int(count) for count in kinds[1]],
+        [(int(n), int(length)) for length, n in zip(*np.unique_counts(lengths), strict=True)],
+        torch.from_numpy(image_counts),
     )
     if image_counts.any():
         starts = np.cumsum(lengths) - lengths
+        slots = np.zeros_like(lengths)
+        if items.image_slots is not None:
+            slots = items.image_slots[selected]
+        # Tokens from the slot on move back by the number of images.
+        places = _ranges(np.zeros_like(lengths), text_lengths)
+        moved = np.where(
+            places < np.repeat(slots, text_lengths), 0, np.repeat(image_counts, text_lengths)
+        )
+        image_places = _ranges(starts + slots, image_counts)
         order = np.empty(int(lengths.sum()), dtype=np.int64)
-        n_text = len(token_ids)
-        order[_ranges(starts + image_counts, text_lengths)] = np.arange(n_text)
-        image_slots = _ranges(starts, image_counts)
-        order[image_slots] = n_text + np.arange(len(image_slots))
+        order[np.repeat(starts, text_lengths) + places + moved] = np.arange(len(token_ids))
+        order[image_places] = len(token_ids) + np.arange(len(image_places))
         index = items.images.index[selected]
         pack.order = torch.from_numpy(order)
         pack.image_vectors = torch.from_numpy(items.images.vectors[index[index >= 0]])

@@ -16,6 +16,7 @@ from ._packed import PACKED
 
 if TYPE_CHECKING:
     from ._text import TextTower
+    from ._tower import Tower
 
 # What a head may consist of; each can be made from its class and its constants alone.
 _HEAD_MODULES = frozenset(
@@ -78,13 +79,16 @@ def attach_weights(module: torch.nn.Module, state: dict[str, Any]) -> None:
 # -- folders ----------------------------------------------------------------------------------
 
 
-def save_tower(tower: TextTower, folder: Path) -> dict[str, Any]:
+def save_tower(tower: Tower, folder: Path, *, include_base: bool = False) -> dict[str, Any]:
     """Write backbone and tokenizer in the format of transformers.
 
     Parameters
     ----------
-    tower : TextTower
+    tower : Tower
     folder : Path
+    include_base : bool, default=False
+        Whether a decoder's folder holds the weights under its adapters, and not their name alone.
+        Weights that are not those of that name any more are always written.
 
     Returns
     -------
@@ -94,31 +98,33 @@ def save_tower(tower: TextTower, folder: Path) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        If the tower's head has modules that cannot be described in this way.
+        If a part of the tower cannot be described in this way.
     """
-    head = tower.head
-    if head is not None and not isinstance(head, torch.nn.Sequential):
-        head = torch.nn.Sequential(head)
-    state = {
+    from ._decoder import DecoderTower
+
+    if isinstance(tower, DecoderTower):
+        from ._saving_decoder import save_decoder
+
+        state = save_decoder(tower, folder, include_base=include_base)
+    else:
+        state = _save_text(tower, folder)
+    return {
+        **state,
         "pooling": tower.pooling,
         "max_length": tower.max_length,
-        "packed": tower.packed,
-        "position_offset": tower.position_offset,
         # Transformers does not store it. Packing replaces it, so it is of no account then.
         "attention": None if tower.packed else tower.backbone.config._attn_implementation,
-        "head": None if head is None else [_describe(part) for part in head],
-        "head_weights": _arrays(head),
         "image_projection": _arrays(tower.image_projection),
     }
-    with _quiet_transformers():
-        tower.backbone.save_pretrained(folder)
-        tower.tokenizer.save_pretrained(folder)
-    return state
 
 
 def load_tower(
-    folder: Path, state: dict[str, Any], *, trust_remote_code: bool = False
-) -> TextTower:
+    folder: Path,
+    state: dict[str, Any],
+    *,
+    trust_remote_code: bool = False,
+    base: str | None = None,
+) -> Tower:
     """Read a tower that :func:`save_tower` wrote; weights are mapped, on the CPU.
 
     Parameters
@@ -128,53 +134,83 @@ def load_tower(
         What :func:`save_tower` returned.
     trust_remote_code : bool, default=False
         Whether code in the folder may run, for backbones that transformers does not know.
+    base : str or None
+        Where the base model of a decoder is, if not under the name that was saved.
 
     Returns
     -------
-    tower : TextTower
+    tower : Tower
 
     Raises
     ------
     ValueError
-        If the folder lacks weights, or needs code that may not run.
+        If the folder lacks weights or needs code that may not run, or if a decoder's base model
+        has other weights than it had.
+    OSError
+        If a decoder's base model is not found.
     """
+    # A name with a slash would be a kernel to download.
+    if state["attention"] is not None and "/" in state["attention"]:
+        raise ValueError(
+            f"attention {state['attention']!r} is none of transformers; save the model anew."
+        )
+    # Modules start with random weights; loading must not use up the caller's random numbers.
+    with torch.random.fork_rng(devices=[]), _quiet_transformers():
+        if state["kind"] == "decoder":
+            from ._saving_decoder import load_decoder
+
+            tower = load_decoder(folder, state, trust_remote_code=trust_remote_code, base=base)
+        else:
+            tower = _load_text(folder, state, trust_remote_code)
+        if state["image_projection"] is not None:
+            width, image_dimension = state["image_projection"]["linear.weight"].shape
+            tower.image_projection = ImageProjection.empty(image_dimension, width)
+            _fill(tower.image_projection, state["image_projection"])
+    if tower.packed:
+        tower.backbone.set_attn_implementation(PACKED)
+    return tower.eval()
+
+
+def _save_text(tower: TextTower, folder: Path) -> dict[str, Any]:
+    head = tower.head
+    if head is not None and not isinstance(head, torch.nn.Sequential):
+        head = torch.nn.Sequential(head)
+    state = {
+        "kind": "text",
+        "packed": tower.packed,
+        "position_offset": tower.position_offset,
+        "head": None if head is None else [_describe(part) for part in head],
+        "head_weights": _arrays(head),
+    }
+    with _quiet_transformers():
+        tower.backbone.save_pretrained(folder)
+        tower.tokenizer.save_pretrained(folder)
+    return state
+
+
+def _load_text(folder: Path, state: dict[str, Any], trust_remote_code: bool) -> TextTower:
     import transformers
 
     from ._text import TextTower
 
     local = {"local_files_only": True, "trust_remote_code": trust_remote_code}
-    head = projection = None
-    # Modules start with random weights; loading must not use up the caller's random numbers.
-    with torch.random.fork_rng(devices=[]), _quiet_transformers():
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **local)
-        backbone = _load_backbone(folder, state["attention"], local)
-        if state["head"] is not None:
-            head = torch.nn.Sequential(*[_build(part) for part in state["head"]])
-            _fill(head, state["head_weights"])
-        if state["image_projection"] is not None:
-            width, image_dimension = state["image_projection"]["linear.weight"].shape
-            projection = ImageProjection.empty(image_dimension, width)
-            _fill(projection, state["image_projection"])
-    if state["packed"]:
-        backbone.set_attn_implementation(PACKED)
-    tower = TextTower(
-        backbone,
-        tokenizer,
+    head = None
+    if state["head"] is not None:
+        head = torch.nn.Sequential(*[_build(part) for part in state["head"]])
+        _fill(head, state["head_weights"])
+    return TextTower(
+        _load_backbone(folder, state["attention"], local),
+        transformers.AutoTokenizer.from_pretrained(folder, **local),
         pooling=state["pooling"],
         head=head,
         max_length=state["max_length"],
         packing=(state["packed"], state["position_offset"]),
     )
-    tower.image_projection = projection
-    return tower.eval()
 
 
 def _load_backbone(folder: Path, attention: str | None, local: dict[str, bool]) -> torch.nn.Module:
     import transformers
 
-    # A name with a slash would be a kernel to download.
-    if attention is not None and "/" in attention:
-        raise ValueError(f"attention {attention!r} is none of transformers; save the model anew.")
     config = transformers.AutoConfig.from_pretrained(folder, **local)
     name = (config.architectures or [""])[0]
     loader = getattr(transformers, name, None)

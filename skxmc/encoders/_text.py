@@ -1,34 +1,25 @@
-"""The text tower: a transformer with its own pooling, and images fused early."""
+"""The text tower: a bidirectional encoder with its own pooling, and images fused early."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any
 
-import numpy as np
 import torch
-from tqdm import tqdm
 
 from .._images import ImageFeatures
-from ._fusion import ImageProjection
-from ._items import Items, Pack, TokenizedTexts, make_packs
-from ._packed import PACKED, probe_packing, run_transformer
-from ._saving import attach_weights, detach_weights
+from ._items import Items, Pack, TokenizedTexts
+from ._packed import PACKED, probe_packing
+from ._tower import Tower, by_runs
+from ._tower import autocast as autocast
 
 logger = logging.getLogger(__name__)
 
 POOLINGS = ("mean", "cls", "max", "lasttoken", "mean_sqrt_len_tokens")
 
-# Tokens of one forward pass without a graph, which holds little but the widest layer.
-ENCODE_TOKENS = 16_384
 
-# Texts that a tokenizer gets at a time: what it returns is large, many times the token ids.
-TOKENIZE_TEXTS = 20_000
-
-
-class TextTower(torch.nn.Module):
-    """One embedding per text with any number of images.
+class TextTower(Tower):
+    """Tower over a bidirectional encoder.
 
     The sequence of an item is ``[image tokens][text tokens]``, given to the backbone as input
     embeddings. An image that is missing takes no place in it, so an item without images has
@@ -37,9 +28,7 @@ class TextTower(torch.nn.Module):
     Parameters
     ----------
     backbone : transformers.PreTrainedModel
-        Encoder that takes ``inputs_embeds``. It is kept in evaluation mode, also while it is
-        trained: dropout costs a third of a forward pass on a CPU and buys nothing in the few
-        epochs of fine-tuning.
+        As in :class:`Tower`.
     tokenizer : transformers.PreTrainedTokenizerBase
     pooling : {"mean", "cls", "max", "lasttoken", "mean_sqrt_len_tokens"}
         How hidden states become one vector.
@@ -64,23 +53,12 @@ class TextTower(torch.nn.Module):
         max_images: int = 0,
         packing: tuple[bool, int] | None = None,
     ) -> None:
-        super().__init__()
         if pooling not in POOLINGS:
             raise ValueError(f"pooling must be one of {POOLINGS}, got {pooling!r}")
-        self.backbone = backbone.eval()
-        self.tokenizer = tokenizer
+        packing = packing or probe_packing(backbone, max_length + max_images)
+        super().__init__(backbone, tokenizer, max_length=max_length, packing=packing)
         self.pooling = pooling
         self.head = head
-        self.max_length = int(max_length)
-        self.image_projection: ImageProjection | None = None
-        longest = self.max_length + max_images
-        self.packed, self.position_offset = packing or probe_packing(backbone, longest)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return detach_weights(self, shared=(self.tokenizer,))
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        attach_weights(self, state)
 
     @property
     def dimension(self) -> int:
@@ -91,137 +69,37 @@ class TextTower(torch.nn.Module):
                 return linear[-1].out_features
         return self.backbone.config.hidden_size
 
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(self.parameters()).device
-
-    def train(self, mode: bool = True) -> TextTower:
-        """As usual, but for the backbone, which stays in evaluation mode."""
-        super().train(mode)
-        self.backbone.eval()
-        return self
-
     def tokenize(self, texts: Sequence[str]) -> TokenizedTexts:
         """Token ids of all texts, cut to `max_length`, without padding."""
-        # A tokenizer without special tokens gives nothing for an empty text; a sequence needs
-        # one token at least.
-        filler = self.tokenizer.pad_token_id or 0
-        blocks = []
-        for start in range(0, len(texts), TOKENIZE_TEXTS):
-            encoded = self.tokenizer(
-                list(texts[start : start + TOKENIZE_TEXTS]),
-                truncation=True,
-                max_length=self.max_length,
-                return_attention_mask=False,
-                return_token_type_ids=False,
-            )["input_ids"]
-            blocks.append(TokenizedTexts.from_lists([ids or [filler] for ids in encoded]))
-        return TokenizedTexts.concatenate(blocks)
+        # A tokenizer without special tokens gives nothing for an empty text.
+        return self._tokenize(texts, nonempty=True)
 
     def items(self, texts: Sequence[str], images: ImageFeatures | None = None) -> Items:
         """Tokenised texts with their images, which a tower without a projection leaves out."""
         return Items(self.tokenize(texts), images if self.image_projection is not None else None)
 
-    def add_images(self, vectors: np.ndarray, seed: int = 0) -> None:
-        """Give the tower a projection for image vectors like these, (n, image_dimension)."""
-        table = self.backbone.get_input_embeddings().weight
-        self.image_projection = ImageProjection(vectors, table, seed=seed).to(table.device)
-
     def forward(self, pack: Pack) -> torch.Tensor:
         """Embeddings before normalisation, (n_items, dimension), in the order of the pack."""
-        embeddings = self.backbone.get_input_embeddings()(pack.token_ids)
-        if pack.order is not None:
-            image_tokens = self.image_projection(pack.image_vectors).to(embeddings.dtype)
-            embeddings = torch.cat([embeddings, image_tokens]).index_select(0, pack.order)
-        hidden = run_transformer(
-            self.backbone,
-            embeddings,
-            pack.positions,
-            pack.runs,
-            packed=self.packed,
-            position_offset=self.position_offset,
-        )
-        sizes = [count * length for count, length in pack.runs]
+        hidden = self._hidden_states(self._input_embeddings(pack), pack.positions, pack.runs)
+        starts = pack.image_counts.split([count for count, _ in pack.runs])
         pooled = torch.cat(
             [
-                self._pool(part.view(count, length, -1).float(), n_images)
-                for part, (count, length), n_images in zip(
-                    hidden.split(sizes), pack.runs, pack.image_counts, strict=True
-                )
+                self._pool(part.float(), first)
+                for part, first in zip(by_runs(hidden, pack.runs), starts, strict=True)
             ]
         )
         return pooled if self.head is None else self.head(pooled).float()
 
-    def _pool(self, hidden: torch.Tensor, n_images: int) -> torch.Tensor:
+    def _pool(self, hidden: torch.Tensor, text_starts: torch.Tensor) -> torch.Tensor:
         if self.pooling == "mean":
             return hidden.mean(dim=1)
-        if self.pooling == "cls":
-            return hidden[:, n_images]  # the first token of the text
+        if self.pooling == "cls":  # the first token of the text
+            return hidden[torch.arange(len(hidden), device=hidden.device), text_starts]
         if self.pooling == "max":
             return hidden.amax(dim=1)
         if self.pooling == "lasttoken":
             return hidden[:, -1]
         return hidden.sum(dim=1) / hidden.shape[1] ** 0.5
-
-    @torch.inference_mode()
-    def encode(
-        self,
-        items: Items,
-        *,
-        precision: torch.dtype = torch.float32,
-        normalize: bool = True,
-        progress: str | None = None,
-    ) -> np.ndarray:
-        """Embeddings of all items, in their order; equal items are encoded once.
-
-        Parameters
-        ----------
-        items : Items
-        precision : torch.dtype
-            Of matrix products.
-        normalize : bool, default=True
-            Whether rows have unit norm.
-        progress : str or None
-            Title of a progress bar.
-
-        Returns
-        -------
-        embeddings : ndarray of shape (n_items, dimension), float32
-        """
-        distinct, inverse = np.unique(items.representatives(), return_inverse=True)
-        packs, order = make_packs(items, distinct, ENCODE_TOKENS)
-        output = np.empty((len(distinct), self.dimension), dtype=np.float32)
-        row = 0
-        bar = tqdm(total=len(distinct), desc=progress, unit="item", disable=progress is None)
-        for pack in packs:
-            with autocast(self.device, precision):
-                embeddings = self(pack.to(self.device))
-            if normalize:
-                embeddings = torch.nn.functional.normalize(embeddings, dim=1)
-            output[order[row : row + pack.n_items]] = embeddings.cpu().numpy()
-            row += pack.n_items
-            bar.update(pack.n_items)
-        bar.close()
-        return output[inverse]
-
-    def activation_bytes_per_token(self) -> int:
-        """Rough memory that one token's graph holds, in bytes.
-
-        Per layer a transformer keeps about sixteen vectors of its width and three of its
-        intermediate width; measured with MiniLM, BERT and Llama blocks in mixed precision.
-        """
-        config = self.backbone.config.get_text_config()
-        width = config.hidden_size
-        inner = getattr(config, "intermediate_size", None) or 4 * width
-        return config.num_hidden_layers * (16 * width + 3 * inner) * 4
-
-
-def autocast(device: torch.device | str, precision: torch.dtype) -> torch.autocast:
-    """Mixed precision for a block of code; no change for fp32."""
-    return torch.autocast(
-        torch.device(device).type, dtype=precision, enabled=precision != torch.float32
-    )
 
 
 def load_text_tower(

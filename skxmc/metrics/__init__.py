@@ -3,7 +3,8 @@
 All functions follow one pattern: ``metric(y_true, y_pred, *, k=5, exclude=None,
 sample_weight=None)``, with ``propensities=`` where hits are weighed by them. They need numpy and
 scipy only, never make a dense matrix of documents times labels, and have no Python loop over
-documents.
+documents. :func:`xmc_scores` and :func:`make_topk_scorer` make scorers of them, for the searches of
+scikit-learn.
 
 The truth, `y_true`
     A sparse or dense indicator of shape (n_samples, n_labels) holding 0 and 1, or for each document
@@ -56,6 +57,7 @@ from skxmc.metrics._ranking import (
     rp_at_k,
 )
 from skxmc.metrics._report import xmc_report
+from skxmc.metrics._scorers import make_topk_scorer, xmc_scores
 
 __all__ = [
     "coverage_at_precision",
@@ -63,6 +65,7 @@ __all__ = [
     "label_propensities",
     "macro_f1",
     "macro_precision_at_k",
+    "make_topk_scorer",
     "map_at_k",
     "micro_f1",
     "mrr_at_k",
@@ -75,4 +78,5 @@ __all__ = [
     "recall_by_frequency_at_k",
     "rp_at_k",
     "xmc_report",
+    "xmc_scores",
 ]

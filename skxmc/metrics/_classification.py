@@ -197,6 +197,34 @@ def coverage_at_precision(
     if not 0 < precision <= 1:
         raise ValueError(f"precision must lie in (0, 1], got {precision!r}.")
     ranking = read_ranking(y_true, y_pred, k, exclude=exclude, sample_weight=sample_weight)
+    confidence, answered, right, ends = answers_by_confidence(ranking)
+    # The slack keeps sums of thirds and fifths from missing a precision that they equal.
+    reached = (right >= (precision - 1e-12) * answered[:, None]) & ends[:, None]
+    reached &= answered[:, None] > 0
+    last = len(reached) - 1 - np.argmax(reached[::-1], axis=0)
+    any_reached = reached.any(axis=0)
+    with np.errstate(invalid="ignore"):
+        coverage = np.where(any_reached, answered[last], 0.0) / answered[-1]
+    threshold = np.where(any_reached, confidence[last], np.inf)
+    return ranking.pick(coverage), ranking.pick(threshold)
+
+
+def answers_by_confidence(
+    ranking: Ranking,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Answer documents one after the other, those with the highest best score first.
+
+    Returns
+    -------
+    confidence : ndarray of shape (n_samples,)
+        Best scores, falling.
+    answered : ndarray of shape (n_samples,)
+        Weight of the documents answered so far.
+    right : ndarray of shape (n_samples, k_max)
+        Weight of their answers' right shares: over `answered`, it is the precision at each k.
+    ends : ndarray of shape (n_samples,), bool
+        Where one may stop: after documents with equal scores, and before those without any.
+    """
     if ranking.scores is None:
         raise ValueError(
             "y_pred holds indices without scores, which tell nothing about confidence; pass a "
@@ -205,19 +233,10 @@ def coverage_at_precision(
     confidence = ranking.scores[:, 0]
     order = np.argsort(-confidence, kind="stable")
     confidence, weight = confidence[order], ranking.full_weight[order]
-    answered = np.cumsum(weight)
     shares = np.cumsum(ranking.hits[order], axis=1) / ranking.depth
     right = np.cumsum(weight[:, None] * shares, axis=0)
     ends = np.append(confidence[1:] != confidence[:-1], True) & (confidence > -np.inf)
-    # The slack keeps sums of thirds and fifths from missing a precision that they equal.
-    reached = (right >= (precision - 1e-12) * answered[:, None]) & ends[:, None]
-    reached &= answered[:, None] > 0
-    last = len(order) - 1 - np.argmax(reached[::-1], axis=0)
-    any_reached = reached.any(axis=0)
-    with np.errstate(invalid="ignore"):
-        coverage = np.where(any_reached, answered[last], 0.0) / answered[-1]
-    threshold = np.where(any_reached, confidence[last], np.inf)
-    return ranking.pick(coverage), ranking.pick(threshold)
+    return confidence, np.cumsum(weight), right, ends
 
 
 def label_counts(ranking: Ranking, k: int) -> Counts:
@@ -238,20 +257,27 @@ def check_frequencies(frequencies: Any) -> np.ndarray:
     return frequencies
 
 
-def recall_by_frequency(
-    ranking: Ranking, frequencies: np.ndarray, bins: Sequence[float] = _HEAD_TORSO_TAIL
+def frequency_bins(
+    frequencies: np.ndarray, bins: Sequence[float] = _HEAD_TORSO_TAIL
 ) -> np.ndarray:
-    """Return recall at each k in bins of labels, most frequent first."""
+    """Return the bin of each label, (n_labels,) int64; bin 0 holds the most frequent labels."""
     cuts = np.asarray(bins, dtype=np.float64)
     if cuts.ndim != 1 or not (np.diff(cuts, prepend=0, append=1) > 0).all():
         raise ValueError(f"bins must rise from above 0 to below 1, got {bins!r}.")
     n_labels = len(frequencies)
     bin_of = np.empty(n_labels, dtype=np.int64)
-    place = np.arange(n_labels)
     bin_of[np.argsort(-frequencies, kind="stable")] = np.searchsorted(
-        np.rint(cuts * n_labels), place, side="right"
+        np.rint(cuts * n_labels), np.arange(n_labels), side="right"
     )
-    n_bins = len(cuts) + 1
+    return bin_of
+
+
+def recall_by_frequency(
+    ranking: Ranking, frequencies: np.ndarray, bins: Sequence[float] = _HEAD_TORSO_TAIL
+) -> np.ndarray:
+    """Return recall at each k in bins of labels, most frequent first."""
+    bin_of = frequency_bins(frequencies, bins)
+    n_bins = len(bins) + 1
     row_of = np.repeat(np.arange(len(ranking.weight)), np.diff(ranking.truth.indptr))
     total = np.bincount(
         bin_of[ranking.truth.indices], weights=ranking.weight[row_of], minlength=n_bins

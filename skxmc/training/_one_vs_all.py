@@ -48,41 +48,57 @@ class OneVsAllTraining:
         options, device = self.options, self.device
         Y = self.Y[rows]
         ignored = None if self.ignore is None else sp.csr_array(self.ignore[rows])
-        labels = self._batch_labels(rows, Y)
-        positives = _positions(Y, labels, device)
-        n_positive = np.diff(Y.indptr)
-        weights = np.repeat(
-            np.maximum(n_positive, 1.0) ** -options.document_exponent, n_positive
-        ).astype(np.float32)
+        labels = None
+        if Y.shape[1] > options.max_labels:
+            proposed = None if self.negatives is None else self.negatives[rows]
+            labels = batch_labels(Y, proposed, options.random_negatives, self.random)
+        positives = label_positions(Y, labels, device)
+        weights = document_weights(Y, options.document_exponent)
         x = torch.from_numpy(x).to(device)
         if options.dropout:
             kept = torch.rand(x.shape, generator=self.generator).to(device) >= options.dropout
             x = x * kept / (1 - options.dropout)
         vectors = self.weights if labels is None else self.weights[_index(labels, device)]
         scores = (x * options.scale).to(self.precision) @ vectors.to(self.precision).T
-        loss, gradient, factors = decoupled_softmax(
+        losses, gradient, factors = decoupled_softmax(
             scores,
             positives,
             torch.from_numpy(weights).to(device),
-            None if ignored is None else _positions(ignored, labels, device),
+            None if ignored is None else label_positions(ignored, labels, device),
         )
         x = (x * (factors * (options.scale / len(rows)))[:, None]).to(self.precision)
         self.step += 1
         rate = min(self.step / max(1.0, 0.05 * self.n_steps), 1 - self.step / (self.n_steps + 1))
         self.optimizer.update(gradient.T @ x, options.learning_rate * rate, labels)
-        return float(loss)
+        return float(losses.sum())
 
-    def _batch_labels(self, rows: np.ndarray, Y: sp.csr_array) -> np.ndarray | None:
-        """Sorted labels that a batch is trained against; None for all."""
-        n_labels = Y.shape[1]
-        if n_labels <= self.options.max_labels:
-            return None
-        parts = [Y.indices.astype(np.int64)]
-        if self.negatives is not None:
-            parts.append(self.negatives[rows].ravel())
-        parts.append(self.random.randint(n_labels, size=self.options.random_negatives))
-        labels = np.unique(np.concatenate(parts))
-        return labels[np.searchsorted(labels, 0) :]
+
+def batch_labels(
+    Y: sp.csr_array, proposed: np.ndarray | None, n_random: int, rng: np.random.RandomState
+) -> np.ndarray:
+    """Sorted labels that a batch is trained against where there are too many to take all.
+
+    Parameters
+    ----------
+    Y : csr_array of shape (n, n_labels)
+        Positive pairs of the batch.
+    proposed : ndarray of shape (n, m), int64, or None
+        Hard negatives, -1 where there are fewer.
+    n_random : int
+        Number of random labels beside.
+    rng : RandomState
+    """
+    parts = [Y.indices.astype(np.int64), rng.randint(Y.shape[1], size=n_random)]
+    if proposed is not None:
+        parts.append(proposed.ravel())
+    labels = np.unique(np.concatenate(parts))
+    return labels[np.searchsorted(labels, 0) :]
+
+
+def document_weights(Y: sp.csr_array, exponent: float) -> np.ndarray:
+    """Weight of each positive's loss, |P|^-exponent, (n_positives,) float32."""
+    n_positive = np.diff(Y.indptr)
+    return np.repeat(np.maximum(n_positive, 1.0) ** -exponent, n_positive).astype(np.float32)
 
 
 def decoupled_softmax(
@@ -109,8 +125,8 @@ def decoupled_softmax(
 
     Returns
     -------
-    loss : Tensor, scalar
-        Sum of the unweighted losses of all positives.
+    losses : Tensor of shape (n_positives,), float32
+        Loss of each positive, without its weight.
     gradient : Tensor of shape (n, n_labels), dtype of scores
         Gradient of the sum of the weighted losses, each row divided by its factor.
     factors : Tensor of shape (n,), float32
@@ -126,14 +142,14 @@ def decoupled_softmax(
     # log sum exp of the negatives, from the softmax that is needed anyway.
     negatives = highest.float() - gradient.amax(dim=1).float().log()
     difference = negatives[rows] - of_positives
-    loss = torch.nn.functional.softplus(difference).sum()
+    losses = torch.nn.functional.softplus(difference)
     pull = torch.sigmoid(difference) * weights
     factors = torch.zeros(len(scores), device=scores.device).index_add_(0, rows, pull)
     factors.clamp_(min=1e-12)
     if ignored is not None:
         gradient[ignored] = 0
     gradient[rows, columns] = (-pull / factors[rows]).to(gradient.dtype)
-    return loss, gradient, factors
+    return losses, gradient, factors
 
 
 class _DecayingAdam:
@@ -175,7 +191,7 @@ def _index(labels: np.ndarray, device: torch.device) -> torch.Tensor:
     return torch.from_numpy(labels).to(device)
 
 
-def _positions(
+def label_positions(
     pairs: sp.csr_array, labels: np.ndarray | None, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Rows and columns of pairs within the batch's labels; pairs of other labels are dropped."""

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from tqdm import tqdm
 
 from ..encoders._items import Items, Pack, make_packs
-from ..encoders._text import TextTower, autocast
+from ..encoders._tower import Tower, autocast
 from ._batches import BatchMaker, HardNegativeSchedule, PositiveSampler
 from ._centroids import label_centroids
 from ._clustering import balanced_kmeans
@@ -42,6 +42,7 @@ class TrainingOptions:
     warmup_steps: int = 100
     max_grad_norm: float | None = None
     prototypes: bool = True
+    free_vectors_from_labels: bool = False
     n_negatives: int = 10
     margin: tuple[float, float] = (0.1, 0.3)
     regularization: float = 0.1
@@ -58,9 +59,11 @@ class TowerTrainer:
 
     Parameters
     ----------
-    tower : TextTower
+    tower : Tower
         On the device where training happens.
-    documents, labels : Items
+    documents : Items
+    labels : Items or None
+        None for a subclass that needs nothing of the labels.
     Y : csr of shape (n_documents, n_labels)
     options : TrainingOptions
     rng : numpy.random.RandomState
@@ -83,9 +86,9 @@ class TowerTrainer:
 
     def __init__(
         self,
-        tower: TextTower,
+        tower: Tower,
         documents: Items,
-        labels: Items,
+        labels: Items | None,
         Y: sp.csr_array,
         options: TrainingOptions,
         rng: np.random.RandomState,
@@ -99,17 +102,16 @@ class TowerTrainer:
         self.validate = validate
         self.device = tower.device
         self.labelled = np.flatnonzero(np.diff(Y.indptr))
-        self.items = documents + labels
+        self.items = documents if labels is None else documents + labels
         self._representatives = self.items.representatives()
         self.generator = torch.Generator().manual_seed(int(rng.randint(2**31)))
         self.loss = DynamicMarginTripletLoss(options.n_negatives, options.margin)
         self.regularizer = PrototypeRegularizer(options.n_negatives)
-        self.chunk_tokens = max(
-            256, int(options.max_chunk_bytes / tower.activation_bytes_per_token())
-        )
+        per_token = tower.activation_bytes_per_token(options.precision)
+        self.chunk_tokens = max(256, int(options.max_chunk_bytes / per_token))
         self.bank = None if bank is None else bank.copy()
         self.centroids: torch.Tensor | None = None
-        self.network: PrototypeNetwork | None = None
+        self.network: torch.nn.Module | None = None
         self.history: list[dict] = []
 
     # -- public -------------------------------------------------------------------------------
@@ -142,8 +144,7 @@ class TowerTrainer:
         try:
             for epoch in range(options.epochs):
                 entry = self._train_epoch(epoch, batches, sampler, optimizer, scheduler)
-                if self.network is not None:
-                    self.centroids = self._centroids_of(self.Y)
+                self._follow_bank()
                 if self.validate is not None:
                     entry.update(self.validate(self))
                 self.history.append(entry)
@@ -237,22 +238,14 @@ class TowerTrainer:
         }
 
     def _train_step(self, rows, drawn, optimizer) -> torch.Tensor:
-        labels, columns = np.unique(drawn, return_inverse=True)
-        ids = np.concatenate([rows, len(self.documents) + labels])
+        ids, batch = self._make_batch(rows, drawn)
         distinct, inverse = np.unique(self._representatives[ids], return_inverse=True)
         packs, order = make_packs(self.items, distinct, self.chunk_tokens)
         # Row of the packs' output that belongs to each document and label of the batch.
         place = np.empty(len(order), dtype=np.int64)
         place[order] = np.arange(len(order))
         gather = torch.from_numpy(place[inverse]).to(self.device)
-        batch = _Batch(
-            gather[: len(rows)],
-            gather[len(rows) :],
-            torch.from_numpy(labels).to(self.device),
-            torch.from_numpy(columns).to(self.device),
-            self._submatrix(self.Y, rows, labels),
-            None if self.ignore is None else self._submatrix(self.ignore, rows, labels),
-        )
+        batch.documents, batch.labels = gather[: len(rows)], gather[len(rows) :]
         optimizer.zero_grad(set_to_none=True)
         loss, embeddings = self._backward([pack.to(self.device) for pack in packs], batch)
         if self.options.max_grad_norm is not None:
@@ -262,6 +255,17 @@ class TowerTrainer:
         with torch.no_grad():
             self.bank[rows] = F.normalize(embeddings[batch.documents], dim=1).cpu().numpy()
         return loss
+
+    def _make_batch(self, rows: np.ndarray, drawn: np.ndarray) -> tuple[np.ndarray, _Batch]:
+        """What a step encodes, documents first, and its targets."""
+        labels, columns = np.unique(drawn, return_inverse=True)
+        batch = _Batch(
+            torch.from_numpy(labels).to(self.device),
+            torch.from_numpy(columns).to(self.device),
+            self._submatrix(self.Y, rows, labels),
+            None if self.ignore is None else self._submatrix(self.ignore, rows, labels),
+        )
+        return np.concatenate([rows, len(self.documents) + labels]), batch
 
     def _backward(self, packs: list[Pack], batch: _Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Gradients of one batch: at once if it is one pack, else by gradient caching.
@@ -314,12 +318,24 @@ class TowerTrainer:
 
     def _build_network(self) -> None:
         n_labels = self.Y.shape[1]
-        clusters = np.arange(n_labels)
-        if n_labels > MAX_FREE_VECTORS:
-            start = self._encode(self.label_items)
-            clusters = balanced_kmeans(start, MAX_FREE_VECTORS, random_state=self.rng)
-        self.network = PrototypeNetwork(self.tower.dimension, clusters).to(self.device)
+        many = n_labels > MAX_FREE_VECTORS
+        clusters, free_vectors = np.arange(n_labels), None
+        if many or self.options.free_vectors_from_labels:
+            embeddings = self._encode(self.label_items)
+            if many:
+                clusters = balanced_kmeans(embeddings, MAX_FREE_VECTORS, random_state=self.rng)
+            if self.options.free_vectors_from_labels:
+                ones = np.ones(n_labels, dtype=np.float32)
+                members = sp.csr_array((ones, (np.arange(n_labels), clusters)))
+                free_vectors = label_centroids(embeddings, members)
+        network = PrototypeNetwork(self.tower.dimension, clusters, free_vectors=free_vectors)
+        self.network = network.to(self.device)
         self.centroids = self._centroids_of(self.Y)
+
+    def _follow_bank(self) -> None:
+        """After an epoch: centroids of the embeddings that it left in the bank."""
+        if self.network is not None:
+            self.centroids = self._centroids_of(self.Y)
 
     def _centroids_of(self, Y: sp.csr_array) -> torch.Tensor:
         return torch.from_numpy(label_centroids(self.bank, Y)).to(self.device)
@@ -332,7 +348,7 @@ class TowerTrainer:
             for name, parameter in [] if module is None else module.named_parameters():
                 if not parameter.requires_grad:
                     continue
-                head = module_name == "network" or name.startswith("image_projection")
+                head = module_name == "network" or name.startswith(self.tower.new_parts)
                 rate = options.head_learning_rate if head else options.learning_rate
                 # None on biases and LayerNorm weights (vectors) and on free vectors.
                 plain = parameter.ndim < 2 or name.startswith("free_vectors")
@@ -390,11 +406,11 @@ class TowerTrainer:
 
 @dataclass
 class _Batch:
-    """Tensors of one step: rows of the packs' output, label ids, drawn columns, targets."""
+    """Tensors of one step: label ids, drawn columns, targets; rows of the packs' output."""
 
-    documents: torch.Tensor
-    labels: torch.Tensor
     label_ids: torch.Tensor
     columns: torch.Tensor
     target: torch.Tensor
     ignore: torch.Tensor | None
+    documents: torch.Tensor | None = None
+    labels: torch.Tensor | None = None

@@ -1,0 +1,216 @@
+"""How much memory a fit will take, said before it starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from ._labels import encode_targets
+from ._parameters import PRECOMPUTED
+from ._validation import check_texts
+
+# Python, torch, transformers, faiss, scikit-learn once loaded, and what the allocator holds back;
+# measured on Linux.
+LIBRARIES = 0.9e9
+
+# Texts that stand for all when tokens and words are counted.
+SAMPLE = 2000
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """Bytes that a fit takes, by what they hold.
+
+    On an accelerator, weights, adapters, optimiser, activations and label state are in its
+    memory, and the rest is in that of the host.
+
+    Attributes
+    ----------
+    libraries : float
+        Python and the libraries.
+    base_weights : float
+        The encoder's own weights.
+    adapters : float
+        Low-rank adapters, in float32.
+    optimizer : float
+        Gradients and both moments of all that is trained.
+    activations : float
+        The graph of one chunk, or a forward pass without one, whichever is larger.
+    label_state : float
+        Prototypes, centroids and free vectors while the encoder is tuned, or the label vectors
+        with their moments, whichever is larger.
+    features : float
+        Embeddings, picture vectors and sparse words of the documents.
+    index : float
+        Search over prototypes and documents.
+    """
+
+    libraries: float
+    base_weights: float
+    adapters: float
+    optimizer: float
+    activations: float
+    label_state: float
+    features: float
+    index: float
+
+    @property
+    def total(self) -> float:
+        """Sum of all parts: about the peak of memory."""
+        return sum(getattr(self, field.name) for field in fields(self))
+
+    def __str__(self) -> str:
+        rows = [(field.name.replace("_", " "), getattr(self, field.name)) for field in fields(self)]
+        rows.append(("total", self.total))
+        return "\n".join(f"{name:<14}{size / 1e9:8.2f} GB" for name, size in rows)
+
+
+def estimate_memory(clf: Any, X: Any, Y: Any, images: Any = None) -> MemoryEstimate:
+    """Say what memory ``clf.fit(X, Y, images=images)`` will take; nothing is loaded or trained.
+
+    Only the encoder's configuration is read. Pictures count as one vector each, as wide as that
+    of the usual encoders; what it takes to decode and encode them is not part of the estimate.
+
+    Parameters
+    ----------
+    clf : ViXMLClassifier or DecoderXMCClassifier
+        Need not be fitted.
+    X, Y, images
+        As in ``fit``.
+
+    Returns
+    -------
+    estimate : MemoryEstimate
+
+    Examples
+    --------
+    >>> from skxmc import ViXMLClassifier, estimate_memory
+    >>> clf = ViXMLClassifier(train_encoder="frozen")
+    >>> estimate = estimate_memory(clf, ["red apple", "fast car"], [["fruit"], ["vehicle"]])
+    >>> estimate.optimizer
+    0.0
+    """
+    Y, _ = encode_targets(Y, len(X), label_text=clf.label_text)
+    n, n_labels = Y.shape
+    tuned = clf.encoder != PRECOMPUTED and clf.train_encoder != "frozen"
+    texts, shape = None, _Shape(width=np.shape(X)[-1])
+    if clf.encoder != PRECOMPUTED:
+        texts, images = check_texts(
+            X, text_column=clf.text_column, image_column=clf.image_column, images=images
+        )
+        shape = _shape_of(clf)
+    width = shape.width
+    pictures = 0 if images is None else min(512, max(1, n // 8))
+    words, n_nonzero = _sparse_size(clf, texts)
+
+    trained = shape.adapters
+    if clf.train_encoder == "full" and tuned:
+        trained = shape.parameters
+    state = 0.0
+    if tuned:
+        rows = n_labels if clf.prototypes == "linear" else min(n_labels, 65_536)
+        trained += rows * width + (12 * width**2 if clf.prototypes is True else 0)
+        state = 4.0 * rows * width + 3 * 4.0 * n_labels * width
+    if clf.refine_labels:
+        # Weights, both moments, and in bf16 anchor and gradient; scores of a batch.
+        vectors = n_labels * (width + pictures + words)
+        batch = min(512, n) * min(n_labels, 65_536)
+        state = max(state, 16.0 * vectors + 8.0 * batch)
+    joined = width + pictures + (0 if tuned else words)
+    return MemoryEstimate(
+        libraries=LIBRARIES,
+        base_weights=float(shape.parameters * shape.bytes_per_weight),
+        adapters=4.0 * shape.adapters,
+        optimizer=12.0 * trained if tuned else 0.0,
+        activations=_activations(clf, shape, texts, tuned),
+        label_state=state,
+        features=n * (3 * 4.0 * (width + pictures) + 8.0 * n_nonzero),
+        index=4.0 * (n * (width + pictures) + n_labels * joined),
+    )
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """Sizes of a model: hidden width, inner width, layers, weights."""
+
+    width: int
+    inner: int = 0
+    layers: int = 0
+    parameters: int = 0
+    adapters: int = 0
+    bytes_per_weight: float = 4.0
+
+
+def _shape_of(clf: Any) -> _Shape:
+    """Read the encoder's configuration and count the weights of a model without any."""
+    import torch
+    import transformers
+
+    from ._device import precision_name, resolve_device
+    from .encoders._lora import count_adapters
+    from .encoders._sources import find_model
+
+    kind = "text" if not hasattr(clf, "pooling") else "decoder"
+    source = find_model(clf.encoder, kind=kind, trust_remote_code=clf.trust_remote_code)
+    gguf = {} if source.gguf_file is None else {"gguf_file": source.gguf_file}
+    config = transformers.AutoConfig.from_pretrained(
+        source.path, trust_remote_code=clf.trust_remote_code, **gguf
+    )
+    with torch.device("meta"):
+        model = transformers.AutoModel.from_config(
+            config, trust_remote_code=clf.trust_remote_code
+        )
+    adapters = 0
+    if clf.train_encoder == "lora":
+        targets = getattr(clf, "lora_targets", "auto")
+        adapters = count_adapters(model, rank=clf.lora_rank, targets=targets)
+    short = kind == "decoder" and clf.train_encoder != "full"
+    bytes_per_weight = 4.0
+    if short and precision_name(clf.precision, resolve_device(clf.device)) == "bfloat16":
+        bytes_per_weight = 2.0
+    if getattr(clf, "quantization", None) is not None:
+        bytes_per_weight = 0.56  # four bits, and scales for blocks of 64
+    text = config.get_text_config()
+    return _Shape(
+        width=text.hidden_size,
+        inner=getattr(text, "intermediate_size", None) or 4 * text.hidden_size,
+        layers=text.num_hidden_layers,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        adapters=adapters,
+        bytes_per_weight=bytes_per_weight,
+    )
+
+
+def _activations(clf: Any, shape: _Shape, texts: list[str] | None, tuned: bool) -> float:
+    """The larger of a chunk's graph and of a forward pass over many tokens."""
+    if texts is None:
+        return 0.0
+    from .encoders._tower import ENCODE_TOKENS
+
+    sample = texts[:: max(1, len(texts) // SAMPLE)]
+    # A token is four letters or so; a text has two special ones and prompts.
+    tokens = float(np.mean([len(text) / 4 + 6 for text in sample]))
+    limit = clf.max_length or 256
+    tokens = min(tokens, limit)
+    encode = min(ENCODE_TOKENS, len(texts) * tokens) * (6 * shape.width + 3 * shape.inner) * 4
+    if not tuned:
+        return encode
+    per_token = shape.layers * (16 * shape.width + 3 * shape.inner) * 4
+    batch = 1.5 * min(clf.batch_size, len(texts)) * tokens  # documents and their labels
+    return max(encode, min(clf.max_chunk_memory, batch * per_token))
+
+
+def _sparse_size(clf: Any, texts: list[str] | None) -> tuple[int, float]:
+    """Width of projected words, and the mean number of terms of a text."""
+    if texts is None or clf.text_features == "embedding" or not clf.refine_labels:
+        return 0, 0.0
+    from .encoders._sparse import SparseTextFeatures
+
+    sample = texts[:: max(1, len(texts) // SAMPLE)]
+    try:
+        features = SparseTextFeatures().fit(sample).transform(sample)
+    except ValueError:  # texts without words
+        return 0, 0.0
+    return 1024, features.nnz / len(sample)

@@ -1,0 +1,55 @@
+"""What values the parameters may have that both estimators share."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+
+# Value of `encoder` for ready embeddings as X.
+PRECOMPUTED = "precomputed"
+
+shared_constraints: dict = {
+    "encoder": [str],
+    "image_encoder": [str, callable],
+    "label_text": ["array-like", None],
+    "label_images": ["array-like", None],
+    "train_encoder": [StrOptions({"full", "lora", "frozen"})],
+    "text_features": [StrOptions({"embedding", "tfidf", "both"})],
+    "refine_labels": ["boolean"],
+    "retrieval_augmentation": [StrOptions({"auto"}), Interval(Real, 0, 1, closed="both")],
+    "prototypes": ["boolean", StrOptions({"linear"})],
+    "head_loss": [StrOptions({"decoupled_softmax", "binary_cross_entropy"})],
+    "n_neighbors": [Interval(Integral, 1, None, closed="left")],
+    "text_column": [str],
+    "image_column": [str],
+    "max_images": [Interval(Integral, 1, None, closed="left")],
+    "max_length": [Interval(Integral, 2, None, closed="left"), None],
+    "epochs": [Interval(Integral, 1, None, closed="left")],
+    "batch_size": [Interval(Integral, 1, None, closed="left")],
+    "learning_rate": [Interval(Real, 0, None, closed="neither")],
+    "head_learning_rate": [Interval(Real, 0, None, closed="neither")],
+    "weight_decay": [Interval(Real, 0, None, closed="left")],
+    "warmup_steps": [Interval(Integral, 0, None, closed="left")],
+    "n_negatives": [Interval(Integral, 1, None, closed="left")],
+    "margin": [tuple, list],
+    "regularization": [Interval(Real, 0, None, closed="left")],
+    "hard_negatives": ["boolean"],
+    "propensity": [tuple, list],
+    "lora_rank": [Interval(Integral, 1, None, closed="left")],
+    "max_chunk_memory": [Interval(Real, 0, None, closed="neither")],
+    "validation_fraction": [StrOptions({"auto"}), Interval(Real, 0, 1, closed="neither")],
+    "validation_metric": [
+        StrOptions({"mean", "precision_at_1", "precision_at_5", "ndcg_at_5", "psprecision_at_5"})
+    ],
+    "early_stopping": ["boolean"],
+    "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+    "threshold": [StrOptions({"auto"}), Interval(Real, 0, 1, closed="both")],
+    "index": [StrOptions({"auto", "exact", "hnsw", "ivf"})],
+    "device": [str],
+    "precision": [StrOptions({"auto", "float32", "bfloat16"})],
+    "memory": [str, HasMethods(["cache"]), None],
+    "trust_remote_code": ["boolean"],
+    "random_state": ["random_state"],
+    "verbose": ["verbose"],
+}

@@ -1,0 +1,92 @@
+"""Where documents are compared with prototypes: embeddings, and pictures and words beside."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from ._features import PICTURE_SCALE, Features, unit_rows
+from .encoders._sparse import SparseProjection
+from .training._centroids import label_centroids
+
+# Dimension and length of a text's words; the embedding has length 1. On package descriptions
+# words bring prototypes alone from 25.1 to 28.1 % P@1, and the mixture from 50.5 to 51.2 %.
+WORDS_DIMENSION = 1024
+WORDS_SCALE = 0.7
+
+
+class PrototypeSpace:
+    """Joins embeddings, pictures and words to vectors whose inner products rank labels.
+
+    A prototype's picture and words are those of the label itself together with the centroid of
+    its documents'. An embedding says what a text is about; words find the name in it. Tuned
+    prototypes do better alone: what training has taught them, pictures and words drown.
+
+    Parameters
+    ----------
+    pictures : bool, default=False
+        Whether pictures stand beside embeddings.
+    n_words : int, default=0
+        Width of the sparse features, if words stand beside embeddings, else 0.
+    seed : int, default=0
+        Of the words' random projection.
+    """
+
+    def __init__(self, *, pictures: bool = False, n_words: int = 0, seed: int = 0) -> None:
+        self.pictures, self.n_words, self.seed = pictures, n_words, seed
+        self._projection = SparseProjection(n_words, WORDS_DIMENSION, seed) if n_words else None
+
+    def documents(self, features: Features) -> np.ndarray:
+        """Vectors of documents, or of labels without documents, (n, d) float32."""
+        return _join(features.embeddings, self._sides(features))
+
+    def prototypes(
+        self,
+        vectors: np.ndarray,
+        features: Features,
+        Y: sp.csr_array,
+        labels: Features | None,
+    ) -> np.ndarray:
+        """Vectors of labels, (n_labels, d) float32.
+
+        Parameters
+        ----------
+        vectors : ndarray of shape (n_labels, dimension), float32
+            Prototypes in the space of embeddings.
+        features : Features
+            Of the documents.
+        Y : csr_array of shape (n_documents, n_labels)
+        labels : Features or None
+            Of the labels' own texts and pictures, of which any but the embedding may be missing.
+        """
+        sides = []
+        own = [None, None] if labels is None else self._sides(labels)
+        for side, mine in zip(self._sides(features), own, strict=True):
+            if side is not None:
+                scale, side = side
+                centroids = label_centroids(side, Y)
+                sides.append((scale, centroids if mine is None else centroids + mine[1]))
+        return _join(vectors, sides)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The parameters."""
+        return {"pictures": self.pictures, "n_words": self.n_words, "seed": self.seed}
+
+    def _sides(self, features: Features) -> list[tuple[float, np.ndarray] | None]:
+        """Length and rows of pictures and of words; None where there are none."""
+        pictures = words = None
+        if self.pictures and features.images is not None:
+            pictures = PICTURE_SCALE, features.images
+        if features.sparse is not None and self._projection is not None:
+            words = WORDS_SCALE, unit_rows(self._projection.transform(features.sparse))
+        return [pictures, words]
+
+
+def _join(embeddings: np.ndarray, sides: list[tuple[float, np.ndarray] | None]) -> np.ndarray:
+    """Blocks side by side, each with rows of its length (or of zeros); at most 1 altogether."""
+    there = [side for side in sides if side is not None]
+    length = np.float32(np.sqrt(1 + sum(scale**2 for scale, _ in there)))
+    blocks = [embeddings, *(np.float32(scale) * unit_rows(block) for scale, block in there)]
+    return np.hstack(blocks, dtype=np.float32) / length

@@ -1,0 +1,22 @@
+"""Displays: figures of training, of rankings, and of single predictions.
+
+Each display follows scikit-learn's convention: ``from_estimator`` or ``from_predictions``
+computes and draws, ``plot`` draws again, and the matplotlib objects stay within reach as
+``figure_``, ``ax_`` and, where there are several, ``axes_``. matplotlib is imported when
+something is drawn.
+
+Where several models are to be compared, pass a dict of name to model (or to predictions) in place
+of a single one. ``ax=`` puts a figure into a subplot of your own.
+"""
+
+from skxmc.inspection._coverage import PrecisionCoverageDisplay
+from skxmc.inspection._frequency import FrequencyBinDisplay
+from skxmc.inspection._gallery import PredictionGalleryDisplay
+from skxmc.inspection._history import TrainingHistoryDisplay
+
+__all__ = [
+    "FrequencyBinDisplay",
+    "PrecisionCoverageDisplay",
+    "PredictionGalleryDisplay",
+    "TrainingHistoryDisplay",
+]

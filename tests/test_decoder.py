@@ -1,0 +1,193 @@
+"""DecoderXMCClassifier from fit to folder, over random language models of two layers."""
+
+import numpy as np
+import pytest
+import torch
+from tiny_models import save_language_model
+
+from skxmc import DecoderXMCClassifier, ViXMLClassifier, estimate_memory
+from skxmc.encoders._lora import has_adapters
+
+ARCHITECTURES = ["llama", "gpt2", "gemma", "mamba"]
+TOPICS = ["cat", "dog", "tram", "axe"]
+NOISE = ["red", "blue", "big", "old"]
+
+
+@pytest.fixture(scope="module")
+def problem():
+    """Texts whose topic, and pictures whose direction, say which label they have."""
+    rng = np.random.RandomState(0)
+    kinds = rng.permutation(48) % 4
+    texts = [f"{rng.choice(NOISE)} {TOPICS[kind]} {rng.choice(NOISE)}" for kind in kinds]
+    images = (np.eye(4, 6)[kinds] + 0.1 * rng.normal(size=(48, 6))).astype(np.float32)
+    return texts, np.eye(4, dtype=np.float32)[kinds], images
+
+
+@pytest.fixture(scope="module")
+def folder_of(tmp_path_factory):
+    folders = {}
+
+    def find(architecture="llama"):
+        if architecture not in folders:
+            folder = tmp_path_factory.mktemp(architecture)
+            folders[architecture] = save_language_model(folder, architecture)
+        return folders[architecture]
+
+    return find
+
+
+def classifier(folder, **parameters):
+    parameters = {
+        "label_text": ["feline", "canine", "vehicle", "tool"],
+        "lora_rank": 4,
+        "epochs": 3,
+        "batch_size": 16,
+        "learning_rate": 5e-3,
+        "random_state": 0,
+        **parameters,
+    }
+    return DecoderXMCClassifier(folder, **parameters)
+
+
+def assert_same(one, other, X, images):
+    for a, b in zip(
+        one.predict_topk(X, k=3, images=images),
+        other.predict_topk(X, k=3, images=images),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(
+        one.transform(X, images=images), other.transform(X, images=images)
+    )
+
+
+@pytest.mark.parametrize("with_images", [True, False], ids=["pictures", "texts"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_fit_predict_save_load(problem, folder_of, tmp_path, architecture, with_images):
+    texts, Y, images = problem
+    images = images if with_images else None
+    clf = classifier(folder_of(architecture)).fit(texts, Y, images=images)
+    assert clf.score(texts, Y, images=images) > 0.9
+    assert len(clf.history_) == 3
+    assert has_adapters(clf.tower_.backbone)
+    clf.save(tmp_path / "model")
+    assert not list((tmp_path / "model" / "tower").glob("model*.safetensors"))  # adapters alone
+    assert_same(clf, DecoderXMCClassifier.load(tmp_path / "model"), texts, images)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "last", "eos", "attention"])
+def test_tuning_with_every_pooling_learns(problem, folder_of, pooling):
+    """Prototypes alone: nothing but the tower and them ranks the labels."""
+    texts, Y, _ = problem
+    options = {"refine_labels": False, "retrieval_augmentation": 0, "epochs": 12}
+    clf = classifier(folder_of(), pooling=pooling, **options).fit(texts, Y)
+    assert clf.score(texts, Y) > 0.9
+    assert clf.history_[-1]["loss"] < clf.history_[0]["loss"]
+
+
+def test_whole_models_are_saved_on_request(problem, folder_of, tmp_path):
+    texts, Y, _ = problem
+    clf = classifier(folder_of(), epochs=1).fit(texts, Y)
+    clf.save(tmp_path / "model", include_base=True)
+    assert list((tmp_path / "model" / "tower").glob("*.safetensors"))
+    assert_same(clf, DecoderXMCClassifier.load(tmp_path / "model"), texts, None)
+
+
+def test_merged_adapters_embed_alike(problem, folder_of, tmp_path):
+    texts, Y, _ = problem
+    clf = classifier(folder_of(), precision="float32").fit(texts, Y)
+    before = clf.transform(texts)
+    assert clf.merge_adapter() is clf
+    np.testing.assert_allclose(clf.transform(texts), before, atol=1e-3)
+    with pytest.raises(ValueError, match="no adapters"):
+        clf.merge_adapter()
+    clf.save(tmp_path / "model")
+    assert_same(clf, DecoderXMCClassifier.load(tmp_path / "model"), texts, None)
+
+
+def test_base_weights_stay_as_they_are(problem, folder_of):
+    texts, Y, _ = problem
+    frozen = classifier(folder_of(), train_encoder="frozen").fit(texts, Y)
+    tuned = classifier(folder_of()).fit(texts, Y)
+    assert not (frozen.transform(texts) == tuned.transform(texts)).all()
+    base = {
+        name.replace(".base_layer", ""): weight
+        for name, weight in tuned.tower_.backbone.state_dict().items()
+        if "lora_" not in name
+    }
+    for name, weight in frozen.tower_.backbone.state_dict().items():
+        assert torch.equal(weight, base[name]), name
+
+
+def test_full_tuning_trains_and_saves_all_weights(problem, folder_of, tmp_path):
+    texts, Y, _ = problem
+    frozen = classifier(folder_of(), train_encoder="frozen").fit(texts, Y)
+    clf = classifier(folder_of(), train_encoder="full", learning_rate=1e-3).fit(texts, Y)
+    before = frozen.tower_.backbone.state_dict()
+    assert any(
+        not torch.equal(before[name], weight)
+        for name, weight in clf.tower_.backbone.state_dict().items()
+    )
+    clf.save(tmp_path / "model")
+    assert_same(clf, DecoderXMCClassifier.load(tmp_path / "model"), texts, None)
+
+
+def test_gradient_checkpointing_trains_the_same(problem, folder_of):
+    texts, Y, _ = problem
+    options = {"epochs": 1, "precision": "float32"}
+    plain = classifier(folder_of(), **options).fit(texts, Y)
+    checkpointed = classifier(folder_of(), gradient_checkpointing=True, **options).fit(texts, Y)
+    np.testing.assert_allclose(
+        plain.transform(texts), checkpointed.transform(texts), rtol=1e-4, atol=1e-4
+    )
+
+
+def test_linear_head_needs_no_label_texts(problem, folder_of):
+    texts, Y, _ = problem
+    options = {"label_text": None, "prototypes": "linear", "head_learning_rate": 1e-2}
+    clf = classifier(folder_of(), epochs=8, **options).fit(texts, Y)
+    assert clf.score(texts, Y) > 0.9
+
+
+def test_four_bits_without_a_gpu_is_refused_before_loading(problem, folder_of):
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device")
+    texts, Y, _ = problem
+    with pytest.raises(ValueError, match="CUDA"):
+        classifier(folder_of(), quantization="nf4").fit(texts, Y)
+
+
+# -- estimate_memory --------------------------------------------------------------------------
+
+
+def test_estimate_counts_weights_and_adapters(problem, folder_of):
+    texts, Y, images = problem
+    clf = classifier(folder_of(), precision="float32")
+    estimate = estimate_memory(clf, texts, Y, images=images)
+    clf.fit(texts, Y, images=images)
+    parameters = dict(clf.tower_.backbone.named_parameters())
+    adapters = sum(p.numel() for name, p in parameters.items() if "lora_" in name)
+    base = sum(p.numel() for name, p in parameters.items() if "lora_" not in name)
+    assert estimate.adapters == 4 * adapters
+    assert estimate.base_weights == 4 * base
+    assert estimate.optimizer > 12 * adapters
+    assert estimate.total == pytest.approx(
+        sum(value for name, value in vars(estimate).items()), rel=1e-9
+    )
+    assert "total" in str(estimate)
+
+
+def test_estimate_grows_with_what_is_trained(problem, folder_of):
+    texts, Y, _ = problem
+    totals = [
+        estimate_memory(classifier(folder_of(), train_encoder=mode), texts, Y).total
+        for mode in ("frozen", "lora", "full")
+    ]
+    assert totals == sorted(totals)
+    assert totals[0] < totals[2]
+
+
+def test_estimate_of_ready_embeddings_loads_no_model():
+    X, Y = np.eye(4, dtype=np.float32), np.eye(4)
+    estimate = estimate_memory(ViXMLClassifier("precomputed"), X, Y)
+    assert estimate.base_weights == estimate.optimizer == estimate.activations == 0

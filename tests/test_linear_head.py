@@ -1,0 +1,154 @@
+"""The linear head that is trained together with a tower."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+import torch.nn.functional as F
+from test_trainer import Problem
+
+from skxmc import ViXMLClassifier
+from skxmc.training import _linear_head
+from skxmc.training._linear_head import LinearHead, LinearHeadTrainer
+from skxmc.training._trainer import TrainingOptions
+
+LOSSES = ["decoupled_softmax", "binary_cross_entropy"]
+
+
+def trainer_of(problem, *, loss=LOSSES[0], ignore=None, seed=0, **options):
+    options = {"epochs": 20, "batch_size": 32, "learning_rate": 2e-3, **options}
+    options = {"head_learning_rate": 1e-2, **options}
+    return LinearHeadTrainer(
+        problem.tower,
+        problem.tower.items(problem.texts, problem.images),
+        None,
+        problem.Y,
+        TrainingOptions(**options),
+        np.random.RandomState(seed),
+        ignore=ignore,
+        loss=loss,
+    )
+
+
+def obvious_loss(scores, positive, ignored, loss):
+    """The formulas, one pair at a time."""
+    total = torch.zeros(())
+    for row in range(len(scores)):
+        columns = np.flatnonzero(positive[row])
+        others = torch.from_numpy(np.flatnonzero(~positive[row] & ~ignored[row]))
+        if loss == "binary_cross_entropy":
+            total = total - F.logsigmoid(scores[row, columns]).sum()
+            total = total - F.logsigmoid(-scores[row, others]).sum()
+            continue
+        for column in columns:
+            rivals = torch.cat([scores[row, column : column + 1], scores[row, others]])
+            share = torch.logsumexp(rivals, dim=0) - scores[row, column]
+            total = total + share / len(columns) ** 0.5
+    return total / len(scores)
+
+
+@pytest.mark.parametrize("with_ignored", [False, True])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_loss_and_gradients_are_those_of_the_formula(loss, with_ignored):
+    problem = Problem(40)
+    positive = problem.Y.toarray() > 0
+    ignored = with_ignored & ~positive & (np.random.RandomState(0).rand(*positive.shape) < 0.3)
+    trainer = trainer_of(problem, loss=loss, ignore=sp.csr_array(ignored.astype(np.float32)))
+    trainer.bank = trainer._encode(trainer.documents)
+    trainer._build_network()
+    rows = np.array([3, 1, 30, 8])
+    embeddings = torch.randn(4, 32, requires_grad=True)
+    head = trainer.network
+    _, batch = trainer._make_batch(rows, None)
+    batch.documents = torch.arange(4)
+    got = trainer._loss(embeddings, batch)
+    inputs = [embeddings, head.weight]
+    found = torch.autograd.grad(got, inputs)
+    scores = 10 * F.normalize(embeddings, dim=1) @ head.weight.T
+    if loss == "binary_cross_entropy":
+        scores = scores + head.bias
+    expected = obvious_loss(scores, positive[rows], ignored[rows], loss)
+    torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
+    for one, other in zip(found, torch.autograd.grad(expected, inputs), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_training_ranks_labels_without_texts(loss):
+    problem = Problem(96)
+    trainer = trainer_of(problem, loss=loss).fit()
+    best = (problem.tower.encode(trainer.documents) @ trainer.prototypes().T).argmax(axis=1)
+    assert np.mean((best == problem.topics) | (best == problem.topics // 2)) > 0.9
+    assert trainer.history[-1]["loss"] < 0.7 * trainer.history[0]["loss"]
+    assert trainer.encode_labels() == (None, None)
+
+
+def test_many_labels_are_trained_against_some(monkeypatch):
+    """Beyond a number of labels a batch has its positives and random labels only."""
+    monkeypatch.setattr(_linear_head, "MAX_LABELS", 5)
+    monkeypatch.setattr(_linear_head, "RANDOM_NEGATIVES", 3)
+    problem = Problem(40)
+    trainer = trainer_of(problem, epochs=1)
+    rows = np.array([0, 7])
+    _, batch = trainer._make_batch(rows, None)
+    labels = batch.label_ids.numpy()
+    true = np.unique(problem.Y[rows].indices)
+    assert np.isin(true, labels).all()
+    assert len(labels) <= len(true) + 3
+    found = {
+        (rows[r], labels[c]) for r, c in zip(*map(torch.Tensor.numpy, batch.positives), strict=True)
+    }
+    assert found == {(row, label) for row in rows for label in problem.Y[[row]].indices}
+    trainer.fit()
+    assert np.isfinite(trainer.prototypes()).all()
+
+
+def test_vectors_start_from_texts_and_documents():
+    problem = Problem(40)
+    trainer = trainer_of(problem)
+    trainer.bank = trainer._encode(trainer.documents)
+    trainer._build_network()
+    label = problem.Y[[0]].indices[0]
+    centroid = trainer.bank[problem.Y[:, [label]].nonzero()[0]].mean(axis=0)
+    start = trainer.network.weight.detach().numpy()[label]
+    np.testing.assert_allclose(start, centroid / np.linalg.norm(centroid), atol=1e-5)
+
+
+def test_head_scores_in_the_given_precision():
+    head = LinearHead(np.eye(3, dtype=np.float32), scale=4.0)
+    queries = torch.tensor([[1.0, 0.5, 0.0]])
+    assert head(queries).tolist() == [[4.0, 2.0, 0.0]]
+    assert head(queries, torch.tensor([1]), torch.bfloat16).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_estimator_tunes_without_label_texts(tmp_path, loss):
+    """Labels that are column numbers: the head learns them, and a saved model is the same."""
+    problem = Problem(96)
+    problem.tower.backbone.save_pretrained(tmp_path / "tower")
+    problem.tower.tokenizer.save_pretrained(tmp_path / "tower")
+    clf = ViXMLClassifier(
+        str(tmp_path / "tower"),
+        prototypes="linear",
+        head_loss=loss,
+        epochs=6,
+        batch_size=32,
+        learning_rate=2e-3,
+        random_state=0,
+    )
+    clf.fit(problem.texts, problem.Y)
+    assert clf.score(problem.texts, problem.Y) > 0.8
+    clf.save(tmp_path / "model")
+    again = ViXMLClassifier.load(tmp_path / "model")
+    for one, other in zip(
+        clf.predict_topk(problem.texts, k=3), again.predict_topk(problem.texts, k=3), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_without_texts_the_error_names_the_linear_head(tmp_path):
+    problem = Problem(20)
+    problem.tower.backbone.save_pretrained(tmp_path)
+    problem.tower.tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="prototypes='linear'"):
+        ViXMLClassifier(str(tmp_path), epochs=1).fit(problem.texts, problem.Y)
