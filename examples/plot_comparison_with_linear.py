@@ -98,13 +98,14 @@ _ = FrequencyBinDisplay.from_predictions(
 )
 
 # %%
-# On the head of the labels the two are close. The gap widens towards the tail: a linear model has two
-# or three examples of a word there and no idea what it means, while the encoder has read it before.
+# On the head of the labels the two are close. The gap widens towards the tail: there a linear model
+# has two or three examples of a label and no idea what it means, while the encoder has read the
+# word before.
 #
-# Two things the table does not say. There are 283 test icons, so that a P\@1 is uncertain by 0.03 (one
-# standard error), and whether drawings help a frozen encoder cannot be told from them;
-# :ref:`the grid search <sphx_glr_auto_examples_plot_grid_search.py>` asks it on the larger training
-# set. And the linear model is fast because there are 1,176 labels: its time and memory grow with
-# documents times labels, where a million labels would take a million classifiers.
+# Two things the table does not say. There are 283 test icons, so that a P\@1 is uncertain by 0.03
+# (one standard error), and whether drawings help a frozen encoder cannot be told from them;
+# :ref:`the grid search <sphx_glr_auto_examples_plot_grid_search.py>` asks it on the larger
+# training set. And the linear model is fast because there are 1,176 labels: its time and memory
+# grow with documents times labels.
 
 plt.show()

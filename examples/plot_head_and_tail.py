@@ -85,17 +85,16 @@ _ = FrequencyBinDisplay.from_predictions(
 
 # %%
 # Prototypes turn the picture upside down. A prototype is made of the label's own text and of the
-# mean of its documents, and two documents are enough for that: of all, it finds most of the tail and
+# mean of its documents, and two documents are enough for that: it finds most of the tail and
 # least of the head. Label vectors and neighbours learn from examples, and are good where there
 # are many. The mixture stands between them: close to the label vectors on the head, and with more
-# of the tail. The averages above show little of this. Prototypes look weak by P\@1, and
-# label vectors and mixture differ by less than the standard error of 0.03 that a P\@1 has on 283
-# icons.
+# of the tail. The averages above show little of this. Prototypes look weak by P\@1, and label
+# vectors and mixture differ by less than the standard error of 0.03 that a P\@1 has on 283 icons.
 #
 # In tenths
 # ---------
-# Finer bins show the same, with more noise: the rarest tenth of the labels has few pairs in the test
-# set.
+# Finer bins show the same, with more noise: the rarest tenth of the labels has few pairs in the
+# test set.
 
 order = np.argsort(-frequencies, kind="stable")
 print(f"{icons.Y_test[:, order[-len(order) // 10 :]].sum():.0f} pairs in the rarest tenth")

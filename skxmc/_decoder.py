@@ -98,12 +98,32 @@ class DecoderXMCClassifier(BaseXMCClassifier):
         Steps of linear warm-up, at most a fifth of all.
     max_grad_norm : float or None, default=1.0
         Norm that gradients are clipped to.
-    n_negatives, margin, regularization, hard_negatives, propensity
-        As in :class:`ViXMLClassifier`.
+    n_negatives : int, default=10
+        Hardest negatives of each document in the loss.
+    margin : tuple of float, default=(0.1, 0.3)
+        Bounds of the dynamic margin, in units of cosine.
+    regularization : float, default=0.1
+        Weight of the regulariser that keeps prototypes as good as label texts.
+    hard_negatives : bool, default=True
+        Whether batches are made of clusters of similar documents after the first epochs.
+    propensity : tuple of float, default=(0.55, 1.5)
+        Constants (A, B) of the label propensities.
     max_chunk_memory : float, default=2e9
         Rough bound of what one chunk's graph may hold, in bytes.
-    validation_fraction, validation_metric, early_stopping, n_iter_no_change, threshold, index
-        As in :class:`ViXMLClassifier`.
+    validation_fraction : "auto" or float in (0, 1), default="auto"
+        Share of the documents held out to choose mixture and threshold, and for early
+        stopping; "auto" is 0.05, or 0.1 where the encoder is not tuned.
+    validation_metric : str, default="mean"
+        What the mixture and early stopping maximise, as in :class:`ViXMLClassifier`.
+    early_stopping : bool, default=False
+        Whether to stop when `validation_metric` of the prototypes no longer improves, and to
+        keep the best epoch's weights.
+    n_iter_no_change : int, default=3
+        Epochs without improvement before early stopping.
+    threshold : "auto" or float, default="auto"
+        Probability above which :meth:`predict` gives a label.
+    index : {"auto", "exact", "hnsw", "ivf"}, default="auto"
+        Search over prototypes and documents.
     device : str, default="auto"
         "auto" takes an accelerator if there is one.
     precision : {"auto", "float32", "bfloat16"}, default="auto"

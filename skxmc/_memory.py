@@ -26,7 +26,7 @@ class MemoryEstimate:
     On an accelerator, weights, adapters, optimiser, activations and label state are in its
     memory, and the rest is in that of the host.
 
-    Attributes
+    Parameters
     ----------
     libraries : float
         Python and the libraries.
@@ -77,8 +77,12 @@ def estimate_memory(clf: Any, X: Any, Y: Any, images: Any = None) -> MemoryEstim
     ----------
     clf : ViXMLClassifier or DecoderXMCClassifier
         Need not be fitted.
-    X, Y, images
-        As in ``fit``.
+    X : sequence of str, or DataFrame
+        Documents, as in ``fit``.
+    Y : sparse or dense indicator, or sequence of lists
+        Their labels, as in ``fit``.
+    images : sequence or float array, default=None
+        Their pictures, as in ``fit``.
 
     Returns
     -------

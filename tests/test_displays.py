@@ -603,6 +603,8 @@ def test_gallery_of_an_estimator_equals_that_of_its_predictions(corpus, model):
     np.testing.assert_allclose(by_estimator.scores, by_predictions.scores, rtol=1e-5)
     np.testing.assert_array_equal(by_estimator.hits, by_predictions.hits)
     assert by_estimator.texts == ["document 5", "document 39", "document 7"]
+    frame = PredictionGalleryDisplay.from_estimator(model, pd.DataFrame(X), Y, rows=rows)
+    assert frame.texts == by_estimator.texts
     assert by_estimator.rows.tolist() == rows
 
 

