@@ -81,6 +81,7 @@ $(VENV)/.with-%: pyproject.toml $(VENV)/.created
 	@echo "Installing skxmc and what '$(MAKECMDGOALS)' needs into $(VENV)" \
 		"(PyTorch is large: a few minutes the first time)"
 	@$(PIP) install --no-compile --editable ".[$*]"
+	@$(PIP) install --no-compile --no-deps "$$(sed -n 's/^# pip install --no-deps //p' pyproject.toml)"
 	@touch $@
 
 # Linting needs ruff alone, in the version that pyproject.toml pins.

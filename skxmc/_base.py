@@ -125,6 +125,7 @@ class BaseXMCClassifier(
         else:
             tower, digest = self._load_tower()
             self.featurizer_.tower = tower.to(device)
+            self._calibrate_tower(X)
             embeddings = self._encode_frozen(digest, X)
             held_out = hold_out(embeddings, Y, self._held_out_share(), rng)
             if self.train_encoder == "frozen":
@@ -145,6 +146,9 @@ class BaseXMCClassifier(
         )
         self.threshold_ = self.ensemble_.threshold_
         return self
+
+    def _calibrate_tower(self, X: list[str]) -> None:
+        """Let the pretrained tower see the training texts before anything is encoded."""
 
     def _check_documents(self, X, images, *, reset: bool):
         """Texts, or ready embeddings; and pictures, decoded later, or their ready vectors."""
@@ -238,7 +242,7 @@ class BaseXMCClassifier(
         """Embeddings of the pretrained encoder, cached where there is a memory."""
         memory = check_memory(self.memory)
         cached = memory.cache(_encode_texts, ignore=["featurizer"])
-        key = (digest, self.featurizer_.tower.max_length, self.featurizer_.precision)
+        key = (digest, self.featurizer_.tower.settings(), self.featurizer_.precision)
         return cached(key, texts, featurizer=self.featurizer_)
 
     def _train_tower(

@@ -46,6 +46,9 @@ class DecoderXMCClassifier(BaseXMCClassifier):
     pooling : {"mean", "last", "eos", "attention"}, default="mean"
         How hidden states become one embedding: their mean, the last one, that of the end token,
         or a mean weighted by a learned query.
+    standardize : bool, default=True
+        Whether embeddings are brought to mean 0 and spread 1 in each direction, as the
+        untuned model has them over the training texts, before they get unit length.
     quantization : {"nf4"} or None, default=None
         Base weights in 4 bits (bitsandbytes, double quantisation); needs a CUDA device.
     lora_rank : int, default=64
@@ -158,6 +161,7 @@ class DecoderXMCClassifier(BaseXMCClassifier):
         "end_token": [str, None],
         "prompt_order": [StrOptions({"text-image", "image-text"})],
         "pooling": [StrOptions({"mean", "last", "eos", "attention"})],
+        "standardize": ["boolean"],
         "quantization": [StrOptions({"nf4"}), None],
         "lora_alpha": [Interval(Real, 0, None, closed="neither"), None],
         "lora_dropout": [Interval(Real, 0, 1, closed="left")],
@@ -181,6 +185,7 @@ class DecoderXMCClassifier(BaseXMCClassifier):
         end_token: str | None = "eos",
         prompt_order: str = "text-image",
         pooling: str = "mean",
+        standardize: bool = True,
         quantization: str | None = None,
         lora_rank: int = 64,
         lora_alpha: float | None = None,
@@ -235,6 +240,7 @@ class DecoderXMCClassifier(BaseXMCClassifier):
         self.end_token = end_token
         self.prompt_order = prompt_order
         self.pooling = pooling
+        self.standardize = standardize
         self.quantization = quantization
         self.lora_rank = lora_rank
         self.lora_alpha = lora_alpha
@@ -311,6 +317,12 @@ class DecoderXMCClassifier(BaseXMCClassifier):
             trust_remote_code=self.trust_remote_code,
         )
         return tower, source.digest()
+
+    def _calibrate_tower(self, X: list[str]) -> None:
+        if self.standardize:
+            import torch
+
+            self.tower_.calibrate(X, getattr(torch, self.featurizer_.precision))
 
     def _adapt_tower(self, tower, rng: np.random.RandomState) -> None:
         if self.train_encoder == "lora":

@@ -163,9 +163,7 @@ def _shape_of(clf: Any) -> _Shape:
         source.path, trust_remote_code=clf.trust_remote_code, **gguf
     )
     with torch.device("meta"):
-        model = transformers.AutoModel.from_config(
-            config, trust_remote_code=clf.trust_remote_code
-        )
+        model = transformers.AutoModel.from_config(config, trust_remote_code=clf.trust_remote_code)
     adapters = 0
     if clf.train_encoder == "lora":
         targets = getattr(clf, "lora_targets", "auto")

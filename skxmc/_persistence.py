@@ -274,9 +274,7 @@ def _fitted_attributes(estimator: Any) -> dict[str, Any]:
     }
 
 
-def _save_featurizer(
-    featurizer: Featurizer, folder: Path, include_base: bool
-) -> dict[str, Any]:
+def _save_featurizer(featurizer: Featurizer, folder: Path, include_base: bool) -> dict[str, Any]:
     tower = encoder = None
     if featurizer.tower is not None:
         from .encoders._saving import save_tower

@@ -142,6 +142,47 @@ def test_gradient_checkpointing_trains_the_same(problem, folder_of):
     )
 
 
+def test_dropout_of_adapters_draws_the_same_masks_in_chunks(problem, folder_of):
+    """Gradient caching runs each chunk twice, and both passes must drop the same."""
+    texts, Y, _ = problem
+    options = {"epochs": 2, "lora_dropout": 0.5, "max_chunk_memory": 1.0, "precision": "float32"}
+    seen = []
+    clf = classifier(folder_of(), **options)
+    make = clf._make_trainer
+
+    def make_recording(*args, **kwargs):
+        trainer = make(*args, **kwargs)
+        trainer.chunk_tokens = 40
+        forward = trainer._forward
+
+        def record(pack):
+            embeddings = forward(pack)
+            seen.append((pack.token_ids, embeddings.requires_grad, embeddings.detach()))
+            return embeddings
+
+        trainer._forward = record
+        return trainer
+
+    clf._make_trainer = make_recording
+    clf.fit(texts, Y)
+    first = [entry for entry in seen if not entry[1]]
+    second = [entry for entry in seen if entry[1]]
+    assert len(first) == len(second) > 10
+    for (ids, _, before), (same, _, after) in zip(first, second, strict=True):
+        assert torch.equal(ids, same)
+        torch.testing.assert_close(before, after, atol=1e-4, rtol=1e-4)
+
+
+def test_cached_embeddings_are_those_of_the_prompt(problem, folder_of, tmp_path):
+    texts, Y, _ = problem
+    options = {"train_encoder": "frozen", "memory": str(tmp_path)}
+    one = classifier(folder_of(), **options).fit(texts, Y)
+    other = classifier(folder_of(), text_prompt="tag", **options).fit(texts, Y)
+    alone = classifier(folder_of(), text_prompt="tag", train_encoder="frozen").fit(texts, Y)
+    assert_same(other, alone, texts, None)
+    assert (one.transform(texts) != other.transform(texts)).any()
+
+
 def test_linear_head_needs_no_label_texts(problem, folder_of):
     texts, Y, _ = problem
     options = {"label_text": None, "prototypes": "linear", "head_learning_rate": 1e-2}

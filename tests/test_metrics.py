@@ -535,3 +535,8 @@ def test_needs_no_deep_learning_framework():
         "assert not {'torch', 'faiss', 'transformers', 'pandas'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_nothing_predicted_with_filter_pairs():
+    Y = sp.csr_array(np.eye(3, dtype=np.float32))
+    assert metrics.micro_f1(Y, sp.csr_array((3, 3)), exclude=sp.csr_array(np.eye(3, k=1))) == 0

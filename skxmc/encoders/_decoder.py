@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import joblib
 import numpy as np
 import torch
 
@@ -27,6 +28,9 @@ from ._tower import Tower, autocast, by_runs
 logger = logging.getLogger(__name__)
 
 POOLINGS = ("mean", "last", "eos", "attention")
+
+# Texts by which embeddings are standardised, at most twice as many.
+CALIBRATED_TEXTS = 2000
 
 # The memory of a graph is measured on so many texts of so many tokens.
 MEASURED_TEXTS, MEASURED_LENGTH = (8, 16), 16
@@ -109,6 +113,9 @@ class DecoderTower(Tower):
         self.n_shared = packing[2]
         shared = torch.from_numpy(frame.heads[0][: self.n_shared]).long()
         self.register_buffer("shared_ids", shared, persistent=False)
+        # What embeddings are standardised by; nothing at first.
+        self.register_buffer("offset", torch.zeros(self.dimension))
+        self.register_buffer("scale", torch.ones(self.dimension))
         self.pooling_query = None
         if pooling == "attention":
             self.pooling_query = torch.nn.Parameter(torch.zeros(self.dimension))
@@ -128,6 +135,12 @@ class DecoderTower(Tower):
         config = self.backbone.config
         # Some OPT models work in another width than they read and write.
         return getattr(config, "word_embed_proj_dim", None) or config.hidden_size
+
+    def settings(self) -> tuple[str, ...]:
+        """All beside the weights that an embedding depends on."""
+        quantization = self.base and self.base.quantization
+        standard = joblib.hash((self.offset.cpu().numpy(), self.scale.cpu().numpy()))
+        return (*super().settings(), repr(self.prompts), self.pooling, str(quantization), standard)
 
     def train(self, mode: bool = True) -> DecoderTower:
         """As usual, but for the backbone, which stays in evaluation mode."""
@@ -179,7 +192,8 @@ class DecoderTower(Tower):
             positions = torch.cat([first, positions + n_shared])
         hidden = self._hidden_states(embeddings, positions, pack.runs, n_shared)
         head, hidden = hidden[:n_shared], hidden[n_shared:]
-        return torch.cat([self._pool(head, part) for part in by_runs(hidden, pack.runs)])
+        pooled = torch.cat([self._pool(head, part) for part in by_runs(hidden, pack.runs)])
+        return (pooled - self.offset) * self.scale
 
     def _pool(self, head: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
         """One vector for each sequence of hidden (count, length, width), which `head` begins."""
@@ -199,6 +213,25 @@ class DecoderTower(Tower):
             weights = scores.softmax(dim=1)
             pooled = (weights[:, None, len(head) :] @ hidden).squeeze(1)
             return pooled + weights[:, : len(head)] @ head
+
+    def calibrate(self, texts: Sequence[str], precision: torch.dtype) -> None:
+        """Standardise embeddings by their mean and spread over some of the texts.
+
+        The hidden states of language models share a large mean, and a few directions have most
+        of the variance: the cosine of any two texts is near 1 (Ethayarajh, "How Contextual are
+        Contextualized Word Representations?", EMNLP 2019). Training would start where all
+        labels are alike, and not leave it for long.
+        """
+        sample = list(texts[:: max(1, len(texts) // CALIBRATED_TEXTS)])
+        if len(sample) < 2:  # a single text is all of its own mean
+            return
+        self.offset.zero_()
+        self.scale.fill_(1.0)
+        items = self.items(sample)
+        vectors = torch.from_numpy(self.encode(items, precision=precision, normalize=False))
+        spread = vectors.std(dim=0, correction=0)
+        self.offset.copy_(vectors.mean(dim=0))
+        self.scale.copy_(1.0 / spread.clamp(min=float(1e-2 * spread.mean() + 1e-6)))
 
     # -- memory -------------------------------------------------------------------------------
 

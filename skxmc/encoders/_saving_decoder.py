@@ -60,6 +60,7 @@ def save_decoder(tower: DecoderTower, folder: Path, *, include_base: bool) -> di
         "adapters": adapted,
         "packing": [tower.packed, tower.position_offset, tower.n_shared],
         "prompts": asdict(tower.prompts),
+        "standard": [part.cpu().numpy() for part in (tower.offset, tower.scale)],
         "pooling_query": None if query is None else query.detach().cpu().numpy(),
     }
 
@@ -105,6 +106,8 @@ def load_decoder(
         packing=tuple(state["packing"]),
         base=reference,
     )
+    for part, array in zip((tower.offset, tower.scale), state["standard"], strict=True):
+        part.copy_(torch.from_numpy(array))
     if state["pooling_query"] is not None:
         tower.pooling_query.data.copy_(torch.from_numpy(state["pooling_query"]))
     return tower

@@ -83,6 +83,10 @@ class Tower(torch.nn.Module, ABC):
     def forward(self, pack: Pack) -> torch.Tensor:
         """Embeddings before normalisation, (n_items, dimension), in the order of the pack."""
 
+    def settings(self) -> tuple[str, ...]:
+        """All beside the weights that an embedding depends on."""
+        return (str(self.max_length), str(self.backbone.dtype))
+
     @property
     def device(self) -> torch.device:
         """Where the weights are."""

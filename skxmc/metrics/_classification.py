@@ -257,9 +257,7 @@ def check_frequencies(frequencies: Any) -> np.ndarray:
     return frequencies
 
 
-def frequency_bins(
-    frequencies: np.ndarray, bins: Sequence[float] = _HEAD_TORSO_TAIL
-) -> np.ndarray:
+def frequency_bins(frequencies: np.ndarray, bins: Sequence[float] = _HEAD_TORSO_TAIL) -> np.ndarray:
     """Return the bin of each label, (n_labels,) int64; bin 0 holds the most frequent labels."""
     cuts = np.asarray(bins, dtype=np.float64)
     if cuts.ndim != 1 or not (np.diff(cuts, prepend=0, append=1) > 0).all():

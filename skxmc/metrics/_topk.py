@@ -116,7 +116,7 @@ def top_labels(
 
 def find_pairs(matrix: sp.csr_array, rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Tell for each pair of a row and a label whether `matrix` holds it; never true for -1."""
-    if matrix.nnz == 0:
+    if matrix.nnz == 0 or labels.size == 0:
         return np.zeros(labels.shape, dtype=bool)
     rows = np.broadcast_to(rows, labels.shape).ravel()
     found = np.asarray(matrix[rows, np.maximum(labels, 0).ravel()]).reshape(labels.shape)

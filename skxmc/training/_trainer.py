@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -279,16 +279,31 @@ class TowerTrainer:
             loss = self._loss(embeddings, batch)
             loss.backward()
             return loss.detach(), embeddings.detach()
+        states, embeddings = [], []
         with torch.no_grad():
-            cached = torch.cat([self._forward(pack) for pack in packs])
-        cached.requires_grad_()
+            for pack in packs:
+                states.append(self._random_state())
+                embeddings.append(self._forward(pack))
+        cached = torch.cat(embeddings).requires_grad_()
         loss = self._loss(cached, batch)
         loss.backward()
-        for pack, gradient in zip(
-            packs, cached.grad.split([pack.n_items for pack in packs]), strict=True
-        ):
+        after = self._random_state()
+        gradients = cached.grad.split([pack.n_items for pack in packs])
+        for pack, state, gradient in zip(packs, states, gradients, strict=True):
+            self._set_random_state(state)  # dropout of adapters: the same masks once more
             self._forward(pack).backward(gradient)
+        self._set_random_state(after)
         return loss.detach(), cached.detach()
+
+    def _random_state(self) -> torch.Tensor:
+        on_cuda = self.device.type == "cuda"
+        return torch.cuda.get_rng_state(self.device) if on_cuda else torch.get_rng_state()
+
+    def _set_random_state(self, state: torch.Tensor) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(state, self.device)
+        else:
+            torch.set_rng_state(state)
 
     def _forward(self, pack: Pack) -> torch.Tensor:
         with autocast(self.device, self.options.precision):
@@ -343,17 +358,13 @@ class TowerTrainer:
     def _build_optimizer(self, n_steps: int):
         options = self.options
         groups: dict[tuple[float, float], list] = {}
-        modules = {"tower": self.tower, "network": self.network}
-        for module_name, module in modules.items():
-            for name, parameter in [] if module is None else module.named_parameters():
-                if not parameter.requires_grad:
-                    continue
-                head = module_name == "network" or name.startswith(self.tower.new_parts)
-                rate = options.head_learning_rate if head else options.learning_rate
-                # None on biases and LayerNorm weights (vectors) and on free vectors.
-                plain = parameter.ndim < 2 or name.startswith("free_vectors")
-                key = (rate, 0.0 if plain else options.weight_decay)
-                groups.setdefault(key, []).append(parameter)
+        new = ("network.", *(f"tower.{name}" for name in self.tower.new_parts))
+        for name, parameter in self._trained():
+            rate = options.head_learning_rate if name.startswith(new) else options.learning_rate
+            # None on biases and LayerNorm weights (vectors) and on free vectors.
+            plain = parameter.ndim < 2 or name.startswith("network.free_vectors")
+            key = (rate, 0.0 if plain else options.weight_decay)
+            groups.setdefault(key, []).append(parameter)
         optimizer = torch.optim.AdamW(
             [{"params": p, "lr": lr, "weight_decay": wd} for (lr, wd), p in groups.items()],
             eps=1e-6,
@@ -382,17 +393,19 @@ class TowerTrainer:
         return torch.from_numpy(dense).to(self.device)
 
     def _snapshot(self) -> dict:
-        modules = {"tower": self.tower, "network": self.network}
-        return {
-            name: {key: value.detach().clone() for key, value in module.state_dict().items()}
-            for name, module in modules.items()
-            if module is not None
-        }
+        """Copies of all that is trained; a frozen base stays as it is."""
+        return {name: parameter.detach().clone() for name, parameter in self._trained()}
 
+    @torch.no_grad()
     def _restore(self, snapshot: dict) -> None:
-        self.tower.load_state_dict(snapshot["tower"])
-        if self.network is not None:
-            self.network.load_state_dict(snapshot["network"])
+        for name, parameter in self._trained():
+            parameter.copy_(snapshot[name])
+
+    def _trained(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
+        for prefix, module in (("tower", self.tower), ("network", self.network)):
+            for name, parameter in [] if module is None else module.named_parameters():
+                if parameter.requires_grad:
+                    yield f"{prefix}.{name}", parameter
 
     def _check_finite(self, losses: list[torch.Tensor], epoch: int) -> None:
         recent = torch.stack(losses[-CHECK_EVERY:])
