@@ -19,7 +19,7 @@ class DecoderXMCClassifier(BaseXMCClassifier):
     A decoder-only language model without its head embeds documents and labels alike (dual-decoder
     learning): a prompt stands around the text and the pictures, of which each is one token, and
     the hidden states are pooled. Low-rank adapters are trained; the base stays as it is. All
-    else is as in :class:`ViXMLClassifier`: prototypes, hard-negative batches, label vectors,
+    else is as in :class:`ViXMLClassifier`: hard-negative batches, prototypes, label vectors,
     neighbours, their mixture. See the :ref:`user guide <decoder>`.
 
     Parameters
@@ -51,7 +51,7 @@ class DecoderXMCClassifier(BaseXMCClassifier):
         untuned model has them over the training texts, before they get unit length.
     quantization : {"nf4"} or None, default=None
         Base weights in 4 bits (bitsandbytes, double quantisation); needs a CUDA device.
-    lora_rank : int, default=64
+    lora_rank : int, default=16
         Rank of the adapters; published settings for models of billions of weights: 256.
     lora_alpha : float or None, default=None
         Scale of the adapters (rank-stabilised); None takes the rank.
@@ -73,9 +73,12 @@ class DecoderXMCClassifier(BaseXMCClassifier):
         Whether label vectors are learned.
     retrieval_augmentation : "auto" or float in [0, 1], default="auto"
         Share of the neighbours' labels in the mixture of evidence.
-    prototypes : bool or "linear", default=True
-        Whether prototypes are part of training and of the mixture of evidence; "linear" trains
-        a linear head over the labels in their place, for labels that have no text.
+    prototypes : bool or "linear", default="linear"
+        "linear" trains the model below a linear head over the labels, whose vectors start from
+        the labels' texts, if they have any, and their documents. True trains prototypes (PRIME),
+        with False labels are represented by their text alone. Where the untuned model can hardly
+        tell texts apart, as with small language models, the margin loss of both draws all
+        embeddings together; the head's softmax does not.
     head_loss : {"decoupled_softmax", "binary_cross_entropy"}, default="decoupled_softmax"
         Of the head with ``prototypes="linear"``.
     n_neighbors : int, default=50
@@ -87,13 +90,14 @@ class DecoderXMCClassifier(BaseXMCClassifier):
     max_length : int or None, default=None
         Longest text in tokens, prompts not counted; None takes the model's own limit, at most
         256.
-    epochs : int, default=10
+    epochs : int, default=8
         Passes over the documents when the tower is tuned.
     batch_size : int, default=512
         Documents of a batch, cut into chunks that fit `max_chunk_memory`.
-    learning_rate : float, default=5e-4
-        Peak learning rate of adapters, or of all weights.
-    head_learning_rate : float, default=3e-3
+    learning_rate : float, default=3e-4
+        Peak learning rate of adapters, or of all weights; 5e-5 is usual for models of billions of
+        weights.
+    head_learning_rate : float, default=5e-3
         Peak learning rate of prototypes, image projection and pooling query.
     weight_decay : float, default=0.01
         Of AdamW.
@@ -187,7 +191,7 @@ class DecoderXMCClassifier(BaseXMCClassifier):
         pooling: str = "mean",
         standardize: bool = True,
         quantization: str | None = None,
-        lora_rank: int = 64,
+        lora_rank: int = 16,
         lora_alpha: float | None = None,
         lora_dropout: float = 0.0,
         lora_targets="auto",
@@ -197,17 +201,17 @@ class DecoderXMCClassifier(BaseXMCClassifier):
         text_features: str = "both",
         refine_labels: bool = True,
         retrieval_augmentation="auto",
-        prototypes: bool | str = True,
+        prototypes: bool | str = "linear",
         head_loss: str = "decoupled_softmax",
         n_neighbors: int = 50,
         text_column: str = "text",
         image_column: str = "image",
         max_images: int = 3,
         max_length: int | None = None,
-        epochs: int = 10,
+        epochs: int = 8,
         batch_size: int = 512,
-        learning_rate: float = 5e-4,
-        head_learning_rate: float = 3e-3,
+        learning_rate: float = 3e-4,
+        head_learning_rate: float = 5e-3,
         weight_decay: float = 0.01,
         warmup_steps: int = 100,
         max_grad_norm: float | None = 1.0,

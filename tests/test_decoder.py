@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from tiny_models import save_language_model
+from tiny_models import random_texts, save_language_model, tiny_decoder
 
 from skxmc import DecoderXMCClassifier, ViXMLClassifier, estimate_memory
 from skxmc.encoders._lora import has_adapters
@@ -43,6 +43,7 @@ def classifier(folder, **parameters):
         "epochs": 3,
         "batch_size": 16,
         "learning_rate": 5e-3,
+        "prototypes": True,
         "random_state": 0,
         **parameters,
     }
@@ -232,3 +233,37 @@ def test_estimate_of_ready_embeddings_loads_no_model():
     X, Y = np.eye(4, dtype=np.float32), np.eye(4)
     estimate = estimate_memory(ViXMLClassifier("precomputed"), X, Y)
     assert estimate.base_weights == estimate.optimizer == estimate.activations == 0
+
+
+# -- standardised embeddings ------------------------------------------------------------------
+
+
+def test_calibrated_embeddings_have_mean_zero_and_spread_one():
+    rng = np.random.RandomState(0)
+    tower = tiny_decoder()
+    texts = random_texts(rng, 60)
+    tower.calibrate(texts, torch.float32)
+    vectors = tower.encode(tower.items(texts), normalize=False)
+    np.testing.assert_allclose(vectors.mean(axis=0), 0, atol=1e-4)
+    np.testing.assert_allclose(vectors.std(axis=0), 1, atol=1e-3)
+    tower.calibrate(texts, torch.float32)  # again: from the model's own embeddings
+    np.testing.assert_allclose(
+        tower.encode(tower.items(texts), normalize=False), vectors, atol=1e-3
+    )
+
+
+def test_one_text_calibrates_nothing():
+    tower = tiny_decoder()
+    tower.calibrate(["the cat"], torch.float32)
+    assert not tower.offset.any()
+    assert (tower.scale == 1).all()
+
+
+def test_standardizing_can_be_switched_off(problem, folder_of):
+    texts, Y, _ = problem
+    options = {"train_encoder": "frozen"}
+    plain = classifier(folder_of(), standardize=False, **options).fit(texts, Y)
+    standard = classifier(folder_of(), **options).fit(texts, Y)
+    assert not plain.tower_.offset.any()
+    centre = np.linalg.norm(standard.transform(texts).mean(axis=0))
+    assert centre < np.linalg.norm(plain.transform(texts).mean(axis=0))
