@@ -459,19 +459,20 @@ class _Shift(TransformerMixin, BaseEstimator):
 def test_leading_steps_transform_first(problem):
     X, Y, _ = problem
     scorer = xmc_scores(ks=2)
-    halve = FunctionTransformer(lambda X: X / 2)
+    # Shifts, as the length of a row is of no account.
+    down = FunctionTransformer(lambda X: X - 1)
     pipe = Pipeline(
         [
-            ("double", FunctionTransformer(lambda X: X * 2)),
+            ("up", FunctionTransformer(lambda X: X + 3)),
             ("nothing", "passthrough"),
-            ("rest", make_pipeline(halve, halve, _classifier())),
+            ("rest", make_pipeline(down, down, _classifier())),
         ]
     ).fit(X[:40], Y[:40])
-    expected = scorer(_classifier().fit(X[:40] / 2, Y[:40]), X[40:] / 2, Y[40:])
+    expected = scorer(_classifier().fit(X[:40] + 1, Y[:40]), X[40:] + 1, Y[40:])
     assert scorer(pipe, X[40:], Y[40:]) == expected
-    bare = _classifier().fit(X[:40] / 2, Y[:40])
+    bare = _classifier().fit(X[:40] + 1, Y[:40])
     pipe.steps[-1] = ("rest", bare)
-    assert scorer(pipe, X[40:] / 4, Y[40:]) == expected
+    assert scorer(pipe, X[40:] - 2, Y[40:]) == expected
     assert scorer(pipe, X[40:], Y[40:]) != expected
 
 

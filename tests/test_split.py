@@ -329,7 +329,7 @@ def test_wrong_targets(splitter):
         next(splitter.split(X, _random_labels(1, 30, 10)))
     with pytest.raises(ValueError, match="one-dimensional"):
         next(splitter.split(X, ["a", "b"] * 20))
-    with pytest.raises(ValueError, match=r"Y\[0, 0\] is 2"):
+    with pytest.raises(ValueError, match=r"y\[0, 0\] is 2"):
         next(splitter.split(X, np.full((40, 3), 2)))
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 
 from .._images import ImageFeatures
+from ._image import _quiet_transformers
 from ._items import Items, Pack, TokenizedTexts
 from ._packed import PACKED, probe_packing
 from ._tower import Tower, by_runs
@@ -129,7 +130,8 @@ def load_text_tower(
     """
     from sentence_transformers import SentenceTransformer
 
-    model = SentenceTransformer(path, device="cpu", trust_remote_code=trust_remote_code)
+    with _quiet_transformers():
+        model = SentenceTransformer(path, device="cpu", trust_remote_code=trust_remote_code)
     modules = list(model)
     if not hasattr(modules[0], "auto_model"):
         raise ValueError(
