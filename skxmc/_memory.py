@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ._features import PICTURES_PER_COMPONENT
 from ._labels import encode_targets
 from ._parameters import PRECOMPUTED
 from ._validation import check_texts
@@ -106,7 +107,7 @@ def estimate_memory(clf: Any, X: Any, Y: Any, images: Any = None) -> MemoryEstim
         )
         shape = _shape_of(clf)
     width = shape.width
-    pictures = 0 if images is None else min(512, max(1, n // 8))
+    pictures = 0 if images is None else min(512, max(1, n // PICTURES_PER_COMPONENT))
     words, n_nonzero = _sparse_size(clf, texts)
 
     trained = shape.adapters
@@ -189,7 +190,7 @@ def _activations(clf: Any, shape: _Shape, texts: list[str] | None, tuned: bool) 
     """The larger of a chunk's graph and of a forward pass over many tokens."""
     if texts is None:
         return 0.0
-    from .encoders._tower import ENCODE_TOKENS
+    from .encoders._tower import ENCODE_TOKENS, graph_bytes_per_token
 
     sample = texts[:: max(1, len(texts) // SAMPLE)]
     # A token is four letters or so; a text has two special ones and prompts.
@@ -199,7 +200,7 @@ def _activations(clf: Any, shape: _Shape, texts: list[str] | None, tuned: bool) 
     encode = min(ENCODE_TOKENS, len(texts) * tokens) * (6 * shape.width + 3 * shape.inner) * 4
     if not tuned:
         return encode
-    per_token = shape.layers * (16 * shape.width + 3 * shape.inner) * 4
+    per_token = graph_bytes_per_token(shape.layers, shape.width, shape.inner)
     batch = 1.5 * min(clf.batch_size, len(texts)) * tokens  # documents and their labels
     return max(encode, min(clf.max_chunk_memory, batch * per_token))
 

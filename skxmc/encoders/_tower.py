@@ -153,15 +153,11 @@ class Tower(torch.nn.Module, ABC):
         return output[inverse]
 
     def activation_bytes_per_token(self, precision: torch.dtype | None = None) -> int:
-        """Rough memory that one token's graph holds, in bytes.
-
-        Per layer a transformer keeps about sixteen vectors of its width and three of its
-        intermediate width; measured with MiniLM, BERT and Llama blocks in mixed precision.
-        """
+        """Rough memory that one token's graph holds, in bytes."""
         config = self.backbone.config.get_text_config()
         width = config.hidden_size
         inner = getattr(config, "intermediate_size", None) or 4 * width
-        return config.num_hidden_layers * (16 * width + 3 * inner) * 4
+        return graph_bytes_per_token(config.num_hidden_layers, width, inner)
 
     # -- for subclasses -----------------------------------------------------------------------
 
@@ -205,6 +201,15 @@ class Tower(torch.nn.Module, ABC):
             position_offset=self.position_offset,
             shared=shared,
         )
+
+
+def graph_bytes_per_token(n_layers: int, width: int, inner: int) -> int:
+    """Rough memory that one token's graph holds in a transformer, in bytes.
+
+    A layer keeps about sixteen vectors of its width and three of its intermediate width;
+    measured with MiniLM, BERT and Llama blocks in mixed precision.
+    """
+    return n_layers * (16 * width + 3 * inner) * 4
 
 
 def by_runs(hidden: torch.Tensor, runs: list[tuple[int, int]]) -> list[torch.Tensor]:
