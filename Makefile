@@ -4,7 +4,7 @@
 #   make demo PYTHON=python3.12                 another Python (after `make clean`)
 #   make test PYTEST_ARGS="-m 'not slow' -k metrics"
 #   make docs SPHINX_ARGS="-D plot_gallery=0"   without running the examples
-#   make bench BENCH_ARGS="--data debian"
+#   make bench BENCH_ARGS="quality --data debian"
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -19,7 +19,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 PYTEST_ARGS ?=
 SPHINX_ARGS ?=
-BENCH_ARGS ?= --data icons
+BENCH_ARGS ?= quality --data icons
 
 .NOTPARALLEL:
 .PHONY: help demo test test-oldest lint format docs bench clean
@@ -31,7 +31,7 @@ help:
 	@echo "make lint         check style and formatting"
 	@echo "make format       mend what lint can mend by itself"
 	@echo "make docs         build the documentation into docs/_build/html"
-	@echo "make bench        measure quality and speed"
+	@echo "make bench        measure quality, speed and memory: BENCH_ARGS='train --help'"
 	@echo "make clean        remove .venv and everything that was built"
 
 demo: $(VENV)/.with-demo
@@ -49,8 +49,8 @@ test-oldest:
 docs: $(VENV)/.with-docs
 	$(BIN)/python -m sphinx -W --keep-going -b html $(SPHINX_ARGS) docs docs/_build/html
 
-bench: $(VENV)/.with-demo
-	$(BIN)/python -m benchmarks.quality $(BENCH_ARGS)
+bench: $(VENV)/.with-bench
+	$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
 lint: $(VENV)/.ruff
 	$(BIN)/ruff check .

@@ -1,1 +1,1 @@
-"""Measurements of quality and speed on real data; run `python -m benchmarks.quality --help`."""
+"""Measurements of quality, speed and memory; run ``python -m benchmarks --help``."""

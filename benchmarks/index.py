@@ -1,17 +1,36 @@
-"""Exact and approximate search: when does which pay?
+"""Exact and approximate search, and faiss used by hand: when does which pay?
 
-``python -m benchmarks.index`` prints a Markdown table. Vectors are synthetic: unit vectors in
-clusters of about 100 inside of clusters of about 5,000; queries are vectors with noise.
+Vectors are synthetic: unit vectors in clusters of about 100 inside of clusters of about 5,000;
+queries are vectors with noise. Recall is that of the true nearest vectors.
 """
 
 import argparse
 import os
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
+from ._report import (
+    apart,
+    command,
+    contestant,
+    interleaved,
+    peak_gb,
+    ratio,
+    repeats,
+    show,
+    spread,
+    table,
+)
+
 K = 100
+RECALLS = (10, 100)
+
+# The one that is no index of skxmc.
+BY_HAND = "faiss"
 
 
 def synthetic(n: int, dimension: int, n_queries: int, seed: int = 0) -> tuple[np.ndarray, ...]:
@@ -35,71 +54,155 @@ def synthetic(n: int, dimension: int, n_queries: int, seed: int = 0) -> tuple[np
     return vectors, unit(queries + 0.5 * normal(n_queries) / np.sqrt(dimension, dtype=np.float32))
 
 
-def main() -> None:
-    """Read the command line, measure, print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.index", description=__doc__)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000])
-    parser.add_argument("--indexes", nargs="+", default=["exact", "hnsw", "ivf"])
-    parser.add_argument("--dimension", type=int, default=384)
-    parser.add_argument("--queries", type=int, default=256, help="queries of a batch")
-    parser.add_argument("--singles", type=int, default=10, help="queries one by one")
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--ef-search", type=int, default=200)
-    parser.add_argument("--nprobe", default="auto")
-    parser.add_argument(
-        "--one-thread",
-        action="store_true",
-        help="processor seconds of a single thread, for a machine that others use as well",
-    )
-    arguments = parser.parse_args()
-    clock = time.perf_counter
-    if arguments.one_thread:
-        # Before numpy's BLAS and the others read it, hence the imports further down.
-        if os.environ.get("OMP_NUM_THREADS") != "1":
-            parser.error("--one-thread needs OMP_NUM_THREADS=1 in the environment")
-        clock = time.process_time
+class FaissFlat:
+    """Exact search as one writes it with faiss."""
 
-    import torch  # noqa: F401  as in a fit or a prediction, torch is loaded
+    def build(self, vectors: np.ndarray) -> "FaissFlat":
+        """Add the vectors."""
+        import faiss
+
+        self._faiss = faiss.IndexFlatIP(vectors.shape[1])
+        self._faiss.add(vectors)
+        return self
+
+    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Indices and scores of the k best."""
+        scores, indices = self._faiss.search(queries, k)
+        return indices, scores
+
+
+def held_bytes(thing: Any, seen: set[int] | None = None) -> int:
+    """Bytes of all arrays, tensors and faiss indexes that an object holds, each counted once."""
+    import faiss
+    import torch
+
+    seen = set() if seen is None else seen
+    if id(thing) in seen:
+        return 0
+    seen.add(id(thing))
+    if isinstance(thing, np.ndarray):
+        return thing.nbytes if thing.base is None else held_bytes(thing.base, seen)
+    if isinstance(thing, torch.Tensor):
+        return thing.untyped_storage().nbytes()
+    if isinstance(thing, faiss.Index):
+        sizes: list[int] = []
+        faiss.write_index(thing, faiss.PyCallbackIOWriter(lambda part: sizes.append(len(part))))
+        return sum(sizes)
+    if isinstance(thing, dict):
+        return sum(held_bytes(value, seen) for value in thing.values())
+    if isinstance(thing, list | tuple):
+        return sum(held_bytes(value, seen) for value in thing)
+    if type(thing).__module__.partition(".")[0] in ("skxmc", "benchmarks"):
+        return held_bytes(vars(thing), seen)
+    return 0
+
+
+def measure(n: int, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """All indexes over n vectors, their searches in turns."""
+    # Before the indexes: as in a fit or a prediction, torch is loaded.
+    import torch  # noqa: F401
 
     from skxmc.retrieval import make_index
 
-    def seconds(function: Callable[[], object]) -> float:
-        function()
-        times = []
-        for _ in range(arguments.repeats):
-            start = clock()
-            function()
-            times.append(clock() - start)
-        return float(np.median(times))
-
-    parameters = {
-        "hnsw": {"ef_search": arguments.ef_search},
-        "ivf": {
-            "nprobe": arguments.nprobe if arguments.nprobe == "auto" else int(arguments.nprobe)
-        },
+    clock = time.process_time if options.one_thread else time.perf_counter
+    vectors, queries = synthetic(n, options.dimension, options.queries)
+    k = min(K, n)
+    expected = make_index("exact", *vectors.shape).build(vectors).search(queries, k)[0]
+    defaults: dict[str, dict[str, Any]] = {
+        "hnsw": {"ef_search": options.ef_search},
+        "ivf": {"nprobe": options.nprobe if options.nprobe == "auto" else int(options.nprobe)},
     }
-    print(f"k = {K}, d = {arguments.dimension}, batch of {arguments.queries}, medians of", end=" ")
-    print(f"{arguments.repeats}; build: once\n")
-    print("| vectors | index | build, s | one query, ms | query of a batch, ms | recall |")
-    print("|---:|---|---:|---:|---:|---:|")
-    for n in arguments.sizes:
-        vectors, queries = synthetic(n, arguments.dimension, arguments.queries)
-        expected = make_index("exact", *vectors.shape).build(vectors).search(queries, K)[0]
-        for name in arguments.indexes:
-            index = make_index(name, *vectors.shape, **parameters.get(name, {}))
-            start = clock()
-            index.build(vectors)
-            build = clock() - start
-            found = index.search(queries, K)[0]
-            hits = [len(np.intersect1d(a, b)) for a, b in zip(found, expected, strict=True)]
-            singles = [query[None] for query in queries[: arguments.singles]]
-            one = seconds(lambda: [index.search(q, K) for q in singles]) / len(singles)  # noqa: B023
-            batch = seconds(lambda: index.search(queries, K)) / len(queries)  # noqa: B023
-            print(
-                f"| {n:,} | {name} | {build:.1f} | {1e3 * one:.2f} | {1e3 * batch:.2f} "
-                f"| {sum(hits) / expected.size:.3f} |",
-                flush=True,
-            )
+    built, results = {}, []
+    for text in options.indexes:
+        name, parameters = contestant(text)
+        if name == BY_HAND:
+            index: Any = FaissFlat()
+        else:
+            parameters = {**defaults.get(name, {}), **parameters}
+            index = make_index(name, *vectors.shape, **parameters)
+        started = clock()
+        built[text] = index.build(vectors)
+        result = {"vectors": n, "index": text, "build_seconds": clock() - started}
+        found = index.search(queries, k)[0]
+        for depth in (depth for depth in RECALLS if depth <= k):
+            pairs = zip(found[:, :depth], expected[:, :depth], strict=True)
+            hits = sum(len(np.intersect1d(*pair)) for pair in pairs)
+            result[f"recall_at_{depth}"] = hits / (depth * len(queries))
+        result["bytes_per_vector"] = held_bytes(index) / n
+        results.append(result)
+    singles = [query[None] for query in queries[: options.singles]]
+
+    def one_by_one(index: Any) -> None:
+        for query in singles:
+            index.search(query, k)
+
+    searches = {
+        "single": ({t: lambda i=i: one_by_one(i) for t, i in built.items()}, len(singles)),
+        "batch": ({t: lambda i=i: i.search(queries, k) for t, i in built.items()}, len(queries)),
+    }
+    for kind, (calls, count) in searches.items():
+        seconds = interleaved(calls, options.repeats, clock)
+        first = seconds[options.indexes[0]]
+        for result in results:
+            own = seconds[result["index"]]
+            result[f"{kind}_seconds"] = spread(second / count for second in own)
+            result[f"{kind}_ratio"] = ratio(first, own)
+    return [{**result, "peak_gb": peak_gb()} for result in results]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this benchmark."""
+    add = parser.add_argument
+    add("--sizes", type=int, nargs="+", default=[10_000, 100_000])
+    add("--indexes", nargs="+", default=["exact", "hnsw", "ivf", BY_HAND],
+        help="'faiss' is its flat index used by hand; the others may have parameters: "
+        "hnsw:m=16,ef_search=100. Speed is compared with the first")  # fmt: skip
+    add("--dimension", type=int, default=384)
+    add("--queries", type=int, default=256, help="queries of a batch")
+    add("--singles", type=int, default=10, help="queries one by one")
+    add("--repeats", type=repeats, default=3)
+    add("--ef-search", type=int, default=200)
+    add("--nprobe", default="auto")
+    add("--one-thread", action="store_true",
+        help="processor seconds of one thread, for a machine that others use as well")  # fmt: skip
+
+
+def run(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Measure one size after the other, each in a process of its own."""
+    if options.one_thread and os.environ.get("OMP_NUM_THREADS") != "1":
+        raise SystemExit("--one-thread needs OMP_NUM_THREADS=1 in the environment")
+    for n in options.sizes:
+        yield from apart(measure, n, options)
+
+
+def markdown(results: list[dict[str, Any]]) -> str:
+    """Return the table of all sizes and indexes."""
+    first = results[0]["index"]
+    header = ["vectors", "index", "build, s", "one query, ms", "query of a batch, ms"]
+    header += [f"recall@{depth}" for depth in RECALLS]
+    header += ["bytes a vector", f"one: {first} / this", f"batch: {first} / this", "peak GB"]
+    rows = [
+        [
+            f"{result['vectors']:,}",
+            result["index"],
+            f"{result['build_seconds']:.1f}",
+            *(f"{1e3 * result[f'{kind}_seconds']['median']:.3f}" for kind in ("single", "batch")),
+            *(f"{result.get(f'recall_at_{depth}', 1.0):.3f}" for depth in RECALLS),
+            f"{result['bytes_per_vector']:,.0f}",
+            *(show(result[f"{kind}_ratio"]) for kind in ("single", "batch")),
+            f"{result['peak_gb']:.2f}",
+        ]
+        for result in results
+    ]
+    return (
+        f"k = {K}; medians, ratios with their range; build once; peak of all indexes of a size "
+        f"together\n\n{table(header, rows)}"
+    )
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure and print."""
+    command(sys.modules[__name__], arguments)
 
 
 if __name__ == "__main__":

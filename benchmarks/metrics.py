@@ -1,21 +1,20 @@
 """Time and memory of ``xmc_report`` at full size, beside the obvious loop over documents.
 
-``python -m benchmarks.metrics`` draws random predictions and truth, computes all metrics at 1, 3
-and 5 in one pass, and precision and propensity-scored precision by a loop over some of the
-documents, whose time is scaled up.
+Predictions and truth are random; all metrics at 1, 3 and 5 are computed in one pass, and precision
+and propensity-scored precision by a loop over some of the documents, whose time is scaled up.
 """
 
 import argparse
-import resource
 import sys
-import time
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
 from skxmc.metrics import label_propensities, xmc_report
 
-from .quality import environment, environment_text, table
+from ._report import apart, command, interleaved, peak_gb, ratio, repeats, show, spread, table
 
 
 def draw(n: int, n_labels: int, n_predicted: int, n_true: int) -> tuple[np.ndarray, sp.csr_array]:
@@ -53,44 +52,84 @@ def obvious_loop(predicted: np.ndarray, Y: sp.csr_array, propensities: np.ndarra
     return [*(hits / len(predicted)), *(gains / best)]
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.metrics",
-        description=__doc__.partition("\n")[0],
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Both ways, in turns."""
+    predicted, Y = draw(options.documents, options.labels, options.predictions, options.true)
+    propensities = label_propensities(Y)
+    given = {"k": (1, 3, 5), "propensities": propensities}
+    report = xmc_report(Y, predicted, **given)
+    peak = peak_gb()
+    few = slice(0, min(options.loop, options.documents))
+    some = predicted[few], Y[few]
+    seconds = interleaved(
+        {
+            "report": lambda: xmc_report(Y, predicted, **given),
+            "loop": lambda: obvious_loop(*some, propensities),
+        },
+        options.repeats,
     )
+    loop = [value * options.documents / len(some[0]) for value in seconds["loop"]]
+    check = xmc_report(some[1], some[0], **given)
+    names = [f"{kind}_at_{k}" for kind in ("precision", "psprecision") for k in (1, 3, 5)]
+    looped = obvious_loop(*some, propensities)
+    np.testing.assert_allclose([check[name] for name in names], looped, rtol=1e-5)
+    return {
+        "documents": options.documents,
+        "labels": options.labels,
+        "predictions": options.predictions,
+        "figures": len(report),
+        "report_seconds": spread(seconds["report"]),
+        "loop_seconds": spread(loop),
+        "ratio": ratio(loop, seconds["report"]),
+        "peak_gb": peak,
+    }
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this benchmark."""
     add = parser.add_argument
     add("--documents", type=int, default=500_000)
     add("--labels", type=int, default=1_000_000)
     add("--predictions", type=int, default=100, help="labels predicted for each document")
     add("--true", type=int, default=5, help="true labels of each document, at most")
     add("--loop", type=int, default=20_000, help="documents of the loop")
-    options = parser.parse_args(arguments)
-    predicted, Y = draw(options.documents, options.labels, options.predictions, options.true)
-    propensities = label_propensities(Y)
-    started = time.perf_counter()
-    report = xmc_report(Y, predicted, k=(1, 3, 5), propensities=propensities)
-    seconds = time.perf_counter() - started
-    unit = 1 if sys.platform == "darwin" else 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
-    few = slice(0, min(options.loop, options.documents))
-    started = time.perf_counter()
-    looped = obvious_loop(predicted[few], Y[few], propensities)
-    loop = (time.perf_counter() - started) * options.documents / len(predicted[few])
-    check = xmc_report(Y[few], predicted[few], k=(1, 3, 5), propensities=propensities)
-    names = [f"{kind}_at_{k}" for kind in ("precision", "psprecision") for k in (1, 3, 5)]
-    np.testing.assert_allclose([check[name] for name in names], looped, rtol=1e-5)
-    print(
-        f"{options.documents:,} documents, {options.labels:,} labels, {options.predictions} "
-        f"predictions each; {len(report)} figures\n"
-    )
-    rows = [
-        ["xmc_report, all metrics", f"{seconds:.1f}", f"{peak:.2f}"],
-        ["loop, P and PSP alone", f"{loop:.1f} (scaled up)", "-"],
-    ]
-    print(table(["way", "seconds", "peak GB"], rows))
-    print(f"\n{environment_text(environment())}")
+    add("--repeats", type=repeats, default=3)
+
+
+def run(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Measure in a process of its own."""
+    yield apart(measure, options)
+
+
+def markdown(results: list[dict[str, Any]]) -> str:
+    """Return a table for each problem."""
+    parts = []
+    for result in results:
+        rows = [
+            [
+                "xmc_report, all metrics",
+                show(result["report_seconds"]),
+                "",
+                f"{result['peak_gb']:.2f}",
+            ],
+            [
+                "loop, P and PSP alone (scaled up)",
+                show(result["loop_seconds"]),
+                show(result["ratio"]),
+                "-",
+            ],
+        ]
+        parts.append(
+            f"{result['documents']:,} documents, {result['labels']:,} labels, "
+            f"{result['predictions']} predictions each; {result['figures']} figures\n\n"
+            + table(["way", "seconds", "times as long", "peak GB"], rows, left=1)
+        )
+    return "\n\n".join(parts)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure and print."""
+    command(sys.modules[__name__], arguments)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,13 @@ from ._ensemble import EvidenceEnsemble, EvidenceOptions
 from ._features import Features, Featurizer, ImageWhitener, unit_rows
 from ._holdout import hold_out, without_rows
 from ._images import ImageFeatures, ImageItems, collect_images
-from ._labels import check_exclude, encode_targets, labels_to_names, without_pairs
+from ._labels import (
+    check_exclude,
+    encode_targets,
+    encode_truth,
+    labels_to_names,
+    without_pairs,
+)
 from ._parameters import PRECOMPUTED
 from ._persistence import PersistenceMixin
 from ._validation import check_texts, check_top_k, sequence_to_list
@@ -318,7 +324,7 @@ class BaseXMCClassifier(
             regularization=self.regularization,
             propensity=tuple(self.propensity),
             schedule=schedule,
-            max_chunk_bytes=self.max_chunk_memory,
+            max_graph_bytes=self.max_graph_memory,
             precision=getattr(torch, self.featurizer_.precision),
             patience=self.n_iter_no_change if self.early_stopping else None,
             verbose=self.verbose,
@@ -342,7 +348,7 @@ class BaseXMCClassifier(
         share = self.retrieval_augmentation
         return EvidenceOptions(
             label_vectors=self.refine_labels,
-            joined_prototypes=self.encoder == PRECOMPUTED or self.train_encoder == "frozen",
+            joined_space=self.encoder == PRECOMPUTED or self.train_encoder == "frozen",
             neighbours=share != 0,
             neighbour_weight=None if share == "auto" else float(share),
             n_neighbours=self.n_neighbors,
@@ -508,8 +514,10 @@ class BaseXMCClassifier(
         from .metrics import precision_at_k
 
         indices, _ = self.predict_topk(X, k=1, images=images, exclude=exclude)
-        Y, _ = encode_targets(y, len(indices), classes=self.classes_, unseen="ignore")
+        Y = encode_truth(y, len(indices), self.classes_)
         exclude = check_exclude(exclude, len(indices), len(self.classes_))
+        if exclude is not None:
+            exclude.resize(Y.shape)
         return precision_at_k(Y, indices, k=1, exclude=exclude, sample_weight=sample_weight)
 
     def add_labels(self, labels, *, label_text=None, images=None):

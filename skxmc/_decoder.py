@@ -93,7 +93,7 @@ class DecoderXMCClassifier(BaseXMCClassifier):
     epochs : int, default=8
         Passes over the documents when the tower is tuned.
     batch_size : int, default=512
-        Documents of a batch, cut into chunks that fit `max_chunk_memory`.
+        Documents of a batch, cut into chunks that fit `max_graph_memory`.
     learning_rate : float, default=3e-4
         Peak learning rate of adapters, or of all weights; 5e-5 is usual for models of billions of
         weights.
@@ -115,8 +115,8 @@ class DecoderXMCClassifier(BaseXMCClassifier):
         Whether batches are made of clusters of similar documents after the first epochs.
     propensity : tuple of float, default=(0.55, 1.5)
         Constants (A, B) of the label propensities.
-    max_chunk_memory : float, default=2e9
-        Rough bound of what one chunk's graph may hold, in bytes.
+    max_graph_memory : float, default=2e9
+        Bytes for the graphs of a batch, as in :class:`ViXMLClassifier`.
     validation_fraction : "auto" or float in (0, 1), default="auto"
         Share of the documents held out to choose mixture and threshold, and for early
         stopping; "auto" is 0.05, or 0.1 where the encoder is not tuned.
@@ -176,6 +176,9 @@ class DecoderXMCClassifier(BaseXMCClassifier):
         "max_grad_norm": [Interval(Real, 0, None, closed="neither"), None],
     }
 
+    # What kind of model `encoder` names, for `find_model`.
+    _encoder_kind = "decoder"
+
     def __init__(
         self,
         encoder: str = "HuggingFaceTB/SmolLM2-135M-Instruct",
@@ -220,7 +223,7 @@ class DecoderXMCClassifier(BaseXMCClassifier):
         regularization: float = 0.1,
         hard_negatives: bool = True,
         propensity: tuple[float, float] = (0.55, 1.5),
-        max_chunk_memory: float = 2e9,
+        max_graph_memory: float = 2e9,
         validation_fraction="auto",
         validation_metric: str = "mean",
         early_stopping: bool = False,
@@ -275,7 +278,7 @@ class DecoderXMCClassifier(BaseXMCClassifier):
         self.regularization = regularization
         self.hard_negatives = hard_negatives
         self.propensity = propensity
-        self.max_chunk_memory = max_chunk_memory
+        self.max_graph_memory = max_graph_memory
         self.validation_fraction = validation_fraction
         self.validation_metric = validation_metric
         self.early_stopping = early_stopping
@@ -297,7 +300,9 @@ class DecoderXMCClassifier(BaseXMCClassifier):
         from .encoders._prompts import Prompts
         from .encoders._sources import find_model
 
-        source = find_model(self.encoder, kind="decoder", trust_remote_code=self.trust_remote_code)
+        source = find_model(
+            self.encoder, kind=self._encoder_kind, trust_remote_code=self.trust_remote_code
+        )
         # A frozen base is only ever multiplied with: it stays as short as the products are.
         dtype = "float32"
         if self.train_encoder != "full":

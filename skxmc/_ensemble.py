@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from ._features import Features
+from ._features import Features, unit_rows
 from ._holdout import without_rows
-from ._prototype_space import PrototypeSpace
+from ._joint_space import JointSpace
 from .metrics import label_propensities
 from .retrieval import Index, make_index
 from .retrieval._mixture import Mixture
@@ -24,9 +24,12 @@ BLOCK = 2048
 DEFAULT_THRESHOLD = 0.1
 
 # Above this number of labels, label vectors re-score the shortlist of the other evidence
-# instead of scoring all labels: a block of scores would take more than a gigabyte. Prototypes
-# do without words then, which would more than triple their index.
+# instead of scoring all labels: a block of scores would take more than a gigabyte.
 MAX_DENSE_LABELS = 131_072
+
+# Above this number of labels or documents they are compared without words, which more than triple
+# an index.
+MAX_WORD_VECTORS = 131_072
 
 
 @dataclass
@@ -34,7 +37,7 @@ class EvidenceOptions:
     """Which evidence there is and how it is found; the estimators' parameters say what it means."""
 
     label_vectors: bool = True
-    joined_prototypes: bool = False
+    joined_space: bool = False
     neighbours: bool = True
     neighbour_weight: float | None = None
     n_neighbours: int = 50
@@ -63,8 +66,8 @@ class EvidenceEnsemble:
     ----------
     prototypes_ : Index or None
         Index over the label prototypes.
-    space_ : PrototypeSpace
-        Joins embeddings, pictures and words for it.
+    space_ : JointSpace
+        Joins embeddings, pictures and words for it, and for neighbours where no encoder was tuned.
     label_vectors_ : LabelVectors or None
     neighbours_ : Index or None
         Index over the training documents.
@@ -111,11 +114,11 @@ class EvidenceEnsemble:
         options = self.options
         propensities = label_propensities(Y, a=options.propensity[0], b=options.propensity[1])
         seed = int(rng.randint(2**31))
-        self.space_ = PrototypeSpace()
-        if options.joined_prototypes:
-            words = features.sparse is not None and self.n_labels_ <= MAX_DENSE_LABELS
-            n_words = features.sparse.shape[1] if words else 0
-            self.space_ = PrototypeSpace(pictures=True, n_words=n_words, seed=seed)
+        self.space_ = JointSpace()
+        if options.joined_space:
+            few = max(self.n_labels_, len(features)) <= MAX_WORD_VECTORS
+            n_words = features.sparse.shape[1] if few and features.sparse is not None else 0
+            self.space_ = JointSpace(pictures=True, n_words=n_words, seed=seed)
         self.label_vectors_ = None
         if options.label_vectors:
             from .training._label_vectors import LabelVectors  # loads torch
@@ -170,7 +173,7 @@ class EvidenceEnsemble:
             vectors = self.space_.prototypes(prototypes, features, Y, labels)
             self.prototypes_ = _index(options, vectors)
         if options.neighbours:
-            self.neighbours_ = _index(options, features.joined())
+            self.neighbours_ = _index(options, self._neighbour_vectors(features))
         if self.label_vectors_ is not None:
             linear = self._linear(features)
             negatives = None
@@ -205,7 +208,8 @@ class EvidenceEnsemble:
             found["prototypes"] = self._nearest(features, n_candidates)
         if self.neighbours_ is not None:
             nearest = self.neighbours_.search(
-                features.joined(), min(options.n_neighbours, len(self.neighbours_))
+                self._neighbour_vectors(features),
+                min(options.n_neighbours, len(self.neighbours_)),
             )
             found["neighbours"] = neighbour_labels(*nearest, self.Y_, n_candidates)
         if self.label_vectors_ is not None:
@@ -221,6 +225,12 @@ class EvidenceEnsemble:
     def _nearest(self, features: Features, n: int) -> tuple[np.ndarray, np.ndarray]:
         """Labels with the nearest prototypes."""
         return self.prototypes_.search(self.space_.documents(features), min(n, self.n_labels_))
+
+    def _neighbour_vectors(self, features: Features) -> np.ndarray:
+        """Rows of unit norm by which documents are compared with each other."""
+        if self.options.joined_space:
+            return unit_rows(self.space_.documents(features))
+        return features.joined()
 
     def predict(
         self, features: Features, k: int, exclude: sp.csr_array | None = None
@@ -277,7 +287,7 @@ class EvidenceEnsemble:
         ensemble.mixture_ = Mixture.from_dict(state["mixture"])
         ensemble.prototypes_ = state["prototypes"]
         ensemble.neighbours_ = state["neighbours"]
-        ensemble.space_ = PrototypeSpace(**state["space"])
+        ensemble.space_ = JointSpace(**state["space"])
         ensemble.label_vectors_ = None
         if state["label_vectors"] is not None:
             from .training._label_vectors import LabelVectors  # loads torch

@@ -92,6 +92,47 @@ def encode_targets(
     return _encode_names(rows, names, argument, unseen)
 
 
+def encode_truth(Y: Any, n_samples: int, classes: np.ndarray) -> sp.csr_array:
+    """Turn the truth about predictions of a fitted model into a CSR indicator.
+
+    Parameters
+    ----------
+    Y : as in :func:`encode_targets`
+    n_samples : int
+        The number of documents.
+    classes : ndarray of shape (n_labels,)
+        The classes of the fitted model.
+
+    Returns
+    -------
+    truth : csr_array of shape (n_samples, n_labels + n_unseen), float32
+        Behind the known labels come the names that the model has not seen: without columns for
+        these, a label would have to be found if Y is an indicator and would not count if Y holds
+        names.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`encode_targets`, and if names are of another type than those in `classes`.
+    """
+    truth, _ = encode_targets(Y, n_samples, classes=classes, unseen="ignore")
+    if as_indicator(Y) is not None:
+        return truth
+    known = classes.tolist()
+    unseen = {name for names in as_rows(Y) for name in names}.difference(known)
+    if not unseen:
+        return truth
+    name = next(iter(unseen))
+    if isinstance(name, str) != isinstance(known[0], str):
+        raise TypeError(
+            f"y names the label {name!r}, but the labels of the estimator are like {known[0]!r}; "
+            "pass y as it was passed to fit."
+        )
+    extended = np.empty(len(known) + len(unseen), dtype=object)
+    extended[:] = [*known, *unseen]
+    return encode_targets(Y, n_samples, classes=extended)[0]
+
+
 def labels_to_names(indices: Any, classes: np.ndarray) -> np.ndarray:
     """Look up the names of predicted labels.
 

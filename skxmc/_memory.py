@@ -16,6 +16,10 @@ from ._validation import check_texts
 # measured on Linux.
 LIBRARIES = 0.9e9
 
+# Bytes of a weight in nf4 with double quantisation: four bits, for 64 of them a scale of eight,
+# and for 256 scales one of 32.
+NF4_BYTES = 0.516
+
 # Texts that stand for all when tokens and words are counted.
 SAMPLE = 2000
 
@@ -62,6 +66,12 @@ class MemoryEstimate:
         """Sum of all parts: about the peak of memory."""
         return sum(getattr(self, field.name) for field in fields(self))
 
+    @property
+    def accelerator(self) -> float:
+        """What of it is in the memory of an accelerator, if there is one."""
+        on_device = (self.base_weights, self.adapters, self.optimizer, self.activations)
+        return sum(on_device) + self.label_state
+
     def __str__(self) -> str:
         rows = [(field.name.replace("_", " "), getattr(self, field.name)) for field in fields(self)]
         rows.append(("total", self.total))
@@ -71,8 +81,10 @@ class MemoryEstimate:
 def estimate_memory(clf: Any, X: Any, Y: Any, images: Any = None) -> MemoryEstimate:
     """Say what memory ``clf.fit(X, Y, images=images)`` will take; nothing is loaded or trained.
 
-    Only the encoder's configuration is read. Pictures count as one vector each, as wide as that
-    of the usual encoders; what it takes to decode and encode them is not part of the estimate.
+    Only the encoder's configuration is read: a folder that holds a ``config.json`` and no weights
+    will do, and the GPU that four-bit weights need may be missing. Pictures count as one vector
+    each, as wide as that of the usual encoders; what it takes to decode and encode them is not
+    part of the estimate.
 
     Parameters
     ----------
@@ -126,7 +138,7 @@ def estimate_memory(clf: Any, X: Any, Y: Any, images: Any = None) -> MemoryEstim
     joined = width + pictures + (0 if tuned else words)
     return MemoryEstimate(
         libraries=LIBRARIES,
-        base_weights=float(shape.parameters * shape.bytes_per_weight),
+        base_weights=shape.base_bytes,
         adapters=4.0 * shape.adapters,
         optimizer=12.0 * trained if tuned else 0.0,
         activations=_activations(clf, shape, texts, tuned),
@@ -138,14 +150,15 @@ def estimate_memory(clf: Any, X: Any, Y: Any, images: Any = None) -> MemoryEstim
 
 @dataclass(frozen=True)
 class _Shape:
-    """Sizes of a model: hidden width, inner width, layers, weights."""
+    """Sizes of a model: hidden width, inner width, layers, weights, bytes of a hidden value."""
 
     width: int
     inner: int = 0
     layers: int = 0
     parameters: int = 0
     adapters: int = 0
-    bytes_per_weight: float = 4.0
+    base_bytes: float = 0.0
+    itemsize: int = 4
 
 
 def _shape_of(clf: Any) -> _Shape:
@@ -154,10 +167,10 @@ def _shape_of(clf: Any) -> _Shape:
     import transformers
 
     from ._device import precision_name, resolve_device
-    from .encoders._lora import count_adapters
+    from .encoders._lora import _linear_layers, count_adapters
     from .encoders._sources import find_model
 
-    kind = "text" if not hasattr(clf, "pooling") else "decoder"
+    kind = clf._encoder_kind
     source = find_model(clf.encoder, kind=kind, trust_remote_code=clf.trust_remote_code)
     gguf = {} if source.gguf_file is None else {"gguf_file": source.gguf_file}
     config = transformers.AutoConfig.from_pretrained(
@@ -170,19 +183,22 @@ def _shape_of(clf: Any) -> _Shape:
         targets = getattr(clf, "lora_targets", "auto")
         adapters = count_adapters(model, rank=clf.lora_rank, targets=targets)
     short = kind == "decoder" and clf.train_encoder != "full"
-    bytes_per_weight = 4.0
+    itemsize = 4
     if short and precision_name(clf.precision, resolve_device(clf.device)) == "bfloat16":
-        bytes_per_weight = 2.0
-    if getattr(clf, "quantization", None) is not None:
-        bytes_per_weight = 0.56  # four bits, and scales for blocks of 64
+        itemsize = 2
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    quantized = 0
+    if getattr(clf, "quantization", None) is not None:  # embeddings and norms stay as they are
+        quantized = sum(layer.weight.numel() for layer in _linear_layers(model).values())
     text = config.get_text_config()
     return _Shape(
         width=text.hidden_size,
         inner=getattr(text, "intermediate_size", None) or 4 * text.hidden_size,
         layers=text.num_hidden_layers,
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        parameters=parameters,
         adapters=adapters,
-        bytes_per_weight=bytes_per_weight,
+        base_bytes=NF4_BYTES * quantized + float(itemsize * (parameters - quantized)),
+        itemsize=itemsize,
     )
 
 
@@ -201,8 +217,10 @@ def _activations(clf: Any, shape: _Shape, texts: list[str] | None, tuned: bool) 
     if not tuned:
         return encode
     per_token = graph_bytes_per_token(shape.layers, shape.width, shape.inner)
+    if getattr(clf, "gradient_checkpointing", False):  # one layer's graph, and the input of each
+        per_token = per_token / shape.layers + shape.layers * shape.width * shape.itemsize
     batch = 1.5 * min(clf.batch_size, len(texts)) * tokens  # documents and their labels
-    return max(encode, min(clf.max_chunk_memory, batch * per_token))
+    return max(encode, min(clf.max_graph_memory, batch * per_token))
 
 
 def _sparse_size(clf: Any, texts: list[str] | None) -> tuple[int, float]:

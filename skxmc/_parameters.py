@@ -37,7 +37,7 @@ shared_constraints: dict = {
     "hard_negatives": ["boolean"],
     "propensity": [tuple, list],
     "lora_rank": [Interval(Integral, 1, None, closed="left")],
-    "max_chunk_memory": [Interval(Real, 0, None, closed="neither")],
+    "max_graph_memory": [Interval(Real, 0, None, closed="neither")],
     "validation_fraction": [StrOptions({"auto"}), Interval(Real, 0, 1, closed="neither")],
     "validation_metric": [
         StrOptions({"mean", "precision_at_1", "precision_at_5", "ndcg_at_5", "psprecision_at_5"})

@@ -61,7 +61,7 @@ class ViXMLClassifier(BaseXMCClassifier):
     epochs : int, default=12
         Passes over the documents when the encoder is tuned.
     batch_size : int, default=512
-        Documents of a batch, cut into chunks that fit `max_chunk_memory` (gradient caching):
+        Documents of a batch, cut into chunks that fit `max_graph_memory` (gradient caching):
         a large batch costs time, not memory.
     learning_rate : float, default=8e-4
         Peak learning rate of the encoder.
@@ -84,8 +84,9 @@ class ViXMLClassifier(BaseXMCClassifier):
         for Wikipedia data sets.
     lora_rank : int, default=64
         Rank of the adapters with ``train_encoder="lora"`` (rank-stabilised, alpha = rank).
-    max_chunk_memory : float, default=5e8
-        Rough bound of what one chunk's graph may hold, in bytes.
+    max_graph_memory : float, default=1.5e9
+        Bytes for the graphs of a batch. What does not fit is run twice, which takes a third more
+        time for its part.
     validation_fraction : "auto" or float in (0, 1), default="auto"
         Share of the documents held out to choose mixture and threshold, and for early
         stopping. They are trained on as well wherever that costs little: label vectors and
@@ -155,6 +156,9 @@ class ViXMLClassifier(BaseXMCClassifier):
 
     _parameter_constraints: dict = shared_constraints
 
+    # What kind of model `encoder` names, for `find_model`.
+    _encoder_kind = "text"
+
     def __init__(
         self,
         encoder: str = "sentence-transformers/all-MiniLM-L6-v2",
@@ -185,7 +189,7 @@ class ViXMLClassifier(BaseXMCClassifier):
         hard_negatives: bool = True,
         propensity: tuple[float, float] = (0.55, 1.5),
         lora_rank: int = 64,
-        max_chunk_memory: float = 5e8,
+        max_graph_memory: float = 1.5e9,
         validation_fraction="auto",
         validation_metric: str = "mean",
         early_stopping: bool = False,
@@ -226,7 +230,7 @@ class ViXMLClassifier(BaseXMCClassifier):
         self.hard_negatives = hard_negatives
         self.propensity = propensity
         self.lora_rank = lora_rank
-        self.max_chunk_memory = max_chunk_memory
+        self.max_graph_memory = max_graph_memory
         self.validation_fraction = validation_fraction
         self.validation_metric = validation_metric
         self.early_stopping = early_stopping
@@ -244,7 +248,9 @@ class ViXMLClassifier(BaseXMCClassifier):
         from .encoders._sources import find_model
         from .encoders._text import load_text_tower
 
-        source = find_model(self.encoder, trust_remote_code=self.trust_remote_code)
+        source = find_model(
+            self.encoder, kind=self._encoder_kind, trust_remote_code=self.trust_remote_code
+        )
         tower = load_text_tower(
             str(source.path),
             max_length=self.max_length,

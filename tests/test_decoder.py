@@ -1,5 +1,8 @@
 """DecoderXMCClassifier from fit to folder, over random language models of two layers."""
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -146,7 +149,7 @@ def test_gradient_checkpointing_trains_the_same(problem, folder_of):
 def test_dropout_of_adapters_draws_the_same_masks_in_chunks(problem, folder_of):
     """Gradient caching runs each chunk twice, and both passes must drop the same."""
     texts, Y, _ = problem
-    options = {"epochs": 2, "lora_dropout": 0.5, "max_chunk_memory": 1.0, "precision": "float32"}
+    options = {"epochs": 2, "lora_dropout": 0.5, "max_graph_memory": 1.0, "precision": "float32"}
     seen = []
     clf = classifier(folder_of(), **options)
     make = clf._make_trainer
@@ -227,6 +230,38 @@ def test_estimate_grows_with_what_is_trained(problem, folder_of):
     ]
     assert totals == sorted(totals)
     assert totals[0] < totals[2]
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_estimate_reads_a_configuration_alone(problem, folder_of, tmp_path, architecture):
+    texts, Y, _ = problem
+    folder = folder_of(architecture)
+    shutil.copy(Path(folder) / "config.json", tmp_path)
+    alone = estimate_memory(classifier(str(tmp_path)), texts, Y)
+    assert alone == estimate_memory(classifier(folder), texts, Y)
+    assert alone.total > alone.accelerator > alone.base_weights > 0
+
+
+def test_estimate_of_four_bits_leaves_embeddings_long(problem, folder_of):
+    texts, Y, _ = problem
+    model = tiny_decoder().backbone
+    rest = sum(p.numel() for name, p in model.named_parameters() if "_proj" not in name)
+    linear = sum(p.numel() for p in model.parameters()) - rest
+    assert linear > 0
+    clf = classifier(folder_of(), quantization="nf4", precision="bfloat16")
+    estimate = estimate_memory(clf, texts, Y)
+    assert estimate.base_weights == pytest.approx(2 * rest + 0.516 * linear)
+
+
+def test_estimate_with_checkpoints_holds_one_layer_at_a_time(problem, folder_of):
+    _, Y, _ = problem
+    texts = ["the cat " * 100] * len(Y)  # so that a graph takes more than encoding
+    plain, checkpointed = (
+        estimate_memory(classifier(folder_of(), gradient_checkpointing=flag), texts, Y)
+        for flag in (False, True)
+    )
+    assert checkpointed.activations < 0.8 * plain.activations
+    assert checkpointed.base_weights == plain.base_weights
 
 
 def test_estimate_of_ready_embeddings_loads_no_model():

@@ -27,7 +27,7 @@ ROWS = (
     ("skxmc._base", "skxmc._parameters"),
     ("skxmc._persistence", "skxmc._persistence_io"),
     ("skxmc.inspection",),
-    ("skxmc._ensemble", "skxmc._holdout", "skxmc._prototype_space"),
+    ("skxmc._ensemble", "skxmc._holdout", "skxmc._joint_space"),
     ("skxmc.training",),
     ("skxmc.encoders",),
     ("skxmc.retrieval",),

@@ -193,6 +193,7 @@ def test_unseen_names_are_never_found(problem):
     assert figures == {key: report[key] for key in figures}
     # "fox" alone: the document counts, and nothing is right.
     assert scorer(model, X[:1], [["fox"]])["precision_at_1"] == 0
+    assert model.score(X[:1], [["fox"]], exclude=sp.csr_array((1, 5), dtype=bool)) == 0
     assert np.isnan(scorer(model, X[:1], [[]])["precision_at_1"])
 
 

@@ -141,8 +141,8 @@ def one_step(problem, *, rows, **options):
 def test_chunks_do_not_change_gradients(architecture, pictures):
     problem = Problem(80, architecture=architecture, pictures=pictures)
     rows = np.arange(70)
-    expected, loss, sizes, whole = one_step(problem, rows=rows, max_chunk_bytes=1e12)
-    got, chunked_loss, chunks, trainer = one_step(problem, rows=rows, max_chunk_bytes=1)
+    expected, loss, sizes, whole = one_step(problem, rows=rows, max_graph_bytes=1e12)
+    got, chunked_loss, chunks, trainer = one_step(problem, rows=rows, max_graph_bytes=1)
     assert len(sizes) == 1
     assert len(chunks) >= 4  # two passes over two chunks or more
     assert sum(chunks) == 2 * sizes[0]
@@ -158,6 +158,25 @@ def test_chunks_do_not_change_gradients(architecture, pictures):
         )
         assert torch.isfinite(gradient).all()
     np.testing.assert_allclose(trainer.bank, whole.bank, atol=1e-5)
+
+
+@pytest.mark.parametrize("room", [0.4, 0.7])
+def test_graphs_that_fit_are_kept_and_do_not_change_gradients(room):
+    problem = Problem(400)
+    rows = np.arange(400)
+    expected, _, (n_items,), _ = one_step(problem, rows=rows, max_graph_bytes=1e12)
+    trainer = problem.trainer()
+    trainer.graph_tokens = int(room * trainer.items.tokens.lengths[rows].sum())
+    trainer.chunk_tokens = trainer.graph_tokens // 4
+    problem.trainer = lambda **options: trainer
+    got, _, chunks, _ = one_step(problem, rows=rows)
+    # All but what fits, less the room for one chunk, goes through twice.
+    assert (2 - room) * n_items < sum(chunks) < (2 - 0.5 * room) * n_items
+    largest = max(gradient.abs().max().item() for gradient in expected.values())
+    for name, gradient in expected.items():
+        np.testing.assert_allclose(
+            got[name], gradient, rtol=0, atol=1e-5 * max(1, largest), err_msg=name
+        )
 
 
 def test_loss_is_the_total_of_its_parts():
@@ -200,13 +219,13 @@ def test_equal_texts_are_encoded_once_and_share_their_gradient():
     rows = np.arange(40)
     n_labels = len(np.unique(problem.topics[rows]))
     distinct = len({problem.texts[row] for row in rows}) + n_labels - 1
-    gradients, _, sizes, trainer = one_step(problem, rows=rows, max_chunk_bytes=1e12)
+    gradients, _, sizes, trainer = one_step(problem, rows=rows, max_graph_bytes=1e12)
     assert sizes == [distinct]
     np.testing.assert_allclose(
         trainer.bank[rows], trainer._encode(trainer.documents.take(rows)), atol=1e-5
     )
     # The same with every item encoded by itself.
-    apart = problem.trainer(max_chunk_bytes=1e12)
+    apart = problem.trainer(max_graph_bytes=1e12)
     apart._representatives = np.arange(len(apart.items))
     problem.trainer = lambda **options: apart
     expected, _, sizes, _ = one_step(problem, rows=rows)
@@ -223,7 +242,7 @@ def test_large_batch_in_little_memory():
     problem.tower.register_forward_hook(
         lambda m, args, output: counts.append(len(args[0].positions))
     )
-    trainer = problem.trainer(epochs=1, batch_size=2048, max_chunk_bytes=1)
+    trainer = problem.trainer(epochs=1, batch_size=2048, max_graph_bytes=1)
     before = weights(problem.tower)
     trainer.bank = np.tile(np.eye(1, WIDTH, dtype=np.float32), (2048, 1))  # leave out its pass
     trainer.fit()

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from .._images import ImageFeatures
-from ._items import Items, Pack, TokenizedTexts, make_packs
+from ._items import Items, Pack, TokenizedTexts
 from ._language_model import (
     checkpoint_gradients,
     checkpointed_layers,
@@ -23,7 +23,7 @@ from ._language_model import (
 from ._packed import probe_packing, probe_sharing
 from ._prompts import Prompts, tokenize_prompts
 from ._sources import ModelSource, find_model
-from ._tower import Tower, autocast, by_runs
+from ._tower import Tower, by_runs
 
 logger = logging.getLogger(__name__)
 
@@ -31,9 +31,6 @@ POOLINGS = ("mean", "last", "eos", "attention")
 
 # Texts by which embeddings are standardised, at most twice as many.
 CALIBRATED_TEXTS = 2000
-
-# The memory of a graph is measured on so many texts of so many tokens.
-MEASURED_TEXTS, MEASURED_LENGTH = (8, 16), 16
 
 
 @dataclass(frozen=True)
@@ -233,49 +230,13 @@ class DecoderTower(Tower):
         self.offset.copy_(vectors.mean(dim=0))
         self.scale.copy_(1.0 / spread.clamp(min=float(1e-2 * spread.mean() + 1e-6)))
 
-    # -- memory -------------------------------------------------------------------------------
-
     def activation_bytes_per_token(self, precision: torch.dtype | None = None) -> int:
-        """Memory that one more token's graph holds, in bytes, measured on short texts.
-
-        Parameters
-        ----------
-        precision : torch.dtype or None
-            Of matrix products; None takes that of the weights.
-        """
-        training = self.training
-        self.train(False)  # whole graphs: layers recompute nothing
-        few, many = (self._graph_bytes(n, precision or self.backbone.dtype) for n in MEASURED_TEXTS)
-        self.train(training)
-        tokens = (MEASURED_TEXTS[1] - MEASURED_TEXTS[0]) * MEASURED_LENGTH
-        graph = (many - few) // tokens + 1
+        """As for any tower; with checkpoints one layer's graph, and what goes into each layer."""
+        graph = super().activation_bytes_per_token(precision)
         if not any(True for _ in checkpointed_layers(self.backbone)):
             return graph
-        # The graph of one layer at a time, and what goes into each.
         n_layers = self.backbone.config.num_hidden_layers
         return graph // n_layers + n_layers * self.dimension * self.backbone.dtype.itemsize
-
-    def _graph_bytes(self, n_texts: int, precision: torch.dtype) -> int:
-        """Bytes that a graph over some texts keeps beside the weights."""
-        texts = TokenizedTexts.from_lists([[0] * MEASURED_LENGTH] * n_texts)
-        packs, _ = make_packs(Items(texts), np.arange(n_texts), n_texts * MEASURED_LENGTH)
-        weights = {p.untyped_storage().data_ptr() for p in self.parameters()}
-        # The storages themselves, so that none takes the address of another.
-        kept: dict[int, torch.UntypedStorage] = {}
-
-        def keep(tensor: torch.Tensor) -> torch.Tensor:
-            storage = tensor.untyped_storage()
-            if storage.data_ptr() not in weights:
-                kept[storage.data_ptr()] = storage
-            return tensor
-
-        with (
-            torch.enable_grad(),
-            torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
-            autocast(self.device, precision),
-        ):
-            self(next(packs).to(self.device))
-        return sum(storage.nbytes() for storage in kept.values())
 
 
 def _probe(backbone: torch.nn.Module, frame, max_length: int) -> tuple[bool, int, int]:

@@ -183,6 +183,11 @@ class Pack:
         """Number of sequences."""
         return sum(count for count, _ in self.runs)
 
+    @property
+    def n_tokens(self) -> int:
+        """Number of tokens, image tokens included."""
+        return len(self.positions)
+
     def to(self, device: torch.device | str) -> Pack:
         """The same pack on `device`."""
 

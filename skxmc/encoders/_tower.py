@@ -19,6 +19,9 @@ from ._saving import attach_weights, detach_weights
 # Tokens of one forward pass without a graph. Twice as many are no faster, and take more memory.
 ENCODE_TOKENS = 8192
 
+# The memory of a graph is measured on so many texts of so many tokens.
+MEASURED_TEXTS, MEASURED_LENGTH = (8, 16), 16
+
 # Texts that a tokenizer gets at a time: what it returns is large, many times the token ids.
 TOKENIZE_TEXTS = 20_000
 
@@ -153,11 +156,41 @@ class Tower(torch.nn.Module, ABC):
         return output[inverse]
 
     def activation_bytes_per_token(self, precision: torch.dtype | None = None) -> int:
-        """Rough memory that one token's graph holds, in bytes."""
-        config = self.backbone.config.get_text_config()
-        width = config.hidden_size
-        inner = getattr(config, "intermediate_size", None) or 4 * width
-        return graph_bytes_per_token(config.num_hidden_layers, width, inner)
+        """Memory that one more token's graph holds, in bytes, measured on short texts.
+
+        Parameters
+        ----------
+        precision : torch.dtype or None
+            Of matrix products; None takes that of the weights.
+        """
+        training = self.training
+        self.train(False)  # whole graphs: layers recompute nothing
+        few, many = (self._graph_bytes(n, precision or self.backbone.dtype) for n in MEASURED_TEXTS)
+        self.train(training)
+        tokens = (MEASURED_TEXTS[1] - MEASURED_TEXTS[0]) * MEASURED_LENGTH
+        return (many - few) // tokens + 1
+
+    def _graph_bytes(self, n_texts: int, precision: torch.dtype) -> int:
+        """Bytes that a graph over some texts keeps beside the weights."""
+        texts = TokenizedTexts.from_lists([[0] * MEASURED_LENGTH] * n_texts)
+        packs, _ = make_packs(Items(texts), np.arange(n_texts), n_texts * MEASURED_LENGTH)
+        weights = {p.untyped_storage().data_ptr() for p in self.parameters()}
+        # The storages themselves, so that none takes the address of another.
+        kept: dict[int, torch.UntypedStorage] = {}
+
+        def keep(tensor: torch.Tensor) -> torch.Tensor:
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in weights:
+                kept[storage.data_ptr()] = storage
+            return tensor
+
+        with (
+            torch.enable_grad(),
+            torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+            autocast(self.device, precision),
+        ):
+            self(next(packs).to(self.device))
+        return sum(storage.nbytes() for storage in kept.values())
 
     # -- for subclasses -----------------------------------------------------------------------
 

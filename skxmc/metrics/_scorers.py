@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from skxmc._labels import as_indicator, as_rows, check_exclude, encode_targets
+from skxmc._labels import check_exclude, encode_truth
 from skxmc.metrics._inputs import _check_k
 from skxmc.metrics._propensity import _PRESETS, label_propensities
 from skxmc.metrics._report import _LABEL_AVERAGES, _MEANS, _PROPENSITY_SCORED, xmc_report
@@ -196,7 +196,7 @@ class XMCScorer:
             k=min(max(self.ks), len(model.classes_)),
             **{name: value for name, value in given.items() if value is not None},
         )
-        truth = _read_targets(y, len(indices), model.classes_)
+        truth = encode_truth(y, len(indices), model.classes_)
         exclude = check_exclude(exclude, len(indices), len(model.classes_))
         if exclude is not None:
             exclude.resize(truth.shape)
@@ -359,30 +359,6 @@ def training_labels(ranker: Any) -> sp.csr_array:
             "propensities and frequencies come from; choose other metrics."
         )
     return ensemble.Y_
-
-
-def _read_targets(y: Any, n_samples: int, classes: np.ndarray) -> sp.csr_array:
-    """Targets over the known labels, and behind them over names that fit has not seen.
-
-    Without columns for these, a label would have to be found if y is an indicator and would not
-    count if y holds names.
-    """
-    truth, _ = encode_targets(y, n_samples, classes=classes, unseen="ignore")
-    if as_indicator(y) is not None:
-        return truth
-    known = classes.tolist()
-    unseen = {name for names in as_rows(y) for name in names}.difference(known)
-    if not unseen:
-        return truth
-    name = next(iter(unseen))
-    if isinstance(name, str) != isinstance(known[0], str):
-        raise TypeError(
-            f"y names the label {name!r}, but the labels of the estimator are like {known[0]!r}; "
-            "pass y as it was passed to fit."
-        )
-    extended = np.empty(len(known) + len(unseen), dtype=object)
-    extended[:] = [*known, *unseen]
-    return encode_targets(y, n_samples, classes=extended)[0]
 
 
 def _check_needs_no_pictures(model: Any, X: Any) -> None:

@@ -48,7 +48,7 @@ class TrainingOptions:
     regularization: float = 0.1
     propensity: tuple[float, float] = (0.55, 1.5)
     schedule: HardNegativeSchedule | None = None
-    max_chunk_bytes: float = 5e8
+    max_graph_bytes: float = 1.5e9
     precision: torch.dtype = torch.float32
     patience: int | None = None
     verbose: int = 0
@@ -108,7 +108,9 @@ class TowerTrainer:
         self.loss = DynamicMarginTripletLoss(options.n_negatives, options.margin)
         self.regularizer = PrototypeRegularizer(options.n_negatives)
         per_token = tower.activation_bytes_per_token(options.precision)
-        self.chunk_tokens = max(256, int(options.max_chunk_bytes / per_token))
+        # Graphs of a quarter each: small ones pass through the cache, one can be made anew.
+        self.graph_tokens = max(256, int(options.max_graph_bytes / per_token))
+        self.chunk_tokens = max(256, self.graph_tokens // 4)
         self.bank = None if bank is None else bank.copy()
         self.centroids: torch.Tensor | None = None
         self.network: torch.nn.Module | None = None
@@ -268,32 +270,43 @@ class TowerTrainer:
         return np.concatenate([rows, len(self.documents) + labels]), batch
 
     def _backward(self, packs: list[Pack], batch: _Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Gradients of one batch: at once if it is one pack, else by gradient caching.
+        """Gradients of one batch, by gradient caching for the packs whose graphs do not fit.
 
-        Gradient caching (Gao et al., RepL4NLP 2021): embeddings of all packs without a graph,
-        the loss and its gradient on them, then each pack once more with a graph that takes its
-        share of that gradient. Memory is that of one pack; gradients are the same.
+        Gradient caching (Gao et al., RepL4NLP 2021): embeddings without a graph, the loss and its
+        gradient on them, then each pack once more with a graph that takes its share of that
+        gradient. The first packs keep their graphs, as many as memory allows, and need no second
+        pass. Gradients are the same.
         """
-        if len(packs) == 1:
-            embeddings = self._forward(packs[0])
-            loss = self._loss(embeddings, batch)
-            loss.backward()
-            return loss.detach(), embeddings.detach()
+        n_kept = self._count_kept(packs)
         states, embeddings = [], []
-        with torch.no_grad():
-            for pack in packs:
+        with autocast(self.device, self.options.precision):  # one, so that casts are made once
+            for number, pack in enumerate(packs):
                 states.append(self._random_state())
-                embeddings.append(self._forward(pack))
-        cached = torch.cat(embeddings).requires_grad_()
-        loss = self._loss(cached, batch)
+                with torch.set_grad_enabled(number < n_kept):
+                    embeddings.append(self.tower(pack))
+        joined = torch.cat([part.detach() for part in embeddings]).requires_grad_()
+        loss = self._loss(joined, batch)
         loss.backward()
+        gradients = joined.grad.split([pack.n_items for pack in packs])
+        torch.autograd.backward(embeddings[:n_kept], gradients[:n_kept])
+        del embeddings
         after = self._random_state()
-        gradients = cached.grad.split([pack.n_items for pack in packs])
-        for pack, state, gradient in zip(packs, states, gradients, strict=True):
+        for pack, state, gradient in zip(
+            packs[n_kept:], states[n_kept:], gradients[n_kept:], strict=True
+        ):
             self._set_random_state(state)  # dropout of adapters: the same masks once more
-            self._forward(pack).backward(gradient)
+            with autocast(self.device, self.options.precision):
+                again = self.tower(pack)
+            again.backward(gradient)
         self._set_random_state(after)
-        return loss.detach(), cached.detach()
+        return loss.detach(), joined.detach()
+
+    def _count_kept(self, packs: list[Pack]) -> int:
+        """How many of the first packs keep their graphs: all, or what leaves room for one more."""
+        ends = np.cumsum([pack.n_tokens for pack in packs])
+        if ends[-1] <= self.graph_tokens:
+            return len(packs)
+        return int(np.searchsorted(ends, self.graph_tokens - self.chunk_tokens, side="right"))
 
     def _random_state(self) -> torch.Tensor:
         on_cuda = self.device.type == "cuda"
@@ -304,10 +317,6 @@ class TowerTrainer:
             torch.cuda.set_rng_state(state, self.device)
         else:
             torch.set_rng_state(state)
-
-    def _forward(self, pack: Pack) -> torch.Tensor:
-        with autocast(self.device, self.options.precision):
-            return self.tower(pack)
 
     def _loss(self, embeddings: torch.Tensor, batch: _Batch) -> torch.Tensor:
         """The total of Section 5: text against text both ways, then prototypes."""

@@ -5,8 +5,9 @@ import pytest
 import scipy.sparse as sp
 
 from skxmc import ViXMLClassifier
+from skxmc._ensemble import EvidenceEnsemble, EvidenceOptions
 from skxmc._features import PICTURE_SCALE, Features, unit_rows
-from skxmc._prototype_space import WORDS_SCALE, PrototypeSpace
+from skxmc._joint_space import WORDS_SCALE, JointSpace
 
 N_WORDS = 300
 
@@ -28,7 +29,7 @@ def test_inner_products_are_weighted_sums_of_cosines(pictures, words):
     documents = features(rng, 6, pictures=pictures, words=words)
     labels = features(rng, 4, pictures=pictures, words=words)
     Y = sp.csr_array((rng.random((6, 4)) < 0.4).astype(np.float32))
-    space = PrototypeSpace(pictures=pictures, n_words=N_WORDS if words else 0, seed=1)
+    space = JointSpace(pictures=pictures, n_words=N_WORDS if words else 0, seed=1)
     vectors = space.prototypes(labels.embeddings, documents, Y, labels)
     counts = np.maximum(Y.sum(axis=0), 1)[:, None]
     expected, total = documents.embeddings @ labels.embeddings.T, 1.0
@@ -48,7 +49,7 @@ def test_inner_products_are_weighted_sums_of_cosines(pictures, words):
 def test_labels_without_texts_have_the_pictures_of_their_documents():
     rng = np.random.default_rng(0)
     documents = features(rng, 3, words=False)
-    space = PrototypeSpace(pictures=True)
+    space = JointSpace(pictures=True)
     Y = sp.csr_array(np.array([[1, 0], [1, 0], [0, 0]], dtype=np.float32))
     vectors = space.prototypes(np.eye(2, 8, dtype=np.float32), documents, Y, None)
     length = np.sqrt(1 + PICTURE_SCALE**2)
@@ -60,15 +61,15 @@ def test_labels_without_texts_have_the_pictures_of_their_documents():
 def test_a_space_of_embeddings_alone_leaves_them():
     rng = np.random.default_rng(0)
     documents = features(rng, 3)
-    np.testing.assert_array_equal(PrototypeSpace().documents(documents), documents.embeddings)
+    np.testing.assert_array_equal(JointSpace().documents(documents), documents.embeddings)
 
 
 def test_same_parameters_same_space():
     documents = features(np.random.default_rng(0), 3)
-    space = PrototypeSpace(pictures=True, n_words=N_WORDS, seed=5)
-    again = PrototypeSpace(**space.state_dict())
+    space = JointSpace(pictures=True, n_words=N_WORDS, seed=5)
+    again = JointSpace(**space.state_dict())
     np.testing.assert_array_equal(space.documents(documents), again.documents(documents))
-    other = PrototypeSpace(pictures=True, n_words=N_WORDS, seed=6)
+    other = JointSpace(pictures=True, n_words=N_WORDS, seed=6)
     assert (other.documents(documents) != space.documents(documents)).any()
 
 
@@ -84,3 +85,28 @@ def test_untuned_prototypes_see_pictures():
     clf.fit(X, np.eye(4)[kinds], images=images)
     found, _ = clf.predict_topk(X, k=1, images=images)
     np.testing.assert_array_equal(found[:, 0], kinds)
+
+
+@pytest.mark.parametrize("joined", [True, False])
+def test_neighbours_of_an_untuned_encoder_share_words(joined):
+    """Embeddings are all alike: only words know which documents belong together."""
+    kinds = np.arange(12) % 3
+    words = sp.csr_array(np.repeat(np.eye(3, dtype=np.float32), 4, axis=1)[kinds])
+    documents = Features(np.ones((12, 8), dtype=np.float32) / np.sqrt(8), None, unit(words))
+    Y = sp.csr_array(np.eye(3, dtype=np.float32)[kinds])
+    options = EvidenceOptions(label_vectors=False, joined_space=joined, n_neighbours=4)
+    ensemble = EvidenceEnsemble(options).fit(
+        documents,
+        Y,
+        labels=None,
+        make_prototypes=lambda known: None,
+        exclude=None,
+        held_out=np.array([], dtype=np.int64),
+        rng=np.random.RandomState(0),
+    )
+    found, _ = ensemble.predict(documents, k=1)
+    assert (found[:, 0] == kinds).all() == joined
+
+
+def unit(rows):
+    return sp.csr_array(rows / np.sqrt(rows.power(2).sum(axis=1))[:, None])

@@ -1,0 +1,45 @@
+"""One command for all benchmarks: ``python -m benchmarks SUBCOMMAND [options]``."""
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from ._report import add_common, execute
+
+SUBCOMMANDS = {
+    "train": "training speed, loss and time to accuracy against a plain padded loop",
+    "encode": "embeddings of texts against sentence-transformers",
+    "predict": "throughput, latency and cold start of predictions",
+    "index": "exact and approximate search, and faiss by hand",
+    "metrics": "xmc_report against a loop over documents",
+    "quality": "accuracy, time and memory on a data set, and those of other methods",
+    "scale": "how time and memory of fit and predict grow with the problem",
+    "memory": "what a fit takes with language models of all sizes, estimated",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one of the benchmarks."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    subparsers = parser.add_subparsers(dest="subcommand", required=True, metavar="SUBCOMMAND")
+    module = None
+    for name, summary in SUBCOMMANDS.items():
+        subparser = subparsers.add_parser(
+            name,
+            help=summary,
+            description=summary,
+            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        )
+        if name in arguments[:1]:  # the others would load much for nothing
+            module = import_module(f".{name}", __package__)
+            module.add_arguments(subparser)
+            add_common(subparser)
+    options = parser.parse_args(arguments)
+    execute(module, options, shlex.join(["python", "-m", "benchmarks", *arguments]))
+
+
+if __name__ == "__main__":
+    main()

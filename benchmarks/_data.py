@@ -1,0 +1,116 @@
+"""Data sets by name, and synthetic texts where only numbers and lengths count."""
+
+import argparse
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.utils import Bunch
+
+from skxmc.datasets import load_fontawesome, load_xmc_folder
+
+# Distinct words of the synthetic texts; a word has two or more syllables, each a word piece.
+N_WORDS = 100_000
+SYLLABLES = [consonant + vowel for consonant in "bcdfghjklmnpqrstvwxz" for vowel in "aeiou"]
+
+
+def add_data(parser: argparse.ArgumentParser, default: str, several: bool = False) -> None:
+    """Add the options that name a data set."""
+    parser.add_argument(
+        "--data",
+        nargs="+" if several else None,
+        default=[default] if several else default,
+        metavar="NAME",
+        help="folder below --folder, or 'fontawesome', which is built from a package",
+    )
+    parser.add_argument("--folder", default="../shared/data", help="where the data sets are")
+
+
+def load(name: str, folder: str) -> Bunch:
+    """Load the quick-start set by the name "fontawesome", or a folder of that name."""
+    if name == "fontawesome":
+        return load_fontawesome()
+    return load_xmc_folder(Path(folder) / name)
+
+
+def texts_of_words(texts: Sequence[str], n: int, n_words: int = 10, seed: int = 0) -> list[str]:
+    """Texts of so many words, drawn as often as they are in the given texts."""
+    counts = Counter(word for text in texts for word in text.split())
+    words = np.array(list(counts))
+    shares = np.array(list(counts.values())) / counts.total()
+    drawn = np.random.default_rng(seed).choice(words, size=(n, n_words), p=shares)
+    return [" ".join(row) for row in drawn.tolist()]
+
+
+def titles(n: int, n_words: int, rng: np.random.Generator) -> list[str]:
+    """Short texts of `n_words` words on average, the words drawn by Zipf's law."""
+    weights = np.cumsum(1.0 / (np.arange(N_WORDS) + 2.7))
+    lengths = 1 + rng.poisson(n_words - 1, size=n)
+    ranks = np.searchsorted(weights, rng.random(int(lengths.sum())) * weights[-1])
+    vocabulary = [_word(rank) for rank in range(N_WORDS)]
+    ends = np.cumsum(lengths)
+    return [
+        " ".join([vocabulary[rank] for rank in ranks[end - length : end]])
+        for end, length in zip(ends.tolist(), lengths.tolist(), strict=True)
+    ]
+
+
+def targets(n: int, n_labels: int, positives: float, rng: np.random.Generator) -> sp.csr_array:
+    """Targets, csr (n, n_labels) float32, in which both sides have a power law.
+
+    A document has `positives` labels on average before repeated ones fall together, at most 100;
+    label number r is drawn with a probability proportional to the root of 1 / r.
+    """
+    counts = 1 + ((positives - 0.5) * (rng.random(n) ** -0.5 - 1)).astype(np.int64)
+    indptr = np.concatenate([[0], np.cumsum(np.minimum(counts, min(100, n_labels)))])
+    labels = (n_labels * rng.random(indptr[-1]) ** 2).astype(np.int32)
+    Y = sp.csr_array((np.ones(len(labels), np.float32), labels, indptr), shape=(n, n_labels))
+    Y.sum_duplicates()
+    Y.data[:] = 1
+    return Y
+
+
+def tiny_encoder(folder: Path) -> str:
+    """Write a random BERT of two layers and width 64, which knows all syllables; its folder."""
+    import torch
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789"
+    pieces = [*letters, *SYLLABLES]
+    vocabulary = {
+        piece: i for i, piece in enumerate([*special, *pieces, *(f"##{piece}" for piece in pieces)])
+    }
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    names = dict(zip(("pad", "unk", "cls", "sep", "mask"), special, strict=True))
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, **{f"{name}_token": token for name, token in names.items()}
+    ).save_pretrained(folder)
+    config = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=128,
+        max_position_embeddings=512,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        BertModel(config).save_pretrained(folder)
+    return str(folder)
+
+
+def _word(rank: int) -> str:
+    base = len(SYLLABLES)
+    syllables = [SYLLABLES[rank % base], SYLLABLES[rank // base % base]]
+    if rank >= base**2:
+        syllables.append(SYLLABLES[rank // base**2])
+    return "".join(syllables)
