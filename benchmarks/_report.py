@@ -25,6 +25,8 @@ PACKAGES = (
     "numpy",
     "scipy",
     "faiss-cpu",
+    "omikuji",
+    "napkinxc",
 )
 # What decides how fast a CPU multiplies matrices.
 CPU_FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8")
@@ -231,13 +233,13 @@ def environment() -> dict[str, Any]:
         "flags": [flag for flag in CPU_FLAGS if flag in flags],
         "system": platform.platform(),
         "python": platform.python_version(),
-        "versions": {name: _version(name) for name in PACKAGES},
+        "versions": {name: version for name in PACKAGES if (version := _version(name))},
         "threads": os.environ.get("OMP_NUM_THREADS", "default"),
         "load": [round(load, 1) for load in os.getloadavg()],
     }
 
 
-def _version(package: str) -> str:
+def _version(package: str) -> str | None:
     if package == "skxmc":
         from skxmc import __version__
 
@@ -245,7 +247,7 @@ def _version(package: str) -> str:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
-        return "-"
+        return None
 
 
 def environment_text(facts: dict[str, Any]) -> str:

@@ -145,42 +145,56 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Measure point after point, all of them before any is measured again."""
     points = tasks(options)
-    measured: list[dict[str, list[float]]] = [{} for _ in points]
     with tempfile.TemporaryDirectory() as temporary:
         encoder = options.encoder
         if encoder == "tiny":
             encoder = apart(tiny_encoder, Path(temporary) / "encoder")
         for number in range(options.repeats):
-            for task, values in zip(points, measured, strict=True):
+            for task in points:
                 size = task.get(task["axis"], "")
                 print(f"{task['axis']} {size}, {number + 1} ...", file=sys.stderr, flush=True)
                 with tempfile.TemporaryDirectory() as folder:
-                    given = {**task, "encoder": encoder}, str(Path(folder) / "model")
-                    for name, value in {**apart(fit, *given), **apart(predict, *given)}.items():
-                        values.setdefault(name, []).append(value)
-    for task, values in zip(points, measured, strict=True):
-        yield {**task, "encoder": options.encoder, **{n: spread(v) for n, v in values.items()}}
+                    for measure in fit, predict:
+                        given = {**task, "encoder": encoder}, str(Path(folder) / "model")
+                        yield {**task, "encoder": options.encoder, **apart(measure, *given)}
+
+
+def join(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One result for each point, with the spread of all that was measured there."""
+    points: dict[tuple, dict[str, Any]] = {}
+    for result in results:
+        point = points.setdefault(tuple(result[name] for name in ("axis", *AXES)), {})
+        for name, value in result.items():
+            if name.endswith(("_seconds", "_gb")):
+                point.setdefault(name, []).append(value)
+            else:
+                point[name] = value
+    return [
+        {name: spread(v) if name.endswith(("_seconds", "_gb")) else v for name, v in point.items()}
+        for point in points.values()
+    ]
 
 
 def markdown(results: list[dict[str, Any]]) -> str:
     """Return all points, and the exponents of each axis."""
+    joined = join(results)
     header = [*AXES, *FIGURES.values(), "fit, peak GB", "predict, peak GB"]
     rows = [
         [
-            *(f"{result[axis]:,}" for axis in AXES),
-            *(show(result[name]) for name in FIGURES),
-            *(f"{result[f'{name}_peak_gb']['max']:.2f}" for name in ("fit", "predict")),
+            *(f"{point[axis]:,}" for axis in AXES),
+            *(show(point[name]) for name in FIGURES),
+            *(f"{point[f'{name}_peak_gb']['max']:.2f}" for name in ("fit", "predict")),
         ]
-        for result in results
+        for point in joined
     ]
-    first = results[0]
+    first = joined[0]
     parts = [
         f"{first['mode']}, encoder {first['encoder']}; predictions for {first['queries']:,} "
         f"documents; 'more' is beyond libraries and data\n\n{table(header, rows, left=0)}"
     ]
     rows = []
-    for axis in dict.fromkeys(result["axis"] for result in results):
-        points = [result for result in results if result["axis"] == axis]
+    for axis in dict.fromkeys(point["axis"] for point in joined):
+        points = [point for point in joined if point["axis"] == axis]
         if len(points) < 2:
             continue
         for name, title in FIGURES.items():

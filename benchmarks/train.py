@@ -187,6 +187,8 @@ def run(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     data = load(options.data, options.folder)
     images = None
     if options.images:
+        if data.images_train is None:
+            raise SystemExit(f"{options.data} has no pictures; leave out --images")
         images = picture_vectors(data.images_train, len(data.text_train), options.memory)
     common = {"data": options.data, "encoder": options.encoder, "images": options.images}
     if options.time_to_accuracy is not None:

@@ -345,10 +345,17 @@ def test_scale(folder):
     assert scale.exponent([1, 2, 4], [3, 12, 48]) == pytest.approx(2)
     results = results_of(
         scale, folder, "--axis", "documents", "--documents", "32", "--labels", "16", "--batch",
-        "16", "--queries", "16", "--doublings", "1", "--repeats", "1",
+        "16", "--queries", "16", "--doublings", "1", "--repeats", "2",
     )  # fmt: skip
-    assert [result["documents"] for result in results] == [32, 64]
-    assert all(nested(result[name]) for result in results for name in scale.FIGURES)
+    # A fit and predictions of each point, in each round.
+    assert [result["documents"] for result in results] == [32, 32, 64, 64] * 2
+    joined = scale.join(results)
+    assert [point["documents"] for point in joined] == [32, 64]
+    seconds = [result["fit_seconds"] for result in results[::4]]
+    assert (joined[0]["fit_seconds"]["min"], joined[0]["fit_seconds"]["max"]) == (
+        min(seconds),
+        max(seconds),
+    )
     assert "exponent" in scale.markdown(results)
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # Score of a pair that must not compete: its share of any softmax is zero, in bf16 as well.
 _OUT = -1e4
 
-# Labels whose moments are updated at a time: their numbers stay in the processor's cache.
+# Labels whose moments a CPU updates at a time: their numbers stay in its cache.
 _ROWS = 128
 
 
@@ -169,8 +169,9 @@ class _DecayingAdam:
         """One step; `gradient` is that of all rows, or of those in `labels`."""
         self.n_updates += 1
         corrections = 1 - 0.9**self.n_updates, 1 - 0.99**self.n_updates
-        for start in range(0, len(gradient), _ROWS):
-            part = slice(start, start + _ROWS)
+        step = _ROWS if self.weights.device.type == "cpu" else max(1, len(gradient))
+        for start in range(0, len(gradient), step):
+            part = slice(start, start + step)
             rows = part if labels is None else _index(labels[part], self.weights.device)
             grad = gradient[part].float()
             # Slices are views that are updated in place; gathered rows have to be put back.
