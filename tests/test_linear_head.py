@@ -5,7 +5,7 @@ import pytest
 import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
-from test_trainer import Problem
+from test_trainer import NAMES, Problem
 
 from skxmc import ViXMLClassifier
 from skxmc.training import _linear_head
@@ -15,13 +15,13 @@ from skxmc.training._trainer import TrainingOptions
 LOSSES = ["decoupled_softmax", "binary_cross_entropy"]
 
 
-def trainer_of(problem, *, loss=LOSSES[0], ignore=None, seed=0, **options):
+def trainer_of(problem, *, loss=LOSSES[0], ignore=None, seed=0, labels=None, **options):
     options = {"epochs": 20, "batch_size": 32, "learning_rate": 2e-3, **options}
     options = {"head_learning_rate": 1e-2, **options}
     return LinearHeadTrainer(
         problem.tower,
         problem.tower.items(problem.texts, problem.images),
-        None,
+        labels,
         problem.Y,
         TrainingOptions(**options),
         np.random.RandomState(seed),
@@ -47,27 +47,36 @@ def obvious_loss(scores, positive, ignored, loss):
     return total / len(scores)
 
 
+@pytest.mark.parametrize("with_texts", [False, True])
 @pytest.mark.parametrize("with_ignored", [False, True])
 @pytest.mark.parametrize("loss", LOSSES)
-def test_loss_and_gradients_are_those_of_the_formula(loss, with_ignored):
+def test_loss_and_gradients_are_those_of_the_formula(loss, with_ignored, with_texts):
     problem = Problem(40)
     positive = problem.Y.toarray() > 0
     ignored = with_ignored & ~positive & (np.random.RandomState(0).rand(*positive.shape) < 0.3)
-    trainer = trainer_of(problem, loss=loss, ignore=sp.csr_array(ignored.astype(np.float32)))
+    labels = problem.tower.items(NAMES) if with_texts else None
+    ignore = sp.csr_array(ignored.astype(np.float32))
+    trainer = trainer_of(problem, loss=loss, ignore=ignore, labels=labels)
     trainer.bank = trainer._encode(trainer.documents)
     trainer._build_network()
     rows = np.array([3, 1, 30, 8])
-    embeddings = torch.randn(4, 32, requires_grad=True)
+    drawn = np.array([5, 2, 5, 0])
+    # The text of a label that was drawn is a document of this label.
+    own = np.eye(problem.Y.shape[1], dtype=bool)[[0, 2, 5] if with_texts else []]
+    positive = np.vstack([positive[rows], own])
+    ignored = np.vstack([ignored[rows], np.zeros_like(own)])
+    embeddings = torch.randn(len(positive), 32, requires_grad=True)
     head = trainer.network
-    _, batch = trainer._make_batch(rows, None)
-    batch.documents = torch.arange(4)
+    ids, batch = trainer._make_batch(rows, drawn)
+    assert ids.tolist() == [3, 1, 30, 8, *([40, 42, 45] if with_texts else [])]
+    batch.documents, batch.labels = torch.arange(4), torch.arange(4, len(positive))
     got = trainer._loss(embeddings, batch)
     inputs = [embeddings, head.weight]
     found = torch.autograd.grad(got, inputs)
     scores = 10 * F.normalize(embeddings, dim=1) @ head.weight.T
     if loss == "binary_cross_entropy":
         scores = scores + head.bias
-    expected = obvious_loss(scores, positive[rows], ignored[rows], loss)
+    expected = obvious_loss(scores, positive, ignored, loss)
     torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
     for one, other in zip(found, torch.autograd.grad(expected, inputs), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
