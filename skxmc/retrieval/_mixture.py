@@ -19,7 +19,7 @@ Evidence = dict[str, tuple[np.ndarray, np.ndarray]]
 TEMPERATURES = {
     "prototypes": (0.05, 0.1),
     "neighbours": (1.0,),
-    "label_vectors": (1.0, 1.6, 2.5, 4.0),
+    "label_vectors": (1.0, 1.5, 2.5),
 }
 
 # What is used where no held-out documents can choose; near the best on several data sets.
