@@ -25,7 +25,8 @@ SHORT = 128
 
 # On a CPU a row is filled up to a multiple of so many tokens. The kernels for products of matrices
 # are compiled for each shape and kept, a megabyte or so each: rows of any length fill gigabytes.
-ROW_STEP = 128
+# A shorter row, such as a single document, is filled up to a multiple of the second number.
+ROW_STEP, SHORT_ROW_STEP = 128, 16
 
 # What some architectures add to attention and this one does not know.
 _UNKNOWN = ("position_bias", "s_aux")
@@ -205,7 +206,8 @@ def run_transformer(
     """
     if packed:
         n_tokens = len(embeddings)
-        filling = -n_tokens % ROW_STEP if embeddings.device.type == "cpu" else 0
+        step = ROW_STEP if n_tokens > ROW_STEP else SHORT_ROW_STEP
+        filling = -n_tokens % step if embeddings.device.type == "cpu" else 0
         if filling:
             embeddings = F.pad(embeddings, (0, 0, 0, filling))
             positions = F.pad(positions, (0, filling))

@@ -7,6 +7,7 @@ import json
 import operator
 import sys
 import threading
+import warnings
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
@@ -328,7 +329,12 @@ class ExactIndex(Index):
 
 
 class _Scorer:
-    """Inner products in float32 by numpy's BLAS, and a bound on their error."""
+    """Inner products in float32, and a bound on their error.
+
+    By torch where it is loaded, else by numpy. Each has threads that spin for a while after their
+    work; taking turns on the same cores, they would keep each other waiting (a single document:
+    110 ms instead of 15).
+    """
 
     relative_error = 0.0
 
@@ -350,7 +356,14 @@ class _Scorer:
         return queries
 
     def scores(self, prepared: Any, start: int, stop: int) -> Any:
-        return prepared @ self.vectors[start:stop].T
+        vectors = self.vectors[start:stop]
+        if "torch" not in sys.modules:
+            return prepared @ vectors.T
+        from torch import from_numpy
+
+        with warnings.catch_warnings():  # torch could not write to a memory map; nobody does
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            return (from_numpy(prepared) @ from_numpy(vectors).T).numpy()
 
     def maxima(self, scores: Any, group: int, n_groups: int) -> np.ndarray:
         """Maxima over the columns j, j + n_groups, j + 2 n_groups ..., float32 (m, n_groups)."""
@@ -393,6 +406,9 @@ class _TorchScorer(_Scorer):
             part = torch.from_numpy(queries[start : start + 8192].copy())
             prepared[start : start + 8192] = part
         return prepared
+
+    def scores(self, prepared: Any, start: int, stop: int) -> Any:
+        return prepared @ self.vectors[start:stop].T
 
     def greatest(self, scores: Any) -> Any:
         return scores.amax(dim=1)
