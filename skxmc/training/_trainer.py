@@ -281,7 +281,8 @@ class TowerTrainer:
         states, embeddings = [], []
         with autocast(self.device, self.options.precision):  # one, so that casts are made once
             for number, pack in enumerate(packs):
-                states.append(self._random_state())
+                if number >= n_kept:
+                    states.append(self._random_state())
                 with torch.set_grad_enabled(number < n_kept):
                     embeddings.append(self.tower(pack))
         joined = torch.cat([part.detach() for part in embeddings]).requires_grad_()
@@ -291,9 +292,7 @@ class TowerTrainer:
         torch.autograd.backward(embeddings[:n_kept], gradients[:n_kept])
         del embeddings
         after = self._random_state()
-        for pack, state, gradient in zip(
-            packs[n_kept:], states[n_kept:], gradients[n_kept:], strict=True
-        ):
+        for pack, state, gradient in zip(packs[n_kept:], states, gradients[n_kept:], strict=True):
             self._set_random_state(state)  # dropout of adapters: the same masks once more
             with autocast(self.device, self.options.precision):
                 again = self.tower(pack)
