@@ -154,17 +154,14 @@ def test_dropout_of_adapters_draws_the_same_masks_in_chunks(problem, folder_of):
     clf = classifier(folder_of(), **options)
     make = clf._make_trainer
 
+    def record(tower, args, embeddings):
+        if tower.training:
+            seen.append((args[0].token_ids, embeddings.requires_grad, embeddings.detach()))
+
     def make_recording(*args, **kwargs):
         trainer = make(*args, **kwargs)
-        trainer.chunk_tokens = 40
-        forward = trainer._forward
-
-        def record(pack):
-            embeddings = forward(pack)
-            seen.append((pack.token_ids, embeddings.requires_grad, embeddings.detach()))
-            return embeddings
-
-        trainer._forward = record
+        trainer.graph_tokens = trainer.chunk_tokens = 40
+        trainer.tower.register_forward_hook(record)
         return trainer
 
     clf._make_trainer = make_recording
