@@ -979,10 +979,10 @@ def test_search_slices_images_along_with_the_texts(folder):
     search.fit(documents.texts, documents.Y, images=documents.images)
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
     assert search.best_score_ > 0.3
-    score = search.score(documents.texts, documents.Y, images=documents.images)
-    assert score == search.best_estimator_.score(
-        documents.texts, documents.Y, images=documents.images
-    )
+    expected = search.best_estimator_.score(documents.texts, documents.Y, images=documents.images)
+    if parse_version(sklearn.__version__) >= parse_version("1.9"):  # before, it passes nothing on
+        score = search.score(documents.texts, documents.Y, images=documents.images)
+        assert score == expected
 
 
 # --- scikit-learn's own tools ---
