@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from abc import ABCMeta, abstractmethod
 from numbers import Integral
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -34,6 +34,9 @@ from ._persistence import PersistenceMixin
 from ._validation import check_texts, check_top_k, sequence_to_list
 from .training._centroids import untuned_prototypes
 
+if TYPE_CHECKING:
+    from .encoders._sources import ModelSource
+
 # Value of `prototypes` for a linear head in their place.
 LINEAR = "linear"
 
@@ -50,14 +53,17 @@ class BaseXMCClassifier(
 ):
     """Skeleton of an extreme multi-label classifier over a Siamese tower.
 
-    A subclass stores its parameters and says which tower it builds: :meth:`_load_tower` gives
-    the pretrained tower with a digest of its weights, :meth:`_adapt_tower` and
-    :meth:`_finish_tower` prepare it for training and for use.
+    A subclass stores its parameters and says which tower it builds: :meth:`_load_tower` makes
+    the pretrained tower, :meth:`_adapt_tower` and :meth:`_finish_tower` prepare it for training
+    and for use.
     """
 
+    # What kind of model `encoder` names, for `find_model`.
+    _encoder_kind: str
+
     @abstractmethod
-    def _load_tower(self) -> tuple[Any, str]:
-        """The pretrained tower, on the CPU, and a digest that names its weights."""
+    def _load_tower(self, source: ModelSource) -> Any:
+        """The pretrained tower, on the CPU."""
 
     @abstractmethod
     def _adapt_tower(self, tower: Any, rng: np.random.RandomState) -> None:
@@ -129,8 +135,9 @@ class BaseXMCClassifier(
             make_prototypes = self._untuned_prototypes(X, None)
             held_out = hold_out(X, Y, self._held_out_share(), rng)
         else:
-            tower, digest = self._load_tower()
-            self.featurizer_.tower = tower.to(device)
+            source = self._find_encoder()
+            digest = source.digest()
+            self.featurizer_.tower = self._load_tower(source).to(device)
             self._calibrate_tower(X)
             embeddings = self._encode_frozen(digest, X)
             held_out = hold_out(embeddings, Y, self._held_out_share(), rng)
@@ -152,6 +159,14 @@ class BaseXMCClassifier(
         )
         self.threshold_ = self.ensemble_.threshold_
         return self
+
+    def _find_encoder(self) -> ModelSource:
+        """Where the encoder's files are."""
+        from .encoders._sources import find_model
+
+        return find_model(
+            self.encoder, kind=self._encoder_kind, trust_remote_code=self.trust_remote_code
+        )
 
     def _calibrate_tower(self, X: list[str]) -> None:
         """Let the pretrained tower see the training texts before anything is encoded."""

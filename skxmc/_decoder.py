@@ -176,7 +176,6 @@ class DecoderXMCClassifier(BaseXMCClassifier):
         "max_grad_norm": [Interval(Real, 0, None, closed="neither"), None],
     }
 
-    # What kind of model `encoder` names, for `find_model`.
     _encoder_kind = "decoder"
 
     def __init__(
@@ -292,22 +291,18 @@ class DecoderXMCClassifier(BaseXMCClassifier):
         self.random_state = random_state
         self.verbose = verbose
 
-    def _load_tower(self):
+    def _load_tower(self, source):
         import torch
 
         from ._device import precision_name, resolve_device
         from .encoders._decoder import load_decoder_tower
         from .encoders._prompts import Prompts
-        from .encoders._sources import find_model
 
-        source = find_model(
-            self.encoder, kind=self._encoder_kind, trust_remote_code=self.trust_remote_code
-        )
         # A frozen base is only ever multiplied with: it stays as short as the products are.
         dtype = "float32"
         if self.train_encoder != "full":
             dtype = precision_name(self.precision, resolve_device(self.device))
-        tower = load_decoder_tower(
+        return load_decoder_tower(
             source,
             prompts=Prompts(
                 text=self.text_prompt,
@@ -325,7 +320,6 @@ class DecoderXMCClassifier(BaseXMCClassifier):
             fused_kernels=self.fused_kernels,
             trust_remote_code=self.trust_remote_code,
         )
-        return tower, source.digest()
 
     def _calibrate_tower(self, X: list[str]) -> None:
         if self.standardize:

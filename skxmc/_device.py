@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import warnings
 
+import numpy as np
 import torch
 
 # On a CPU oneDNN compiles a kernel for each shape of a product and keeps the last 1,024. Batches
@@ -44,6 +46,14 @@ def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
 def precision_name(precision: str, device: torch.device) -> str:
     """The dtype of :func:`resolve_precision` as a word that can be saved: "float32", "bfloat16"."""
     return str(resolve_precision(precision, device)).removeprefix("torch.")
+
+
+def as_tensor(array: np.ndarray, device: torch.device | str = "cpu") -> torch.Tensor:
+    """The array itself as a tensor, on the CPU without a copy; to be read only."""
+    with warnings.catch_warnings():
+        # Torch warns that it cannot write to a memory-mapped array.
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(array).to(device)
 
 
 def has_fast_bfloat16_cpu() -> bool:

@@ -42,7 +42,7 @@ class MemoryEstimate:
     optimizer : float
         Gradients and both moments of all that is trained.
     activations : float
-        The graph of one chunk, or a forward pass without one, whichever is larger.
+        The graphs of a batch, or a forward pass without one, whichever is larger.
     label_state : float
         Prototypes, centroids and free vectors while the encoder is tuned, or the label vectors
         with their moments, whichever is larger.
@@ -167,11 +167,9 @@ def _shape_of(clf: Any) -> _Shape:
     import transformers
 
     from ._device import precision_name, resolve_device
-    from .encoders._lora import _linear_layers, count_adapters
-    from .encoders._sources import find_model
+    from .encoders._lora import count_adapters, linear_layers
 
-    kind = clf._encoder_kind
-    source = find_model(clf.encoder, kind=kind, trust_remote_code=clf.trust_remote_code)
+    source = clf._find_encoder()
     gguf = {} if source.gguf_file is None else {"gguf_file": source.gguf_file}
     config = transformers.AutoConfig.from_pretrained(
         source.path, trust_remote_code=clf.trust_remote_code, **gguf
@@ -182,14 +180,14 @@ def _shape_of(clf: Any) -> _Shape:
     if clf.train_encoder == "lora":
         targets = getattr(clf, "lora_targets", "auto")
         adapters = count_adapters(model, rank=clf.lora_rank, targets=targets)
-    short = kind == "decoder" and clf.train_encoder != "full"
+    short = clf._encoder_kind == "decoder" and clf.train_encoder != "full"
     itemsize = 4
     if short and precision_name(clf.precision, resolve_device(clf.device)) == "bfloat16":
         itemsize = 2
     parameters = sum(parameter.numel() for parameter in model.parameters())
     quantized = 0
     if getattr(clf, "quantization", None) is not None:  # embeddings and norms stay as they are
-        quantized = sum(layer.weight.numel() for layer in _linear_layers(model).values())
+        quantized = sum(layer.weight.numel() for layer in linear_layers(model).values())
     text = config.get_text_config()
     return _Shape(
         width=text.hidden_size,
@@ -203,7 +201,7 @@ def _shape_of(clf: Any) -> _Shape:
 
 
 def _activations(clf: Any, shape: _Shape, texts: list[str] | None, tuned: bool) -> float:
-    """The larger of a chunk's graph and of a forward pass over many tokens."""
+    """The larger of a batch's graphs and of a forward pass over many tokens."""
     if texts is None:
         return 0.0
     from .encoders._tower import ENCODE_TOKENS, graph_bytes_per_token

@@ -156,7 +156,6 @@ class ViXMLClassifier(BaseXMCClassifier):
 
     _parameter_constraints: dict = shared_constraints
 
-    # What kind of model `encoder` names, for `find_model`.
     _encoder_kind = "text"
 
     def __init__(
@@ -244,20 +243,15 @@ class ViXMLClassifier(BaseXMCClassifier):
         self.random_state = random_state
         self.verbose = verbose
 
-    def _load_tower(self):
-        from .encoders._sources import find_model
+    def _load_tower(self, source):
         from .encoders._text import load_text_tower
 
-        source = find_model(
-            self.encoder, kind=self._encoder_kind, trust_remote_code=self.trust_remote_code
-        )
-        tower = load_text_tower(
+        return load_text_tower(
             str(source.path),
             max_length=self.max_length,
             trust_remote_code=self.trust_remote_code,
             max_images=self.max_images,
         )
-        return tower, source.digest()
 
     def _adapt_tower(self, tower, rng: np.random.RandomState) -> None:
         if self.train_encoder == "lora":

@@ -85,7 +85,7 @@ def add_adapters(
     """
     from transformers.pytorch_utils import Conv1D
 
-    linear = _linear_layers(backbone)
+    linear = linear_layers(backbone)
     config = LoraConfig(
         r=rank,
         lora_alpha=rank if alpha is None else alpha,
@@ -99,11 +99,19 @@ def add_adapters(
     _inject(backbone, config, seed)
 
 
+def linear_layers(backbone: torch.nn.Module) -> dict[str, torch.nn.Module]:
+    """Layers that adapters can stand beside, by name."""
+    from transformers.pytorch_utils import Conv1D
+
+    kinds = (torch.nn.Linear, Conv1D)
+    return {name: part for name, part in backbone.named_modules() if isinstance(part, kinds)}
+
+
 def count_adapters(
     backbone: torch.nn.Module, *, rank: int, targets: str | Sequence[str] = "auto"
 ) -> int:
     """Number of weights that :func:`add_adapters` would add; the backbone may be without any."""
-    linear = _linear_layers(backbone)
+    linear = linear_layers(backbone)
     chosen = _targets(backbone, list(linear), targets)
     return sum(
         rank * sum(module.weight.shape)
@@ -205,13 +213,6 @@ def load_adapters(backbone: torch.nn.Module, folder: Path) -> None:
 
 
 # -- helpers ----------------------------------------------------------------------------------
-
-
-def _linear_layers(backbone: torch.nn.Module) -> dict[str, torch.nn.Module]:
-    from transformers.pytorch_utils import Conv1D
-
-    kinds = (torch.nn.Linear, Conv1D)
-    return {name: part for name, part in backbone.named_modules() if isinstance(part, kinds)}
 
 
 def _inject(backbone: torch.nn.Module, config, seed: int) -> None:

@@ -7,7 +7,6 @@ import json
 import operator
 import sys
 import threading
-import warnings
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
@@ -359,11 +358,9 @@ class _Scorer:
         vectors = self.vectors[start:stop]
         if "torch" not in sys.modules:
             return prepared @ vectors.T
-        from torch import from_numpy
+        from .._device import as_tensor
 
-        with warnings.catch_warnings():  # torch could not write to a memory map; nobody does
-            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-            return (from_numpy(prepared) @ from_numpy(vectors).T).numpy()
+        return (as_tensor(prepared) @ as_tensor(vectors).T).numpy()
 
     def maxima(self, scores: Any, group: int, n_groups: int) -> np.ndarray:
         """Maxima over the columns j, j + n_groups, j + 2 n_groups ..., float32 (m, n_groups)."""
@@ -399,12 +396,11 @@ class _TorchScorer(_Scorer):
         self.vectors = self.prepare(vectors)
 
     def prepare(self, queries: np.ndarray) -> Any:
-        torch = self.torch
-        prepared = torch.empty(queries.shape, dtype=torch.bfloat16, device=self.device)
+        from .._device import as_tensor
+
+        prepared = self.torch.empty(queries.shape, dtype=self.torch.bfloat16, device=self.device)
         for start in range(0, len(queries), 8192):
-            # Copied, as torch warns about read-only arrays, which memory maps are.
-            part = torch.from_numpy(queries[start : start + 8192].copy())
-            prepared[start : start + 8192] = part
+            prepared[start : start + 8192] = as_tensor(queries[start : start + 8192])
         return prepared
 
     def scores(self, prepared: Any, start: int, stop: int) -> Any:

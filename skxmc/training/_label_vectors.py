@@ -12,10 +12,10 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_random_state
 from tqdm import tqdm
 
-from .._device import resolve_device
+from .._device import as_tensor, resolve_device
 from ..encoders._sparse import SparseProjection
 from ..retrieval import sort_candidates
-from ._one_vs_all import OneVsAllTraining, as_tensor
+from ._one_vs_all import OneVsAllTraining
 
 if TYPE_CHECKING:
     from .._features import Features

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.sparse as sp
 import torch
 
-from .._device import resolve_device, resolve_precision
+from .._device import as_tensor, resolve_device, resolve_precision
 
 if TYPE_CHECKING:
     from ._label_vectors import LabelVectors
@@ -203,11 +202,3 @@ def label_positions(
         there = labels[position] == columns
         rows, columns = rows[there], position[there]
     return torch.from_numpy(rows).to(device), torch.from_numpy(columns).to(device)
-
-
-def as_tensor(array: np.ndarray, device: torch.device) -> torch.Tensor:
-    """The array itself as a tensor, on the CPU without a copy."""
-    with warnings.catch_warnings():
-        # Torch warns that it cannot write to a memory-mapped array. Scoring only reads it.
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        return torch.from_numpy(array).to(device)
