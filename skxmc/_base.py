@@ -305,14 +305,16 @@ class BaseXMCClassifier(
     def _held_out_share(self) -> float:
         if self.validation_fraction != "auto":
             return self.validation_fraction
-        tuned = self.encoder != PRECOMPUTED and self.train_encoder != "frozen"
-        return 0.05 if tuned else 0.1
+        return 0.05 if self._is_tuned() else 0.1
+
+    def _is_tuned(self) -> bool:
+        return self.encoder != PRECOMPUTED and self.train_encoder != "frozen"
 
     def _make_trainer(self, *args, **kwargs):
         if self.prototypes == LINEAR:
-            from .training._linear_head import LinearHeadTrainer
+            from .training._linear_trainer import LinearHeadTrainer
 
-            return LinearHeadTrainer(*args, loss=self.head_loss, **kwargs)
+            return LinearHeadTrainer(*args, **kwargs)
         from .training._trainer import TowerTrainer
 
         return TowerTrainer(*args, **kwargs)
@@ -334,6 +336,8 @@ class BaseXMCClassifier(
             weight_decay=self.weight_decay,
             warmup_steps=self.warmup_steps,
             prototypes=bool(self.prototypes),
+            head_loss=self.head_loss,
+            head_weight=self.head_weight,
             n_negatives=self.n_negatives,
             margin=tuple(self.margin),
             regularization=self.regularization,
@@ -363,7 +367,7 @@ class BaseXMCClassifier(
         share = self.retrieval_augmentation
         return EvidenceOptions(
             label_vectors=self.refine_labels,
-            joined_space=self.encoder == PRECOMPUTED or self.train_encoder == "frozen",
+            tuned=self._is_tuned(),
             neighbours=share != 0,
             neighbour_weight=None if share == "auto" else float(share),
             n_neighbours=self.n_neighbors,
@@ -489,7 +493,7 @@ class BaseXMCClassifier(
         """
         check_is_fitted(self)
         features = self._features(X, images)
-        if self.featurizer_.tower is not None and self.train_encoder != "frozen":
+        if self._is_tuned():
             return features.embeddings
         return features.joined()
 
@@ -682,7 +686,7 @@ class BaseXMCClassifier(
     def _n_features_out(self) -> int:
         """Columns that :meth:`transform` returns."""
         tower, whitener = self.featurizer_.tower, self.featurizer_.whitener
-        if tower is not None and self.train_encoder != "frozen":
+        if self._is_tuned():
             return tower.dimension
         width = self.n_features_in_ if tower is None else tower.dimension
         return width if whitener is None else width + whitener.components_.shape[1]

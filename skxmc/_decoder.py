@@ -80,7 +80,11 @@ class DecoderXMCClassifier(BaseXMCClassifier):
         tell texts apart, as with small language models, the margin loss of both draws all
         embeddings together; the head's softmax does not.
     head_loss : {"decoupled_softmax", "binary_cross_entropy"}, default="decoupled_softmax"
-        Of the head with ``prototypes="linear"``.
+        Of the linear head.
+    head_weight : float, default=0.3
+        With ``prototypes=True`` the encoder is tuned below a linear head as well, up to 65,536
+        labels; this is the weight of its loss. 0 leaves the head out. Dual encoder and
+        classifier trained together find better embeddings than each alone (UniDEC).
     n_neighbors : int, default=50
         Training documents whose labels are considered.
     text_column, image_column : str, default="text" and "image"
@@ -205,6 +209,7 @@ class DecoderXMCClassifier(BaseXMCClassifier):
         retrieval_augmentation="auto",
         prototypes: bool | str = "linear",
         head_loss: str = "decoupled_softmax",
+        head_weight: float = 0.3,
         n_neighbors: int = 50,
         text_column: str = "text",
         image_column: str = "image",
@@ -260,6 +265,7 @@ class DecoderXMCClassifier(BaseXMCClassifier):
         self.retrieval_augmentation = retrieval_augmentation
         self.prototypes = prototypes
         self.head_loss = head_loss
+        self.head_weight = head_weight
         self.n_neighbors = n_neighbors
         self.text_column = text_column
         self.image_column = image_column

@@ -20,6 +20,10 @@ from .retrieval._neighbours import neighbour_labels
 # Documents scored at a time.
 BLOCK = 2048
 
+# Share of the features that a step of the label vectors leaves out. Embeddings of documents that
+# the encoder was tuned on fit their labels too well to be relied on.
+DROPOUT, DROPOUT_TUNED = 0.2, 0.4
+
 # Labels are given above this probability where no held-out document could choose it.
 DEFAULT_THRESHOLD = 0.1
 
@@ -34,10 +38,13 @@ MAX_WORD_VECTORS = 131_072
 
 @dataclass
 class EvidenceOptions:
-    """Which evidence there is and how it is found; the estimators' parameters say what it means."""
+    """Which evidence there is and how it is found; the estimators' parameters say what it means.
+
+    `tuned` says whether the encoder was tuned on the documents.
+    """
 
     label_vectors: bool = True
-    joined_space: bool = False
+    tuned: bool = True
     neighbours: bool = True
     neighbour_weight: float | None = None
     n_neighbours: int = 50
@@ -115,7 +122,7 @@ class EvidenceEnsemble:
         propensities = label_propensities(Y, a=options.propensity[0], b=options.propensity[1])
         seed = int(rng.randint(2**31))
         self.space_ = JointSpace()
-        if options.joined_space:
+        if not options.tuned:
             few = max(self.n_labels_, len(features)) <= MAX_WORD_VECTORS
             n_words = features.sparse.shape[1] if few and features.sparse is not None else 0
             self.space_ = JointSpace(pictures=True, n_words=n_words, seed=seed)
@@ -124,6 +131,7 @@ class EvidenceEnsemble:
             from .training._label_vectors import LabelVectors  # loads torch
 
             self.label_vectors_ = LabelVectors(
+                dropout=DROPOUT_TUNED if options.tuned else DROPOUT,
                 device=options.device,
                 precision=options.precision,
                 random_state=seed,
@@ -131,6 +139,7 @@ class EvidenceEnsemble:
             )
         self.mixture_ = Mixture(fixed=self._fixed_weights())
         self.threshold_ = DEFAULT_THRESHOLD
+        earlier = None
         if len(held_out):
             known = without_rows(Y, held_out)
             self._build(features, known, make_prototypes(known), labels, exclude)
@@ -146,9 +155,13 @@ class EvidenceEnsemble:
             )
             found = self.mixture_.predict(evidence, k=options.shortlist, exclude=excluded)
             self.threshold_ = best_threshold(*found, truth)
+            earlier = self.label_vectors_ and self.label_vectors_.weights_
         if options.threshold is not None:
             self.threshold_ = float(options.threshold)
         self._build(features, Y, make_prototypes(Y), labels, exclude)
+        if earlier is not None:
+            # Both saw nearly the same documents; their mean has less of the noise of training.
+            self.label_vectors_.average(earlier)
         return self
 
     def _fixed_weights(self) -> dict[str, float]:
@@ -228,7 +241,7 @@ class EvidenceEnsemble:
 
     def _neighbour_vectors(self, features: Features) -> np.ndarray:
         """Rows of unit norm by which documents are compared with each other."""
-        if self.options.joined_space:
+        if not self.options.tuned:
             return unit_rows(self.space_.documents(features))
         return features.joined()
 

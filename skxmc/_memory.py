@@ -111,7 +111,7 @@ def estimate_memory(clf: Any, X: Any, Y: Any, images: Any = None) -> MemoryEstim
     """
     Y, _ = encode_targets(Y, len(X), label_text=clf.label_text)
     n, n_labels = Y.shape
-    tuned = clf.encoder != PRECOMPUTED and clf.train_encoder != "frozen"
+    tuned = clf._is_tuned()
     texts, shape = None, _Shape(width=np.shape(X)[-1])
     if clf.encoder != PRECOMPUTED:
         texts, images = check_texts(
@@ -128,7 +128,10 @@ def estimate_memory(clf: Any, X: Any, Y: Any, images: Any = None) -> MemoryEstim
     state = 0.0
     if tuned:
         rows = n_labels if clf.prototypes == "linear" else min(n_labels, 65_536)
-        trained += rows * width + (12 * width**2 if clf.prototypes is True else 0)
+        trained += rows * width
+        if clf.prototypes is True:
+            with_head = clf.head_weight > 0 and n_labels <= 65_536
+            trained += 12 * width**2 + (n_labels * width if with_head else 0)
         state = 4.0 * rows * width + 3 * 4.0 * n_labels * width
     if clf.refine_labels:
         # Weights, both moments, and in bf16 anchor and gradient; scores of a batch.

@@ -20,6 +20,7 @@ shared_constraints: dict = {
     "retrieval_augmentation": [StrOptions({"auto"}), Interval(Real, 0, 1, closed="both")],
     "prototypes": ["boolean", StrOptions({"linear"})],
     "head_loss": [StrOptions({"decoupled_softmax", "binary_cross_entropy"})],
+    "head_weight": [Interval(Real, 0, None, closed="left")],
     "n_neighbors": [Interval(Integral, 1, None, closed="left")],
     "text_column": [str],
     "image_column": [str],

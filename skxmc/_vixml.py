@@ -49,7 +49,11 @@ class ViXMLClassifier(BaseXMCClassifier):
         them labels are represented by their text alone. "linear" trains the encoder below a
         linear head over the labels, one free vector each, for labels that have no text.
     head_loss : {"decoupled_softmax", "binary_cross_entropy"}, default="decoupled_softmax"
-        Of the head with ``prototypes="linear"``.
+        Of the linear head.
+    head_weight : float, default=0.3
+        With ``prototypes=True`` the encoder is tuned below a linear head as well, up to 65,536
+        labels; this is the weight of its loss. 0 leaves the head out. Dual encoder and
+        classifier trained together find better embeddings than each alone (UniDEC).
     n_neighbors : int, default=50
         Training documents whose labels are considered.
     text_column, image_column : str, default="text" and "image"
@@ -141,7 +145,7 @@ class ViXMLClassifier(BaseXMCClassifier):
     ----------
     "Large Language Models Meet Extreme Multi-label Classification: Scaling and Multi-modal
     Framework", AAAI 2026 (arXiv 2511.13189); "PRIME", NAACL 2025 (arXiv 2410.20401); "NGAME",
-    WSDM 2023.
+    WSDM 2023; "UniDEC", WWW 2025 (arXiv 2405.03714).
 
     Examples
     --------
@@ -171,6 +175,7 @@ class ViXMLClassifier(BaseXMCClassifier):
         retrieval_augmentation="auto",
         prototypes: bool | str = True,
         head_loss: str = "decoupled_softmax",
+        head_weight: float = 0.3,
         n_neighbors: int = 50,
         text_column: str = "text",
         image_column: str = "image",
@@ -212,6 +217,7 @@ class ViXMLClassifier(BaseXMCClassifier):
         self.retrieval_augmentation = retrieval_augmentation
         self.prototypes = prototypes
         self.head_loss = head_loss
+        self.head_weight = head_weight
         self.n_neighbors = n_neighbors
         self.text_column = text_column
         self.image_column = image_column

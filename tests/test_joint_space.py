@@ -94,7 +94,7 @@ def test_neighbours_of_an_untuned_encoder_share_words(joined):
     words = sp.csr_array(np.repeat(np.eye(3, dtype=np.float32), 4, axis=1)[kinds])
     documents = Features(np.ones((12, 8), dtype=np.float32) / np.sqrt(8), None, unit(words))
     Y = sp.csr_array(np.eye(3, dtype=np.float32)[kinds])
-    options = EvidenceOptions(label_vectors=False, joined_space=joined, n_neighbours=4)
+    options = EvidenceOptions(label_vectors=False, tuned=not joined, n_neighbours=4)
     ensemble = EvidenceEnsemble(options).fit(
         documents,
         Y,

@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from test_trainer import NAMES, Problem
 
 from skxmc import ViXMLClassifier
-from skxmc.training import _linear_head
-from skxmc.training._linear_head import LinearHead, LinearHeadTrainer
+from skxmc.training import _linear_head, _trainer
+from skxmc.training._linear_head import LinearHead
+from skxmc.training._linear_trainer import LinearHeadTrainer
 from skxmc.training._trainer import TrainingOptions
 
 LOSSES = ["decoupled_softmax", "binary_cross_entropy"]
@@ -23,10 +24,9 @@ def trainer_of(problem, *, loss=LOSSES[0], ignore=None, seed=0, labels=None, **o
         problem.tower.items(problem.texts, problem.images),
         labels,
         problem.Y,
-        TrainingOptions(**options),
+        TrainingOptions(head_loss=loss, **options),
         np.random.RandomState(seed),
         ignore=ignore,
-        loss=loss,
     )
 
 
@@ -100,13 +100,12 @@ def test_many_labels_are_trained_against_some(monkeypatch):
     trainer = trainer_of(problem, epochs=1)
     rows = np.array([0, 7])
     _, batch = trainer._make_batch(rows, None)
-    labels = batch.label_ids.numpy()
+    labels = batch.targets.labels.numpy()
     true = np.unique(problem.Y[rows].indices)
     assert np.isin(true, labels).all()
     assert len(labels) <= len(true) + 3
-    found = {
-        (rows[r], labels[c]) for r, c in zip(*map(torch.Tensor.numpy, batch.positives), strict=True)
-    }
+    pairs = zip(*map(torch.Tensor.numpy, batch.targets.positives), strict=True)
+    found = {(rows[row], labels[column]) for row, column in pairs}
     assert found == {(row, label) for row in rows for label in problem.Y[[row]].indices}
     trainer.fit()
     assert np.isfinite(trainer.prototypes()).all()
@@ -121,6 +120,46 @@ def test_vectors_start_from_texts_and_documents():
     centroid = trainer.bank[problem.Y[:, [label]].nonzero()[0]].mean(axis=0)
     start = trainer.network.weight.detach().numpy()[label]
     np.testing.assert_allclose(start, centroid / np.linalg.norm(centroid), atol=1e-5)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_head_beside_prototypes_adds_its_loss(loss):
+    """The head's loss counts documents only, against all labels; the rest stays as it is."""
+    problem = Problem(40)
+    positive = problem.Y.toarray() > 0
+    ignored = ~positive & (np.random.RandomState(0).rand(*positive.shape) < 0.3)
+    ignore = sp.csr_array(ignored.astype(np.float32))
+    trainer = problem.trainer(head_weight=0.25, head_loss=loss, ignore=ignore)
+    trainer.bank = trainer._encode(trainer.documents)
+    trainer._build_network()
+    trainer.network.eval()  # no dropout: two values that can be compared
+    rows = np.array([3, 1, 30, 8])
+    _, batch = trainer._make_batch(rows, np.array([5, 2, 5, 0]))
+    batch.documents, batch.labels = torch.arange(4), torch.arange(4, 7)
+    embeddings = torch.randn(7, 32)
+    state = trainer.generator.get_state()
+    both = trainer._loss(embeddings, batch)
+    head, trainer.head = trainer.head, None
+    trainer.generator.set_state(state)
+    alone = trainer._loss(embeddings, batch)
+    scores = 10 * F.normalize(embeddings[:4], dim=1) @ head.weight.T
+    if loss == "binary_cross_entropy":
+        scores = scores + head.bias
+    expected = 0.25 * obvious_loss(scores, positive[rows], ignored[rows], loss)
+    torch.testing.assert_close(both - alone, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_head_beside_prototypes_is_trained_and_may_be_left_out(monkeypatch):
+    problem = Problem(96)
+    trainer = problem.trainer(head_weight=0.1, epochs=1)
+    trainer.bank = trainer._encode(trainer.documents)
+    trainer._build_network()
+    start = trainer.head.weight.detach().clone()
+    trainer.fit()
+    assert not torch.equal(trainer.head.weight, start)
+    assert problem.trainer(head_weight=0.0, epochs=1).fit().head is None
+    monkeypatch.setattr(_trainer, "MAX_LABELS", 11)  # as with more labels than that
+    assert problem.trainer(head_weight=0.1, epochs=1).fit().head is None
 
 
 def test_head_scores_in_the_given_precision():

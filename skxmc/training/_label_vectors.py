@@ -301,6 +301,10 @@ class LabelVectors:
             )
         return indices, scores
 
+    def average(self, weights: np.ndarray) -> None:
+        """Take the mean with the vectors of another fit that had the same `random_state`."""
+        self.weights_ = (self._check_fitted() + weights) / np.float32(2)
+
     def add_labels(self, labels: Features) -> None:
         """Append labels without documents, scored by the features of their texts."""
         self._check_fitted()

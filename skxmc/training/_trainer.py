@@ -18,6 +18,7 @@ from ..encoders._tower import Tower, autocast
 from ._batches import BatchMaker, HardNegativeSchedule, PositiveSampler
 from ._centroids import label_centroids
 from ._clustering import balanced_kmeans
+from ._linear_head import MAX_LABELS, HeadTargets, LinearHead
 from ._losses import DynamicMarginTripletLoss, PrototypeRegularizer, draw_positives
 from ._prototypes import MAX_FREE_VECTORS, PrototypeNetwork
 
@@ -42,6 +43,8 @@ class TrainingOptions:
     warmup_steps: int = 100
     max_grad_norm: float | None = None
     prototypes: bool = True
+    head_loss: str = "decoupled_softmax"
+    head_weight: float = 0.0
     free_vectors_from_labels: bool = False
     n_negatives: int = 10
     margin: tuple[float, float] = (0.1, 0.3)
@@ -114,6 +117,7 @@ class TowerTrainer:
         self.bank = None if bank is None else bank.copy()
         self.centroids: torch.Tensor | None = None
         self.network: torch.nn.Module | None = None
+        self.head: LinearHead | None = None
         self.history: list[dict] = []
 
     # -- public -------------------------------------------------------------------------------
@@ -267,6 +271,9 @@ class TowerTrainer:
             self._submatrix(self.Y, rows, labels),
             None if self.ignore is None else self._submatrix(self.ignore, rows, labels),
         )
+        if self.head is not None:
+            ignore = None if self.ignore is None else self.ignore[rows]
+            batch.of_head = HeadTargets.of(self.Y[rows], ignore, self.rng, self.device)
         return np.concatenate([rows, len(self.documents) + labels]), batch
 
     def _backward(self, packs: list[Pack], batch: _Batch) -> tuple[torch.Tensor, torch.Tensor]:
@@ -318,7 +325,7 @@ class TowerTrainer:
             torch.set_rng_state(state)
 
     def _loss(self, embeddings: torch.Tensor, batch: _Batch) -> torch.Tensor:
-        """The total of Section 5: text against text both ways, then prototypes."""
+        """The total of Section 5: text against text both ways, prototypes, and the head."""
         target, ignore = batch.target, batch.ignore
         queries = F.normalize(embeddings[batch.documents], dim=1)
         raw_labels = embeddings[batch.labels]
@@ -333,6 +340,9 @@ class TowerTrainer:
         prototypes = self.network(raw_labels, batch.label_ids, self.centroids[batch.label_ids])
         to_prototypes = queries @ prototypes.T
         total = total + self.loss(to_prototypes, target, batch.columns, ignore)
+        if self.head is not None:
+            loss = self.head.loss(queries, batch.of_head, self.options.precision)
+            total = total + self.options.head_weight * loss
         return total + self.options.regularization * self.regularizer(
             similarity, to_prototypes, target, batch.columns, ignore
         )
@@ -342,15 +352,19 @@ class TowerTrainer:
     def _build_network(self) -> None:
         n_labels = self.Y.shape[1]
         many = n_labels > MAX_FREE_VECTORS
+        with_head = self.options.head_weight > 0 and n_labels <= MAX_LABELS
         clusters, free_vectors = np.arange(n_labels), None
-        if many or self.options.free_vectors_from_labels:
+        if many or with_head or self.options.free_vectors_from_labels:
             embeddings = self._encode(self.label_items)
-            if many:
-                clusters = balanced_kmeans(embeddings, MAX_FREE_VECTORS, random_state=self.rng)
-            if self.options.free_vectors_from_labels:
-                ones = np.ones(n_labels, dtype=np.float32)
-                members = sp.csr_array((ones, (np.arange(n_labels), clusters)))
-                free_vectors = label_centroids(embeddings, members)
+        if many:
+            clusters = balanced_kmeans(embeddings, MAX_FREE_VECTORS, random_state=self.rng)
+        if self.options.free_vectors_from_labels:
+            ones = np.ones(n_labels, dtype=np.float32)
+            members = sp.csr_array((ones, (np.arange(n_labels), clusters)))
+            free_vectors = label_centroids(embeddings, members)
+        if with_head:
+            head = LinearHead.for_training(self.bank, embeddings, self.Y, self.options.head_loss)
+            self.head = head.to(self.device)
         network = PrototypeNetwork(self.tower.dimension, clusters, free_vectors=free_vectors)
         self.network = network.to(self.device)
         self.centroids = self._centroids_of(self.Y)
@@ -366,7 +380,7 @@ class TowerTrainer:
     def _build_optimizer(self, n_steps: int):
         options = self.options
         groups: dict[tuple[float, float], list] = {}
-        new = ("network.", *(f"tower.{name}" for name in self.tower.new_parts))
+        new = ("network.", "head.", *(f"tower.{name}" for name in self.tower.new_parts))
         for name, parameter in self._trained():
             rate = options.head_learning_rate if name.startswith(new) else options.learning_rate
             # None on biases and LayerNorm weights (vectors) and on free vectors.
@@ -410,7 +424,8 @@ class TowerTrainer:
             parameter.copy_(snapshot[name])
 
     def _trained(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
-        for prefix, module in (("tower", self.tower), ("network", self.network)):
+        parts = {"tower": self.tower, "network": self.network, "head": self.head}
+        for prefix, module in parts.items():
             for name, parameter in [] if module is None else module.named_parameters():
                 if parameter.requires_grad:
                     yield f"{prefix}.{name}", parameter
@@ -433,5 +448,6 @@ class _Batch:
     columns: torch.Tensor
     target: torch.Tensor
     ignore: torch.Tensor | None
+    of_head: HeadTargets | None = None
     documents: torch.Tensor | None = None
     labels: torch.Tensor | None = None
