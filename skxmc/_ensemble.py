@@ -14,7 +14,7 @@ from ._holdout import without_rows
 from ._joint_space import JointSpace
 from .metrics import label_propensities
 from .retrieval import Index, make_index
-from .retrieval._mixture import Mixture
+from .retrieval._mixture import TEMPERATURES, TUNED_TEMPERATURES, Mixture
 from .retrieval._neighbours import neighbour_labels
 
 # Documents scored at a time.
@@ -137,7 +137,8 @@ class EvidenceEnsemble:
                 random_state=seed,
                 verbose=options.verbose,
             )
-        self.mixture_ = Mixture(fixed=self._fixed_weights())
+        tried = TUNED_TEMPERATURES if options.tuned else TEMPERATURES
+        self.mixture_ = Mixture(fixed=self._fixed_weights(), temperatures=tried)
         self.threshold_ = DEFAULT_THRESHOLD
         earlier = None
         if len(held_out):

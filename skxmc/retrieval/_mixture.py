@@ -22,6 +22,10 @@ TEMPERATURES = {
     "label_vectors": (1.0, 1.5, 2.5),
 }
 
+# The same above an encoder that was tuned on the documents. Their label vectors are surer still,
+# and the choice of a temperature is so uncertain that trying several did worse than this one.
+TUNED_TEMPERATURES = {**TEMPERATURES, "prototypes": (0.1,), "label_vectors": (2.5,)}
+
 # What is used where no held-out documents can choose; near the best on several data sets.
 DEFAULT_TEMPERATURES = {"prototypes": 0.1, "neighbours": 1.0, "label_vectors": 1.5}
 DEFAULT_WEIGHTS = {"prototypes": 0.2, "neighbours": 0.2, "label_vectors": 0.6}
@@ -45,13 +49,15 @@ class Mixture:
 
     over the candidates of e (0 where e does not propose l). Weights and temperatures are those
     with the best metric on held-out documents, found on a grid that is refined near its best
-    point. A sum of probabilities did better than a sum of their logarithms, in which each kind
-    can veto the others.
+    point; weights are the mean of all that are nearly as good. A sum of probabilities did better
+    than a sum of their logarithms, in which each kind can veto the others.
 
     Parameters
     ----------
     fixed : dict of str to float, optional
         Weights that are given; the others share the rest.
+    temperatures : dict of str to tuple of float, optional
+        Those that are tried for each kind of evidence.
 
     Attributes
     ----------
@@ -63,13 +69,21 @@ class Mixture:
         Metric on the held-out documents; nan before :meth:`fit`.
     """
 
-    def __init__(self, fixed: dict[str, float] | None = None) -> None:
+    def __init__(
+        self,
+        fixed: dict[str, float] | None = None,
+        temperatures: dict[str, tuple[float, ...]] = TEMPERATURES,
+    ) -> None:
+        self.temperatures = temperatures
         self.fixed = dict(fixed or {})
         for name, weight in self.fixed.items():
             if not 0 <= weight <= 1:
                 raise ValueError(f"the weight of {name!r} must be within 0 and 1, got {weight}.")
         self.weights_ = self._with_fixed(DEFAULT_WEIGHTS)
-        self.temperatures_ = dict(DEFAULT_TEMPERATURES)
+        self.temperatures_ = {
+            name: default if default in temperatures[name] else temperatures[name][0]
+            for name, default in DEFAULT_TEMPERATURES.items()
+        }
         self.score_ = float("nan")
 
     def fit(
@@ -110,7 +124,7 @@ class Mixture:
         judge = _Judge(Y, metric, exclude, propensities)
         first = {name: sort_candidates(*evidence[name], _CANDIDATES) for name in names}
         labels, scores = _align(first, exclude)
-        options = [TEMPERATURES.get(name, (1.0,)) for name in names]
+        options = [self.temperatures.get(name, (1.0,)) for name in names]
         tried: dict[tuple[float, ...], dict[tuple[int, ...], float]] = {}
         for temperatures in itertools.product(*options):
             shares = _softmax_all(scores, temperatures)
