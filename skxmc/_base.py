@@ -323,11 +323,11 @@ class BaseXMCClassifier(
         from .training._batches import HardNegativeSchedule
         from .training._trainer import TrainingOptions
 
-        schedule = HardNegativeSchedule(start=None, update=1)
-        if self.hard_negatives:
-            schedule = HardNegativeSchedule.for_epochs(self.epochs)
+        # None: the trainer makes one for as many epochs as it gets to.
+        schedule = None if self.hard_negatives else HardNegativeSchedule(start=None, update=1)
         return TrainingOptions(
             epochs=self.epochs,
+            max_steps=self.max_steps,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
             head_learning_rate=self.head_learning_rate,
@@ -367,6 +367,7 @@ class BaseXMCClassifier(
             neighbours=share != 0,
             neighbour_weight=None if share == "auto" else float(share),
             n_neighbours=self.n_neighbors,
+            max_steps=self.max_steps,
             index=self.index,
             metric=self.validation_metric,
             propensity=tuple(self.propensity),

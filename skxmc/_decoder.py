@@ -92,6 +92,9 @@ class DecoderXMCClassifier(BaseXMCClassifier):
         256.
     epochs : int, default=8
         Passes over the documents when the tower is tuned.
+    max_steps : int or None, default=None
+        Most optimisation steps of the encoder's tuning, and likewise of the label vectors'
+        training; warm-up and decay span so many. None sets no bound but `epochs`.
     batch_size : int, default=512
         Documents of a batch, cut into chunks that fit `max_graph_memory`.
     learning_rate : float, default=3e-4
@@ -211,6 +214,7 @@ class DecoderXMCClassifier(BaseXMCClassifier):
         max_images: int = 3,
         max_length: int | None = None,
         epochs: int = 8,
+        max_steps: int | None = None,
         batch_size: int = 512,
         learning_rate: float = 3e-4,
         head_learning_rate: float = 5e-3,
@@ -266,6 +270,7 @@ class DecoderXMCClassifier(BaseXMCClassifier):
         self.max_images = max_images
         self.max_length = max_length
         self.epochs = epochs
+        self.max_steps = max_steps
         self.batch_size = batch_size
         self.learning_rate = learning_rate
         self.head_learning_rate = head_learning_rate

@@ -42,6 +42,7 @@ class EvidenceOptions:
     neighbour_weight: float | None = None
     n_neighbours: int = 50
     shortlist: int = 100
+    max_steps: int | None = None
     index: str = "auto"
     metric: str = "mean"
     propensity: tuple[float, float] = (0.55, 1.5)
@@ -124,6 +125,7 @@ class EvidenceEnsemble:
             from .training._label_vectors import LabelVectors  # loads torch
 
             self.label_vectors_ = LabelVectors(
+                max_steps=options.max_steps,
                 device=options.device,
                 precision=options.precision,
                 random_state=seed,

@@ -60,6 +60,9 @@ class ViXMLClassifier(BaseXMCClassifier):
         Longest text in tokens; None takes the encoder's own limit, at most 256.
     epochs : int, default=12
         Passes over the documents when the encoder is tuned.
+    max_steps : int or None, default=None
+        Most optimisation steps of the encoder's tuning, and likewise of the label vectors'
+        training; warm-up and decay span so many. None sets no bound but `epochs`.
     batch_size : int, default=512
         Documents of a batch, cut into chunks that fit `max_graph_memory` (gradient caching):
         a large batch costs time, not memory.
@@ -177,6 +180,7 @@ class ViXMLClassifier(BaseXMCClassifier):
         max_images: int = 3,
         max_length: int | None = None,
         epochs: int = 12,
+        max_steps: int | None = None,
         batch_size: int = 512,
         learning_rate: float = 8e-4,
         head_learning_rate: float = 3e-3,
@@ -218,6 +222,7 @@ class ViXMLClassifier(BaseXMCClassifier):
         self.max_images = max_images
         self.max_length = max_length
         self.epochs = epochs
+        self.max_steps = max_steps
         self.batch_size = batch_size
         self.learning_rate = learning_rate
         self.head_learning_rate = head_learning_rate

@@ -11,7 +11,7 @@ from sklearn.exceptions import NotFittedError
 
 from skxmc._features import Features
 from skxmc.encoders._sparse import SparseProjection, SparseTextFeatures
-from skxmc.training import _label_vectors
+from skxmc.training import _label_vectors, _one_vs_all
 from skxmc.training._label_vectors import LabelVectors
 from skxmc.training._one_vs_all import decoupled_softmax
 
@@ -128,6 +128,34 @@ def test_same_seed_same_vectors(problem):
     )
     np.testing.assert_array_equal(first, second)
     assert not np.array_equal(first, other)
+
+
+@pytest.mark.parametrize(("max_steps", "n_steps", "n_epochs"), [(1, 1, 1), (6, 6, 2), (999, 40, 10)])
+def test_bounded_number_of_steps(problem, monkeypatch, max_steps, n_steps, n_epochs):
+    documents, Y, labels = problem
+    rates = []
+    update = _one_vs_all._DecayingAdam.update
+    monkeypatch.setattr(
+        _one_vs_all._DecayingAdam,
+        "update",
+        lambda self, gradient, rate, of: rates.append(rate) or update(self, gradient, rate, of),
+    )
+    vectors = _vectors(max_steps=max_steps).fit([documents], Y, labels=Features(labels))
+    assert len(rates) == n_steps  # four batches of 32 an epoch
+    assert len(vectors.losses_) == n_epochs
+    assert rates[-1] == pytest.approx(vectors.learning_rate / (n_steps + 1))
+    assert not np.array_equal(vectors.weights_, labels)
+
+
+def test_loss_of_a_bounded_run_is_that_of_what_it_saw(problem):
+    documents, Y, labels = problem
+    whole, part = (
+        _vectors(epochs=1, max_steps=n, learning_rate=1e-9).fit(
+            [documents], Y, labels=Features(labels)
+        )
+        for n in (None, 2)
+    )
+    assert part.losses_[0] == pytest.approx(whole.losses_[0], rel=0.2)
 
 
 def test_ignored_pairs_are_not_pushed_away(problem):

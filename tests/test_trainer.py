@@ -364,6 +364,29 @@ def test_history_of_an_epoch():
     assert rates[-1] == 0.0
 
 
+@pytest.mark.parametrize(("max_steps", "epochs"), [(1, [1]), (3, [1, 2]), (4, [1, 2]), (99, [1, 2, 3])])
+def test_bounded_number_of_steps(max_steps, epochs):
+    """Batches of 32 out of 48 documents are two steps an epoch."""
+    trainer = Problem(48).trainer(epochs=3, max_steps=max_steps, warmup_steps=1)
+    steps, train_step = [], trainer._train_step
+    trainer._train_step = lambda *arguments: steps.append(1) or train_step(*arguments)
+    trainer.fit()
+    assert len(steps) == min(max_steps, 6)
+    assert [entry["epoch"] for entry in trainer.history] == epochs
+    assert trainer.history[-1]["learning_rate"] == 0.0  # the schedule has come to its end
+    np.testing.assert_allclose(trainer.bank, trainer._encode(trainer.documents), atol=1e-5)
+
+
+def test_hard_negatives_follow_the_bounded_epochs(monkeypatch):
+    seen = []
+    for_epochs = _trainer.HardNegativeSchedule.for_epochs
+    monkeypatch.setattr(
+        _trainer.HardNegativeSchedule, "for_epochs", lambda n: seen.append(n) or for_epochs(n)
+    )
+    Problem(48).trainer(epochs=9, max_steps=9).fit()
+    assert seen == [5]
+
+
 def test_progress_bar_is_for_the_verbose(capfd):
     Problem(24).trainer(epochs=1).fit()
     assert "epoch" not in capfd.readouterr().err

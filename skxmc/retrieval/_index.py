@@ -498,6 +498,9 @@ def check_vectors(vectors: Any, argument: str, dimension: int | None = None) -> 
 # 6,000 such queries.
 _AUTO_EXACT = 500_000
 
+# Parameters of "hnsw" where "auto" chose it.
+_AUTO_HNSW = {"ef_construction": 100, "n_jobs": -1, "storage": "int8"}
+
 
 def make_index(name: str, n_items: int, dimension: int, **params: Any) -> Index:
     """Return an empty index.
@@ -506,7 +509,8 @@ def make_index(name: str, n_items: int, dimension: int, **params: Any) -> Index:
     ----------
     name : {"auto", "exact", "hnsw", "ivf"}
         "auto" is "exact" up to 500,000 vectors of width 384 (or as many numbers in another
-        shape), where building and searching "hnsw" begins to cost less, and "hnsw" above.
+        shape), where building and searching "hnsw" begins to cost less, and above "hnsw" with
+        vectors stored in int8, built by all threads: one would take hours for millions.
     n_items : int
         How many vectors the index is going to hold, about.
     dimension : int
@@ -528,6 +532,8 @@ def make_index(name: str, n_items: int, dimension: int, **params: Any) -> Index:
     }
     if name == "auto":
         name = "exact" if n_items * dimension <= _AUTO_EXACT * 384 else "hnsw"
+        if name == "hnsw":
+            params = {**_AUTO_HNSW, **params}
     if name not in classes:
         raise ValueError(f"index must be 'auto', {', '.join(map(repr, classes))}, got {name!r}")
     return classes[name](**params)

@@ -49,6 +49,9 @@ class LabelVectors:
     ----------
     epochs : int, default=8
         Passes over the documents.
+    max_steps : int or None, default=None
+        Most steps; the learning rate's rise and fall span so many. None sets no bound but
+        `epochs`.
     learning_rate : float, default=0.02
         Of Adam; rises over the first 5 % of the steps, then falls linearly to 0.
     decay : float, default=1.0
@@ -99,6 +102,7 @@ class LabelVectors:
         self,
         *,
         epochs: int = 8,
+        max_steps: int | None = None,
         learning_rate: float = 0.02,
         decay: float = 1.0,
         anchor: float = 0.5,
@@ -116,6 +120,7 @@ class LabelVectors:
         verbose: int = 0,
     ) -> None:
         self.epochs = epochs
+        self.max_steps = max_steps
         self.learning_rate = learning_rate
         self.decay = decay
         self.anchor = anchor
@@ -189,10 +194,11 @@ class LabelVectors:
         if labels is not None:
             origin = torch.from_numpy(start * self.anchor).to(torch.bfloat16)
         self.weights_ = start
-        training = OneVsAllTraining(self, Y, negatives, ignore, origin, random, self.epochs)
+        training = OneVsAllTraining(self, Y, negatives, ignore, origin, random)
         self.losses_ = []
         try:
-            for epoch in tqdm(range(self.epochs), "label vectors", disable=not self.verbose):
+            epochs = range(training.n_epochs)
+            for epoch in tqdm(epochs, "label vectors", disable=not self.verbose):
                 loss = training.run_epoch(lambda rows: self._join(blocks, sparse, rows))
                 if not np.isfinite(loss):
                     raise FloatingPointError(

@@ -23,7 +23,7 @@ _ROWS = 128
 class OneVsAllTraining:
     """One run of optimisation: batches, gradients and the moments of Adam."""
 
-    def __init__(self, vectors: LabelVectors, Y, negatives, ignore, origin, random, epochs) -> None:
+    def __init__(self, vectors: LabelVectors, Y, negatives, ignore, origin, random) -> None:
         self.options, self.random = vectors, random
         self.Y, self.negatives, self.ignore = sp.csr_array(Y), negatives, ignore
         self.device = resolve_device(vectors.device)
@@ -31,17 +31,23 @@ class OneVsAllTraining:
         self.weights = as_tensor(vectors.weights_, self.device)
         self.generator = torch.Generator().manual_seed(int(random.randint(2**31 - 1)))
         self.optimizer = _DecayingAdam(self.weights, origin, vectors.decay)
-        self.n_steps = max(1, epochs * -(-Y.shape[0] // vectors.batch_size))
+        per_epoch = max(1, -(-Y.shape[0] // vectors.batch_size))
+        self.n_steps = max(1, vectors.epochs * per_epoch)
+        if vectors.max_steps is not None:
+            self.n_steps = min(self.n_steps, vectors.max_steps)
+        self.n_epochs = -(-self.n_steps // per_epoch)
         self.step = 0
 
     def run_epoch(self, features) -> float:
-        """Train on all documents once; mean loss of a positive."""
+        """Train on all documents once, or until there are `n_steps`; mean loss of a positive."""
         order = self.random.permutation(self.Y.shape[0])
-        total = 0.0
+        order = order[: (self.n_steps - self.step) * self.options.batch_size]
+        total, n_positives = 0.0, 0
         for start in range(0, len(order), self.options.batch_size):
             rows = np.sort(order[start : start + self.options.batch_size])
             total += self._train_batch(rows, features(rows))
-        return total / max(1, self.Y.nnz)
+            n_positives += int(np.diff(self.Y.indptr)[rows].sum())
+        return total / max(1, n_positives)
 
     def _train_batch(self, rows: np.ndarray, x: np.ndarray) -> float:
         options, device = self.options, self.device

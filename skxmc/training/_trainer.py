@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from tqdm import tqdm
 
 from ..encoders._items import Items, Pack, make_packs
 from ..encoders._tower import Tower, autocast
-from ._batches import BatchMaker, HardNegativeSchedule, PositiveSampler
+from ._batches import BatchMaker, HardNegativeSchedule, PositiveSampler, count_batches
 from ._centroids import label_centroids
 from ._clustering import balanced_kmeans
 from ._losses import DynamicMarginTripletLoss, PrototypeRegularizer, draw_positives
@@ -35,6 +36,7 @@ class TrainingOptions:
     """All that a :class:`TowerTrainer` can be told; the estimators' docstrings explain it."""
 
     epochs: int = 10
+    max_steps: int | None = None
     batch_size: int = 512
     learning_rate: float = 2e-4
     head_learning_rate: float = 5e-4
@@ -138,14 +140,16 @@ class TowerTrainer:
             self.bank = self._encode(self.documents)
         if options.prototypes:
             self._build_network()
-        schedule = options.schedule or HardNegativeSchedule.for_epochs(options.epochs)
+        n_epochs, n_steps = self._count_steps()
+        schedule = options.schedule or HardNegativeSchedule.for_epochs(n_epochs)
         batches = BatchMaker(len(self.labelled), options.batch_size, schedule, self.rng)
         sampler = PositiveSampler(self.Y, options.propensity)
-        optimizer, scheduler = self._build_optimizer(len(batches) * options.epochs)
+        optimizer, scheduler = self._build_optimizer(n_steps)
         best_score, best_epoch, best_weights = -np.inf, -1, None
         try:
-            for epoch in range(options.epochs):
-                entry = self._train_epoch(epoch, batches, sampler, optimizer, scheduler)
+            for epoch in range(n_epochs):
+                n_left = n_steps - epoch * len(batches)
+                entry = self._train_epoch(epoch, batches, sampler, optimizer, scheduler, n_left)
                 self._follow_bank()
                 if self.validate is not None:
                     entry.update(self.validate(self))
@@ -206,7 +210,17 @@ class TowerTrainer:
 
     # -- one epoch ----------------------------------------------------------------------------
 
-    def _train_epoch(self, epoch, batches, sampler, optimizer, scheduler) -> dict:
+    def _count_steps(self) -> tuple[int, int]:
+        """Epochs, of which the last may be cut short, and steps of all of them together."""
+        options = self.options
+        per_epoch = count_batches(len(self.labelled), options.batch_size)
+        n_steps = per_epoch * options.epochs
+        if options.max_steps is not None:
+            n_steps = min(n_steps, options.max_steps)
+        return -(-n_steps // per_epoch), n_steps
+
+    def _train_epoch(self, epoch, batches, sampler, optimizer, scheduler, n_steps) -> dict:
+        """Train on all documents once, but for `n_steps` steps at most."""
         self.tower.train()
         if self.network is not None:
             self.network.train()
@@ -214,12 +228,12 @@ class TowerTrainer:
         losses: list[torch.Tensor] = []
         n_seen = 0
         with tqdm(
-            total=len(self.labelled),
+            total=min(len(self.labelled), n_steps * self.options.batch_size),
             desc=f"epoch {epoch + 1}/{self.options.epochs}",
             unit="doc",
             disable=not self.options.verbose,
         ) as bar:
-            for batch in batches.epoch(epoch, self.bank[self.labelled]):
+            for batch in itertools.islice(batches.epoch(epoch, self.bank[self.labelled]), n_steps):
                 rows = self.labelled[batch]
                 loss = self._train_step(rows, sampler.draw(rows, self.rng), optimizer)
                 scheduler.step()
