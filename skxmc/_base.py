@@ -18,7 +18,7 @@ from sklearn.base import (
 from sklearn.utils import ClassifierTags, TransformerTags, check_random_state
 from sklearn.utils.validation import check_is_fitted, check_memory, validate_data
 
-from ._ensemble import EvidenceEnsemble, EvidenceOptions
+from ._ensemble import MAX_WORD_VECTORS, EvidenceEnsemble, EvidenceOptions
 from ._features import Features, Featurizer, ImageWhitener, unit_rows
 from ._holdout import hold_out, without_rows
 from ._images import ImageFeatures, ImageItems, collect_images
@@ -124,7 +124,7 @@ class BaseXMCClassifier(
             tower=None,
             image_encoder=self._make_image_encoder(device, precision, images, label_images),
             whitener=None,
-            sparse=self._fit_sparse(X),
+            sparse=self._fit_sparse(X, n_labels=Y.shape[1]),
             precision=precision,
         )
         images = self._fit_images(images, label_images)
@@ -243,12 +243,14 @@ class BaseXMCClassifier(
         self.featurizer_.whitener = ImageWhitener().fit(images)
         return images
 
-    def _fit_sparse(self, X):
+    def _fit_sparse(self, X, n_labels: int):
         if (
             self.encoder == PRECOMPUTED
             or self.text_features == "embedding"
             or not self.refine_labels
         ):
+            return None
+        if self.text_features == "both" and n_labels > MAX_WORD_VECTORS:
             return None
         from .encoders._sparse import SparseTextFeatures
 
@@ -293,6 +295,7 @@ class BaseXMCClassifier(
             rng,
             ignore=exclude,
             bank=bank,
+            overwrite_bank=self.memory is None,  # else the cache may hold it
             validate=validate,
         )
         self.history_ = trainer.history  # filled as training goes on

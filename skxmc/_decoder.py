@@ -68,7 +68,7 @@ class DecoderXMCClassifier(BaseXMCClassifier):
     fused_kernels : bool, default=False
         Whether to use the kernels of liger-kernel, which must be installed.
     text_features : {"embedding", "tfidf", "both"}, default="both"
-        What the label vectors see of a text.
+        What the label vectors see of a text; as in :class:`ViXMLClassifier`.
     refine_labels : bool, default=True
         Whether label vectors are learned.
     retrieval_augmentation : "auto" or float in [0, 1], default="auto"
@@ -133,7 +133,7 @@ class DecoderXMCClassifier(BaseXMCClassifier):
     threshold : "auto" or float, default="auto"
         Probability above which :meth:`predict` gives a label.
     index : {"auto", "exact", "hnsw", "ivf"}, default="auto"
-        Search over prototypes and documents.
+        Search over prototypes and documents, as in :class:`ViXMLClassifier`.
     device : str, default="auto"
         "auto" takes an accelerator if there is one.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
@@ -144,7 +144,7 @@ class DecoderXMCClassifier(BaseXMCClassifier):
     trust_remote_code : bool, default=False
         Whether code that comes with a model of the hub may run.
     random_state : int, RandomState instance or None, default=None
-        Pass an int for fits that are equal to the bit on one machine.
+        Pass an int for fits that are equal to the bit on one machine, as far as `index` allows.
     verbose : int, default=0
         1 shows a progress bar an epoch.
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import operator
 from abc import abstractmethod
+from collections.abc import Callable
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from .._optional import import_optional
-from ._index import Index, sort_candidates
-
+from ._index import PART, Index, check_vectors, sort_candidates
 
 # How faiss calls what vectors are stored as; None stores them as they are.
 _QUANTIZERS: dict[str, str | None] = {"float32": None, "float16": "QT_fp16", "int8": "QT_8bit"}
@@ -103,6 +103,16 @@ class HNSWIndex(_FaissIndex):
                 f"storage must be {', '.join(map(repr, _QUANTIZERS))}, got {storage!r}"
             )
         self.storage = storage
+
+    def build_in_parts(self, n: int, vectors_of: Callable[[slice], np.ndarray]) -> Index:
+        """As :meth:`build`, for n vectors of which ``vectors_of(slice)`` gives some."""
+        # Scales come from vectors of all parts.
+        sample = vectors_of(slice(0, n, max(1, n // _TRAINING)))
+        self._faiss = self._make(check_vectors(sample, "vectors"))
+        self._length, self.dimension = 0, sample.shape[1]
+        for start in range(0, n, PART):
+            self.add(vectors_of(slice(start, min(n, start + PART))))
+        return self
 
     def _make(self, vectors: np.ndarray) -> Any:
         faiss = _import_faiss()

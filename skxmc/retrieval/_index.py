@@ -8,6 +8,7 @@ import operator
 import sys
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,6 +19,8 @@ _BLOCK = 2**23
 _QUERIES = 256
 # Candidates held back for exact scoring before they are thinned out.
 _PENDING = 2**21
+# Vectors asked for at a time where there are many.
+PART = 65_536
 
 
 class Index(ABC):
@@ -37,6 +40,19 @@ class Index(ABC):
         self._build(vectors)
         self._length, self.dimension = vectors.shape
         return self
+
+    def build_in_parts(self, n: int, vectors_of: Callable[[slice], np.ndarray]) -> Index:
+        """As :meth:`build`, for n vectors of which ``vectors_of(slice)`` gives some.
+
+        An index that keeps vectors in another form never holds all of them as they are given.
+        """
+        vectors = None
+        for start in range(0, n, PART):
+            part = vectors_of(slice(start, min(n, start + PART)))
+            if vectors is None:
+                vectors = np.empty((n, part.shape[1]), dtype=np.float32)
+            vectors[start : start + PART] = part
+        return self.build(vectors)
 
     def add(self, vectors: np.ndarray) -> Index:
         """Append `vectors` (n_new, d), whose indices continue at ``len(self)``; return self."""

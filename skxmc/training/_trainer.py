@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
+from .._features import row_norms
 from ..encoders._items import Items, Pack, make_packs
 from ..encoders._tower import Tower, autocast
 from ._batches import BatchMaker, HardNegativeSchedule, PositiveSampler, count_batches
@@ -73,6 +74,8 @@ class TowerTrainer:
         Pairs that are neither positive nor negative.
     bank : ndarray of shape (n_documents, dimension), float32, or None
         Unit-norm embeddings of the documents before training, if they are known.
+    overwrite_bank : bool, default=False
+        Whether `bank` may be written to, which saves a copy.
     validate : callable or None
         ``validate(trainer) -> dict`` of figures, called after each epoch. The figure
         ``"validation_score"`` decides which epoch's weights are kept.
@@ -97,6 +100,7 @@ class TowerTrainer:
         *,
         ignore: sp.csr_array | None = None,
         bank: np.ndarray | None = None,
+        overwrite_bank: bool = False,
         validate: Callable[[TowerTrainer], dict] | None = None,
     ) -> None:
         self.tower, self.options, self.rng = tower, options, rng
@@ -113,7 +117,9 @@ class TowerTrainer:
         # Graphs of a quarter each: small ones pass through the cache, one can be made anew.
         self.graph_tokens = max(256, int(options.max_graph_bytes / per_token))
         self.chunk_tokens = max(256, self.graph_tokens // 4)
-        self.bank = None if bank is None else bank.copy()
+        if bank is not None and not (overwrite_bank and bank.flags.writeable):
+            bank = bank.copy()
+        self.bank = bank
         self.centroids: torch.Tensor | None = None
         self.network: torch.nn.Module | None = None
         self.history: list[dict] = []
@@ -170,7 +176,8 @@ class TowerTrainer:
         if best_weights is not None:
             self._restore(best_weights)  # also after the last epoch: one may be half done
         optimizer.zero_grad(set_to_none=True)
-        self.bank = self._encode(self.documents, "documents")
+        self.centroids = None  # those of the prototypes are taken anew
+        self.bank = self._encode(self.documents, "documents", out=self.bank)
         if not np.isfinite(self.bank).all():  # the last step of all broke the weights
             raise FloatingPointError(
                 f"embeddings are not finite after epoch {len(self.history)}, step {len(batches)}; "
@@ -180,8 +187,8 @@ class TowerTrainer:
     def encode_labels(self) -> tuple[np.ndarray, np.ndarray]:
         """Label embeddings of unit norm, (n_labels, dimension), and their lengths before."""
         raw = self._encode(self.label_items, normalize=False)
-        lengths = np.linalg.norm(raw, axis=1, keepdims=True)
-        return raw / np.maximum(lengths, 1e-12), lengths
+        lengths = row_norms(raw)
+        return np.divide(raw, np.maximum(lengths, 1e-12), out=raw), lengths
 
     def prototypes(
         self, labels: np.ndarray, lengths: np.ndarray, Y: sp.csr_array | None = None
@@ -199,14 +206,14 @@ class TowerTrainer:
             return labels
         centroids = self._centroids_of(self.Y if Y is None else Y)
         self.network.eval()
-        blocks = []
+        prototypes = np.empty_like(labels)
         with torch.inference_mode():
             for start in range(0, len(labels), 8192):
                 part = slice(start, start + 8192)
                 raw = torch.from_numpy(labels[part] * lengths[part]).to(self.device)
                 ids = torch.arange(start, start + len(raw), device=self.device)
-                blocks.append(self.network(raw, ids, centroids[ids]).cpu().numpy())
-        return np.concatenate(blocks)
+                prototypes[part] = self.network(raw, ids, centroids[ids]).cpu().numpy()
+        return prototypes
 
     # -- one epoch ----------------------------------------------------------------------------
 
@@ -233,7 +240,9 @@ class TowerTrainer:
             unit="doc",
             disable=not self.options.verbose,
         ) as bar:
-            for batch in itertools.islice(batches.epoch(epoch, self.bank[self.labelled]), n_steps):
+            due = batches.schedule.is_due(epoch)  # else nobody reads the bank
+            bank = self.bank[self.labelled] if due else self.bank
+            for batch in itertools.islice(batches.epoch(epoch, bank), n_steps):
                 rows = self.labelled[batch]
                 loss = self._train_step(rows, sampler.draw(rows, self.rng), optimizer)
                 scheduler.step()
@@ -401,13 +410,20 @@ class TowerTrainer:
 
         return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 
-    def _encode(self, items: Items, progress: str | None = None, normalize: bool = True):
+    def _encode(
+        self,
+        items: Items,
+        progress: str | None = None,
+        normalize: bool = True,
+        out: np.ndarray | None = None,
+    ) -> np.ndarray:
         self.tower.eval()
         return self.tower.encode(
             items,
             precision=self.options.precision,
             normalize=normalize,
             progress=progress if self.options.verbose else None,
+            out=out,
         )
 
     def _submatrix(self, matrix: sp.csr_array, rows, columns) -> torch.Tensor:
