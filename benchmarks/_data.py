@@ -72,8 +72,8 @@ def targets(n: int, n_labels: int, positives: float, rng: np.random.Generator) -
     return Y
 
 
-def tiny_encoder(folder: Path) -> str:
-    """Write a random BERT of two layers and width 64, which knows all syllables; its folder."""
+def tiny_encoder(folder: Path, width: int = 64) -> str:
+    """Write a random BERT of two layers, which knows all syllables; its folder."""
     import torch
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
@@ -96,10 +96,10 @@ def tiny_encoder(folder: Path) -> str:
     ).save_pretrained(folder)
     config = BertConfig(
         vocab_size=len(vocabulary),
-        hidden_size=64,
+        hidden_size=width,
         num_hidden_layers=2,
         num_attention_heads=4,
-        intermediate_size=128,
+        intermediate_size=2 * width,
         max_position_embeddings=512,
     )
     with torch.random.fork_rng(devices=[]):

@@ -132,12 +132,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--queries", type=int, default=4096, help="documents predicted")
     add("--mode", default="frozen", choices=["frozen", "lora", "full"],
         help="value of train_encoder; those that tune it do so for one epoch")  # fmt: skip
-    add("--steps", type=int, default=None, help="most training steps of an encoder that is tuned")
+    add("--steps", type=int, default=None,
+        help="value of max_steps: of an encoder that is tuned, and of label vectors")  # fmt: skip
     add("--full", action="store_true",
         help="one point, {documents:,} documents x {labels:,} labels".format(**FULL))  # fmt: skip
     add("--repeats", type=int, default=3, help="processes for each point")
     add("--encoder", default="tiny",
-        help="name or folder; 'tiny' is a random BERT of two layers and width 64")  # fmt: skip
+        help="name or folder; 'tiny' is a random BERT of two layers")  # fmt: skip
+    add("--width", type=int, default=64, help="of the tiny encoder; 384 is that of MiniLM")
     add("--param", action="append", type=parameter, default=[], metavar="NAME=VALUE",
         help="parameter of the estimator, the value in JSON or as a word; repeatable")  # fmt: skip
 
@@ -148,7 +150,7 @@ def run(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as temporary:
         encoder = options.encoder
         if encoder == "tiny":
-            encoder = apart(tiny_encoder, Path(temporary) / "encoder")
+            encoder = apart(tiny_encoder, Path(temporary) / "encoder", options.width)
         for number in range(options.repeats):
             for task in points:
                 size = task.get(task["axis"], "")

@@ -18,7 +18,7 @@ from sklearn.base import (
 from sklearn.utils import ClassifierTags, TransformerTags, check_random_state
 from sklearn.utils.validation import check_is_fitted, check_memory, validate_data
 
-from ._ensemble import EvidenceEnsemble, EvidenceOptions
+from ._ensemble import MAX_WORD_VECTORS, EvidenceEnsemble, EvidenceOptions
 from ._features import Features, Featurizer, ImageWhitener, unit_rows
 from ._holdout import hold_out, without_rows
 from ._images import ImageFeatures, ImageItems, collect_images
@@ -124,7 +124,7 @@ class BaseXMCClassifier(
             tower=None,
             image_encoder=self._make_image_encoder(device, precision, images, label_images),
             whitener=None,
-            sparse=self._fit_sparse(X),
+            sparse=self._fit_sparse(X, n_labels=Y.shape[1]),
             precision=precision,
         )
         images = self._fit_images(images, label_images)
@@ -243,12 +243,14 @@ class BaseXMCClassifier(
         self.featurizer_.whitener = ImageWhitener().fit(images)
         return images
 
-    def _fit_sparse(self, X):
+    def _fit_sparse(self, X, n_labels: int):
         if (
             self.encoder == PRECOMPUTED
             or self.text_features == "embedding"
             or not self.refine_labels
         ):
+            return None
+        if self.text_features == "both" and n_labels > MAX_WORD_VECTORS:
             return None
         from .encoders._sparse import SparseTextFeatures
 
@@ -293,6 +295,7 @@ class BaseXMCClassifier(
             rng,
             ignore=exclude,
             bank=bank,
+            overwrite_bank=self.memory is None,  # else the cache may hold it
             validate=validate,
         )
         self.history_ = trainer.history  # filled as training goes on
@@ -325,11 +328,11 @@ class BaseXMCClassifier(
         from .training._batches import HardNegativeSchedule
         from .training._trainer import TrainingOptions
 
-        schedule = HardNegativeSchedule(start=None, update=1)
-        if self.hard_negatives:
-            schedule = HardNegativeSchedule.for_epochs(self.epochs)
+        # None: the trainer makes one for as many epochs as it gets to.
+        schedule = None if self.hard_negatives else HardNegativeSchedule(start=None, update=1)
         return TrainingOptions(
             epochs=self.epochs,
+            max_steps=self.max_steps,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
             head_learning_rate=self.head_learning_rate,
@@ -371,6 +374,7 @@ class BaseXMCClassifier(
             neighbours=share != 0,
             neighbour_weight=None if share == "auto" else float(share),
             n_neighbours=self.n_neighbors,
+            max_steps=self.max_steps,
             index=self.index,
             metric=self.validation_metric,
             propensity=tuple(self.propensity),

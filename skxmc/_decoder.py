@@ -68,7 +68,7 @@ class DecoderXMCClassifier(BaseXMCClassifier):
     fused_kernels : bool, default=False
         Whether to use the kernels of liger-kernel, which must be installed.
     text_features : {"embedding", "tfidf", "both"}, default="both"
-        What the label vectors see of a text.
+        What the label vectors see of a text; as in :class:`ViXMLClassifier`.
     refine_labels : bool, default=True
         Whether label vectors are learned.
     retrieval_augmentation : "auto" or float in [0, 1], default="auto"
@@ -96,6 +96,9 @@ class DecoderXMCClassifier(BaseXMCClassifier):
         256.
     epochs : int, default=8
         Passes over the documents when the tower is tuned.
+    max_steps : int or None, default=None
+        Most optimisation steps of the encoder's tuning, and likewise of the label vectors'
+        training; warm-up and decay span so many. None sets no bound but `epochs`.
     batch_size : int, default=512
         Documents of a batch, cut into chunks that fit `max_graph_memory`.
     learning_rate : float, default=3e-4
@@ -134,7 +137,7 @@ class DecoderXMCClassifier(BaseXMCClassifier):
     threshold : "auto" or float, default="auto"
         Probability above which :meth:`predict` gives a label.
     index : {"auto", "exact", "hnsw", "ivf"}, default="auto"
-        Search over prototypes and documents.
+        Search over prototypes and documents, as in :class:`ViXMLClassifier`.
     device : str, default="auto"
         "auto" takes an accelerator if there is one.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
@@ -145,7 +148,7 @@ class DecoderXMCClassifier(BaseXMCClassifier):
     trust_remote_code : bool, default=False
         Whether code that comes with a model of the hub may run.
     random_state : int, RandomState instance or None, default=None
-        Pass an int for fits that are equal to the bit on one machine.
+        Pass an int for fits that are equal to the bit on one machine, as far as `index` allows.
     verbose : int, default=0
         1 shows a progress bar an epoch.
 
@@ -216,6 +219,7 @@ class DecoderXMCClassifier(BaseXMCClassifier):
         max_images: int = 3,
         max_length: int | None = None,
         epochs: int = 8,
+        max_steps: int | None = None,
         batch_size: int = 512,
         learning_rate: float = 3e-4,
         head_learning_rate: float = 5e-3,
@@ -272,6 +276,7 @@ class DecoderXMCClassifier(BaseXMCClassifier):
         self.max_images = max_images
         self.max_length = max_length
         self.epochs = epochs
+        self.max_steps = max_steps
         self.batch_size = batch_size
         self.learning_rate = learning_rate
         self.head_learning_rate = head_learning_rate

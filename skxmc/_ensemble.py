@@ -12,6 +12,7 @@ import scipy.sparse as sp
 from ._features import Features, unit_rows
 from ._holdout import without_rows
 from ._joint_space import JointSpace
+from ._labels import narrow_indices
 from .metrics import label_propensities
 from .retrieval import Index, make_index
 from .retrieval._mixture import TEMPERATURES, TUNED_TEMPERATURES, Mixture
@@ -32,8 +33,12 @@ DEFAULT_THRESHOLD = 0.1
 MAX_DENSE_LABELS = 131_072
 
 # Above this number of labels or documents they are compared without words, which more than triple
-# an index.
+# an index. Above this number of labels, label vectors see no words either, and are stored short.
 MAX_WORD_VECTORS = 131_072
+
+# Up to this number of labels or documents everything is built a second time, with the held-out
+# documents. Above, they join the neighbours alone: building takes most of the time then.
+MAX_REBUILT = 500_000
 
 
 @dataclass
@@ -49,6 +54,7 @@ class EvidenceOptions:
     neighbour_weight: float | None = None
     n_neighbours: int = 50
     shortlist: int = 100
+    max_steps: int | None = None
     index: str = "auto"
     metric: str = "mean"
     propensity: tuple[float, float] = (0.55, 1.5)
@@ -99,7 +105,10 @@ class EvidenceEnsemble:
         held_out: np.ndarray,
         rng: np.random.RandomState,
     ) -> EvidenceEnsemble:
-        """Learn label vectors on `features`, the mixture on the held-out ones, then on all.
+        """Learn without the held-out documents, then the mixture on these, then on all.
+
+        Above `MAX_REBUILT` documents or labels nothing is learned twice: in the end the held-out
+        documents become neighbours, and that is all.
 
         Parameters
         ----------
@@ -131,10 +140,12 @@ class EvidenceEnsemble:
             from .training._label_vectors import LabelVectors  # loads torch
 
             self.label_vectors_ = LabelVectors(
+                max_steps=options.max_steps,
                 dropout=DROPOUT_TUNED if options.tuned else DROPOUT,
                 device=options.device,
                 precision=options.precision,
                 random_state=seed,
+                storage="float16" if self.n_labels_ > MAX_WORD_VECTORS else "float32",
                 verbose=options.verbose,
             )
         tried = TUNED_TEMPERATURES if options.tuned else TEMPERATURES
@@ -142,8 +153,7 @@ class EvidenceEnsemble:
         self.threshold_ = DEFAULT_THRESHOLD
         earlier = None
         if len(held_out):
-            known = without_rows(Y, held_out)
-            self._build(features, known, make_prototypes(known), labels, exclude)
+            self._build(features, without_rows(Y, held_out), make_prototypes, labels, exclude)
             evidence = self.evidence(features.take(held_out))
             truth = Y[held_out]
             excluded = None if exclude is None else exclude[held_out]
@@ -159,10 +169,13 @@ class EvidenceEnsemble:
             earlier = self.label_vectors_ and self.label_vectors_.weights_
         if options.threshold is not None:
             self.threshold_ = float(options.threshold)
-        self._build(features, Y, make_prototypes(Y), labels, exclude)
-        if earlier is not None:
-            # Both saw nearly the same documents; their mean has less of the noise of training.
-            self.label_vectors_.average(earlier)
+        if len(held_out) and max(Y.shape) > MAX_REBUILT:
+            self._add_documents(features, Y, held_out)
+        else:
+            self._build(features, Y, make_prototypes, labels, exclude)
+            if earlier is not None:
+                # Both saw nearly the same documents; their mean has less of the noise of training.
+                self.label_vectors_.average(earlier)
         return self
 
     def _fixed_weights(self) -> dict[str, float]:
@@ -173,34 +186,54 @@ class EvidenceEnsemble:
         self,
         features: Features,
         Y: sp.csr_array,
-        prototypes: np.ndarray | None,
+        make_prototypes: Callable[[sp.csr_array], np.ndarray | None],
         labels: Features | None,
         exclude: sp.csr_array | None,
     ) -> None:
         """The three kinds of evidence from the documents that have labels in Y."""
         options = self.options
-        rows = np.flatnonzero(np.diff(Y.indptr))
-        features, Y = features.take(rows), Y[rows]
-        self.Y_ = Y
         self.prototypes_ = self.neighbours_ = None
+        prototypes = make_prototypes(Y)
+        rows = np.flatnonzero(np.diff(Y.indptr))
+        self.Y_ = Y[rows]
+        if max(Y.shape) <= MAX_REBUILT:
+            exclude = None if exclude is None else exclude[rows]
+            features, Y, rows = features.take(rows), self.Y_, np.arange(len(rows))
+        # Else a copy of most documents would be too large: those without labels stay among them.
         if prototypes is not None:
             vectors = self.space_.prototypes(prototypes, features, Y, labels)
-            self.prototypes_ = _index(options, vectors)
+            del prototypes
+            self.prototypes_ = _index(options, len(vectors), vectors.__getitem__)
+            del vectors
         if options.neighbours:
-            self.neighbours_ = _index(options, self._neighbour_vectors(features))
+            self.neighbours_ = _index(
+                options,
+                len(rows),
+                lambda part: self._neighbour_vectors(features.take(rows[part])),
+            )
         if self.label_vectors_ is not None:
             linear = self._linear(features)
             negatives = None
-            if self.n_labels_ > self.label_vectors_.max_labels:
-                negatives, _ = self._nearest(features, options.shortlist)
+            if self.prototypes_ is not None and self.n_labels_ > self.label_vectors_.max_labels:
+                negatives = HardNegatives(
+                    lambda found: self._nearest(features.take(found), options.shortlist)[0],
+                    len(features),
+                )
             self.label_vectors_.fit(
                 linear.blocks(),
                 Y,
                 sparse=linear.sparse,
                 labels=None if labels is None else self._linear(labels),
                 negatives=negatives,
-                ignore=None if exclude is None else exclude[rows],
+                ignore=exclude,
             )
+
+    def _add_documents(self, features: Features, Y: sp.csr_array, rows: np.ndarray) -> None:
+        """Let some more documents be neighbours."""
+        rows = rows[np.diff(Y.indptr)[rows] > 0]
+        if self.neighbours_ is not None:
+            self.neighbours_.add(self._neighbour_vectors(features.take(rows)))
+        self.Y_ = narrow_indices(sp.vstack([self.Y_, Y[rows]], format="csr"))
 
     def _linear(self, features: Features) -> Features:
         """What label vectors see of the features."""
@@ -311,6 +344,32 @@ class EvidenceEnsemble:
         return ensemble
 
 
+class HardNegatives:
+    """Labels that documents are likely to be mistaken for, searched when first asked for.
+
+    Parameters
+    ----------
+    search : callable
+        Gives the labels of some documents, (n, m) int64, from their numbers.
+    n_documents : int
+    """
+
+    def __init__(self, search: Callable[[np.ndarray], np.ndarray], n_documents: int) -> None:
+        self._search = search
+        self._known = np.zeros(n_documents, dtype=bool)
+        self._found: np.ndarray | None = None
+
+    def __call__(self, rows: np.ndarray) -> np.ndarray:
+        """Labels of some documents, (n, m) int32, padded with -1."""
+        new = rows[~self._known[rows]]
+        if len(new):
+            found = self._search(new)
+            if self._found is None:  # takes memory only where it is written
+                self._found = np.empty((len(self._known), found.shape[1]), dtype=np.int32)
+            self._found[new], self._known[new] = found, True
+        return self._found[rows]
+
+
 def best_threshold(indices: np.ndarray, scores: np.ndarray, truth: sp.csr_array) -> float:
     """Score above which giving labels has the best micro-averaged F1.
 
@@ -351,5 +410,10 @@ def join_candidates(found: list[np.ndarray]) -> np.ndarray:
     return joined
 
 
-def _index(options: EvidenceOptions, vectors: np.ndarray) -> Index:
-    return make_index(options.index, *vectors.shape).build(vectors)
+def _index(options: EvidenceOptions, n: int, vectors_of: Callable[[slice], np.ndarray]) -> Index:
+    """Index of n vectors, of which `vectors_of` gives some; in parts where there are many."""
+    if n <= MAX_REBUILT:
+        vectors = vectors_of(slice(0, n))
+        return make_index(options.index, *vectors.shape).build(vectors)
+    dimension = vectors_of(slice(0, 1)).shape[1]
+    return make_index(options.index, n, dimension).build_in_parts(n, vectors_of)

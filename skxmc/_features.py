@@ -13,6 +13,9 @@ from ._images import ImageFeatures, ImageItems
 # Length of a document's picture block; its text embedding has length 1.
 PICTURE_SCALE = 0.7
 
+# Rows whose norms are computed at a time.
+_ROWS = 65_536
+
 # Training pictures that it takes to know the spread along one more direction.
 PICTURES_PER_COMPONENT = 8
 
@@ -179,6 +182,14 @@ class Featurizer:
         return Features(embeddings, pictures, sparse)
 
 
-def unit_rows(vectors: np.ndarray) -> np.ndarray:
-    """Rows scaled to unit norm; rows of zeros stay."""
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+def unit_rows(vectors: np.ndarray, *, overwrite: bool = False) -> np.ndarray:
+    """Rows scaled to unit norm, in place with `overwrite`; rows of zeros stay."""
+    lengths = np.maximum(row_norms(vectors), 1e-12)
+    return np.divide(vectors, lengths, out=vectors if overwrite else None)
+
+
+def row_norms(vectors: np.ndarray) -> np.ndarray:
+    """Norms of rows, (n, 1), without the squares of all numbers at once."""
+    starts = range(0, max(1, len(vectors)), _ROWS)
+    parts = (vectors[start : start + _ROWS] for start in starts)
+    return np.concatenate([np.linalg.norm(part, axis=1, keepdims=True) for part in parts])

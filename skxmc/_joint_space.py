@@ -89,6 +89,8 @@ class JointSpace:
 def _join(embeddings: np.ndarray, sides: list[tuple[float, np.ndarray] | None]) -> np.ndarray:
     """Blocks side by side, each with rows of its length (or of zeros); at most 1 altogether."""
     there = [side for side in sides if side is not None]
+    if not there:
+        return np.asarray(embeddings, dtype=np.float32)
     length = np.float32(np.sqrt(1 + sum(scale**2 for scale, _ in there)))
     blocks = [embeddings, *(np.float32(scale) * unit_rows(block) for scale, block in there)]
     return np.hstack(blocks, dtype=np.float32) / length

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from ._ensemble import MAX_REBUILT, MAX_WORD_VECTORS
 from ._features import PICTURES_PER_COMPONENT
 from ._labels import encode_targets
 from ._parameters import PRECOMPUTED
 from ._validation import check_texts
+from .retrieval import HNSWIndex, make_index
 
 # Python, torch, transformers, faiss, scikit-learn once loaded, and what the allocator holds back;
 # measured on Linux.
@@ -133,12 +135,16 @@ def estimate_memory(clf: Any, X: Any, Y: Any, images: Any = None) -> MemoryEstim
             with_head = clf.head_weight > 0 and n_labels <= 65_536
             trained += 12 * width**2 + (n_labels * width if with_head else 0)
         state = 4.0 * rows * width + 3 * 4.0 * n_labels * width
+    many = n_labels > MAX_WORD_VECTORS
+    if many and clf.text_features == "both":
+        words, n_nonzero = 0, 0.0
     if clf.refine_labels:
         # Weights, both moments, and in bf16 anchor and gradient; scores of a batch.
         vectors = n_labels * (width + pictures + words)
         batch = min(512, n) * min(n_labels, 65_536)
-        state = max(state, 16.0 * vectors + 8.0 * batch)
-    joined = width + pictures + (0 if tuned else words)
+        state = max(state, (6.0 if many else 16.0) * vectors + 8.0 * batch)
+    joined = width + pictures + (0 if tuned or max(n, n_labels) > MAX_WORD_VECTORS else words)
+    copies = 3 if max(n, n_labels) <= MAX_REBUILT else 1
     return MemoryEstimate(
         libraries=LIBRARIES,
         base_weights=shape.base_bytes,
@@ -146,9 +152,18 @@ def estimate_memory(clf: Any, X: Any, Y: Any, images: Any = None) -> MemoryEstim
         optimizer=12.0 * trained if tuned else 0.0,
         activations=_activations(clf, shape, texts, tuned),
         label_state=state,
-        features=n * (3 * 4.0 * (width + pictures) + 8.0 * n_nonzero),
-        index=4.0 * (n * (width + pictures) + n_labels * joined),
+        features=n * (copies * 4.0 * (width + pictures) + 8.0 * n_nonzero),
+        index=_index_size(clf, n, width + pictures) + _index_size(clf, n_labels, joined),
     )
+
+
+def _index_size(clf: Any, n: int, width: int) -> float:
+    """Bytes of an index over n vectors."""
+    index = make_index(clf.index, n, width)
+    if not isinstance(index, HNSWIndex):
+        return 4.0 * n * width
+    sizes = {"float32": 4.0, "float16": 2.0, "int8": 1.0}
+    return n * (sizes[index.storage] * width + 8.0 * index.m)
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ shared_constraints: dict = {
     "max_images": [Interval(Integral, 1, None, closed="left")],
     "max_length": [Interval(Integral, 2, None, closed="left"), None],
     "epochs": [Interval(Integral, 1, None, closed="left")],
+    "max_steps": [Interval(Integral, 1, None, closed="left"), None],
     "batch_size": [Interval(Integral, 1, None, closed="left")],
     "learning_rate": [Interval(Real, 0, None, closed="neither")],
     "head_learning_rate": [Interval(Real, 0, None, closed="neither")],

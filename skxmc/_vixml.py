@@ -38,7 +38,7 @@ class ViXMLClassifier(BaseXMCClassifier):
         Whether all weights of the encoder are tuned, low-rank adapters, or none.
     text_features : {"embedding", "tfidf", "both"}, default="both"
         What the label vectors see of a text: its embedding, TF-IDF of words and character
-        n-grams, or both.
+        n-grams, or both; with "both" and more than 131,072 labels, its embedding alone.
     refine_labels : bool, default=True
         Whether label vectors are learned.
     retrieval_augmentation : "auto" or float in [0, 1], default="auto"
@@ -64,6 +64,9 @@ class ViXMLClassifier(BaseXMCClassifier):
         Longest text in tokens; None takes the encoder's own limit, at most 256.
     epochs : int, default=12
         Passes over the documents when the encoder is tuned.
+    max_steps : int or None, default=None
+        Most optimisation steps of the encoder's tuning, and likewise of the label vectors'
+        training; warm-up and decay span so many. None sets no bound but `epochs`.
     batch_size : int, default=512
         Documents of a batch, cut into chunks that fit `max_graph_memory` (gradient caching):
         a large batch costs time, not memory.
@@ -93,8 +96,9 @@ class ViXMLClassifier(BaseXMCClassifier):
         time for its part.
     validation_fraction : "auto" or float in (0, 1), default="auto"
         Share of the documents held out to choose mixture and threshold, and for early
-        stopping. They are trained on as well wherever that costs little: label vectors and
-        neighbours see all documents in the end, the encoder does not see the held-out ones.
+        stopping, at most 5,000 of them. They are trained on as well wherever that costs little:
+        label vectors and neighbours see all documents in the end (above 500,000 documents or
+        labels, neighbours alone), the encoder does not see the held-out ones.
         "auto" is 0.05, or 0.1 where the encoder is not tuned and so misses none.
     validation_metric : str, default="mean"
         What the mixture and early stopping maximise: "precision_at_1", "precision_at_5",
@@ -109,7 +113,8 @@ class ViXMLClassifier(BaseXMCClassifier):
         micro-averaged F1 on held-out documents.
     index : {"auto", "exact", "hnsw", "ivf"}, default="auto"
         Search over prototypes and documents; "auto" is exact up to the size where approximate
-        search is faster.
+        search is faster (500,000 vectors of width 384), above it "hnsw" with vectors stored in
+        int8, built by all threads; "hnsw" itself stores float32 and builds with one thread.
     device : str, default="auto"
         "auto" takes an accelerator if there is one.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
@@ -119,7 +124,8 @@ class ViXMLClassifier(BaseXMCClassifier):
     trust_remote_code : bool, default=False
         Whether code that comes with a model of the hub may run.
     random_state : int, RandomState instance or None, default=None
-        Pass an int for fits that are equal to the bit on one machine.
+        Pass an int for fits that are equal to the bit on one machine. Not so where
+        ``index="auto"`` builds a graph with several threads, which depends on their timing.
     verbose : int, default=0
         1 shows a progress bar an epoch.
 
@@ -182,6 +188,7 @@ class ViXMLClassifier(BaseXMCClassifier):
         max_images: int = 3,
         max_length: int | None = None,
         epochs: int = 12,
+        max_steps: int | None = None,
         batch_size: int = 512,
         learning_rate: float = 8e-4,
         head_learning_rate: float = 3e-3,
@@ -224,6 +231,7 @@ class ViXMLClassifier(BaseXMCClassifier):
         self.max_images = max_images
         self.max_length = max_length
         self.epochs = epochs
+        self.max_steps = max_steps
         self.batch_size = batch_size
         self.learning_rate = learning_rate
         self.head_learning_rate = head_learning_rate

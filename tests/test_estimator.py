@@ -107,6 +107,17 @@ def test_tuned_modes_learn(corpus, mode):
     np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1, rtol=1e-4)
 
 
+def test_bounded_number_of_steps(corpus):
+    texts, labels, _ = corpus
+    clf = ViXMLClassifier(max_steps=2, batch_size=8, random_state=0).fit(texts, labels)
+    assert len(clf.history_) == 1
+    assert clf.history_[0]["learning_rate"] == 0.0
+    assert len(clf.ensemble_.label_vectors_.losses_) == 2  # steps of one batch
+    assert clf.score(texts, labels) > 0.5
+    with pytest.raises(ValueError, match="max_steps"):
+        clone(clf).set_params(max_steps=0).fit(texts, labels)
+
+
 def test_fit_is_equal_to_the_bit_for_a_seed(corpus):
     texts, labels, images = corpus
     clf = ViXMLClassifier(image_encoder=_mean_colour, epochs=1, batch_size=16, random_state=3)

@@ -20,6 +20,7 @@ from skxmc.retrieval import (
     HNSWIndex,
     Index,
     IVFIndex,
+    _faiss,
     _index,
     make_index,
     sort_candidates,
@@ -241,6 +242,8 @@ def test_same_bytes_twice(rng, make):
 PARAMETERS = [
     ExactIndex("float32"),
     HNSWIndex(m=8, ef_construction=30, ef_search=70),
+    HNSWIndex(m=8, storage="float16"),
+    HNSWIndex(m=8, storage="int8"),
     IVFIndex(nlist=5, nprobe=2),
     IVFIndex(),
 ]
@@ -311,6 +314,55 @@ def test_recall_on_clustered_vectors(rng, index):
     assert recall(index.build(vectors).search(queries, 50)[0], expected) > 0.95
 
 
+@pytest.mark.parametrize(("storage", "size", "error"), [("float16", 2, 1e-3), ("int8", 1, 0.02)])
+def test_short_storage(rng, storage, size, error):
+    vectors = clustered(rng, 2000, n_clusters=40)
+    queries = unit(vectors[::40] + 0.01 * clustered(rng, 50)).astype(np.float32)
+    expected, scores = ExactIndex().build(vectors).search(queries, 50)
+    index = HNSWIndex(m=8, storage=storage).build(vectors)
+    found = index.search(queries, 50)
+    assert recall(found[0], expected) > 0.95
+    np.testing.assert_allclose(found[1], scores, atol=error)
+    plain = HNSWIndex(m=8).build(vectors)
+    saved = plain.to_bytes().nbytes - index.to_bytes().nbytes
+    assert saved / 2000 == pytest.approx(32 * (4 - size), abs=1)
+
+
+@pytest.mark.parametrize("storage", ["float16", "int8"])
+def test_short_storage_of_what_comes_later(rng, storage):
+    """An index that was empty knows no scales but those of unit vectors."""
+    index = HNSWIndex(storage=storage).build(np.empty((0, 32), dtype=np.float32))
+    vectors = clustered(rng, 50)
+    np.testing.assert_array_equal(index.add(vectors).search(vectors, 1)[0][:, 0], np.arange(50))
+
+
+@pytest.mark.parametrize("index", PARAMETERS, ids=lambda index: index.name)
+@pytest.mark.parametrize("n", [1, 64, 300])
+def test_parts_are_as_good_as_the_whole(rng, monkeypatch, index, n):
+    monkeypatch.setattr(_index, "PART", 64)
+    monkeypatch.setattr(_faiss, "PART", 64)
+    monkeypatch.setattr(_faiss, "_TRAINING", 100)
+    vectors, asked = clustered(rng, n), []
+
+    def vectors_of(rows):
+        asked.append(len(vectors[rows]))
+        return vectors[rows]
+
+    index = copy.deepcopy(index).build_in_parts(n, vectors_of)
+    assert len(index) == n
+    assert max(asked) <= 100
+    whole = copy.deepcopy(index).build(vectors)
+    assert recall(index.search(vectors, 1)[0], whole.search(vectors, 1)[0]) > 0.97
+    if index.name != "hnsw":
+        np.testing.assert_array_equal(index.to_bytes(), whole.to_bytes())
+
+
+def test_all_threads_build(rng):
+    vectors = clustered(rng, 300)
+    index = HNSWIndex(m=8, n_jobs=-1).build(vectors)
+    np.testing.assert_array_equal(index.search(vectors, 1)[0][:, 0], np.arange(300))
+
+
 def test_effort_buys_recall(rng):
     vectors = clustered(rng, 1500, n_clusters=20)
     expected = ExactIndex().build(vectors).search(vectors[:60], 30)[0]
@@ -343,7 +395,11 @@ def test_make_index_passes_parameters():
 
 def test_auto_is_exact_until_it_is_large():
     assert type(make_index("auto", 1000, 384)) is ExactIndex
-    assert type(make_index("auto", 10**9, 384)) is not ExactIndex
+    large = make_index("auto", 10**9, 384)
+    assert isinstance(large, HNSWIndex)
+    assert (large.storage, large.n_jobs) == ("int8", -1)
+    assert make_index("auto", 10**9, 384, storage="float16").storage == "float16"
+    assert make_index("hnsw", 10**9, 384).storage == "float32"  # as it was asked for
 
 
 def test_unknown_name():
@@ -391,6 +447,10 @@ def test_wrong_parameters():
         ExactIndex("float16")
     with pytest.raises(ValueError, match="m must be a positive integer, got 0"):
         HNSWIndex(m=0)
+    with pytest.raises(ValueError, match=r"storage must be 'float32', .*, 'int8', got 'int4'"):
+        HNSWIndex(storage="int4")
+    with pytest.raises(ValueError, match="n_jobs must be a positive integer, got -2"):
+        HNSWIndex(n_jobs=-2)
     with pytest.raises(ValueError, match="nprobe must be a positive integer, got 'many'"):
         IVFIndex(nprobe="many")
 

@@ -10,8 +10,9 @@ import torch
 from sklearn.exceptions import NotFittedError
 
 from skxmc._features import Features
+from skxmc.encoders import _sparse
 from skxmc.encoders._sparse import SparseProjection, SparseTextFeatures
-from skxmc.training import _label_vectors
+from skxmc.training import _label_vectors, _one_vs_all
 from skxmc.training._label_vectors import LabelVectors
 from skxmc.training._one_vs_all import decoupled_softmax
 
@@ -130,6 +131,36 @@ def test_same_seed_same_vectors(problem):
     assert not np.array_equal(first, other)
 
 
+@pytest.mark.parametrize(
+    ("max_steps", "n_steps", "n_epochs"), [(1, 1, 1), (6, 6, 2), (999, 40, 10)]
+)
+def test_bounded_number_of_steps(problem, monkeypatch, max_steps, n_steps, n_epochs):
+    documents, Y, labels = problem
+    rates = []
+    update = _one_vs_all._DecayingAdam.update
+    monkeypatch.setattr(
+        _one_vs_all._DecayingAdam,
+        "update",
+        lambda self, gradient, rate, of: rates.append(rate) or update(self, gradient, rate, of),
+    )
+    vectors = _vectors(max_steps=max_steps).fit([documents], Y, labels=Features(labels))
+    assert len(rates) == n_steps  # four batches of 32 an epoch
+    assert len(vectors.losses_) == n_epochs
+    assert rates[-1] == pytest.approx(vectors.learning_rate / (n_steps + 1))
+    assert not np.array_equal(vectors.weights_, labels)
+
+
+def test_loss_of_a_bounded_run_is_that_of_what_it_saw(problem):
+    documents, Y, labels = problem
+    whole, part = (
+        _vectors(epochs=1, max_steps=n, learning_rate=1e-9).fit(
+            [documents], Y, labels=Features(labels)
+        )
+        for n in (None, 2)
+    )
+    assert part.losses_[0] == pytest.approx(whole.losses_[0], rel=0.2)
+
+
 def test_ignored_pairs_are_not_pushed_away(problem):
     documents, Y, labels = problem
     Y = Y.tolil()
@@ -169,6 +200,57 @@ def test_rows_that_a_batch_leaves_out_are_not_touched(problem):
     )
     np.testing.assert_array_equal(vectors.weights_[5], labels[5])
     assert not np.array_equal(vectors.weights_[4], labels[4])
+
+
+def test_negatives_may_be_asked_for(problem):
+    documents, Y, labels = problem
+    negatives = np.arange(360).reshape(120, 3) % N_LABELS
+    given = {"max_labels": 6, "random_negatives": 2, "batch_size": 50}
+    first, second = (
+        _vectors(**given).fit([documents], Y, labels=Features(labels), negatives=form)
+        for form in (negatives, negatives.astype(np.int32).__getitem__)
+    )
+    np.testing.assert_array_equal(first.weights_, second.weights_)
+
+
+@pytest.mark.parametrize("max_labels", [6, 65_536])
+def test_short_storage_learns_the_same(problem, max_labels):
+    """Sixteen bits a number, with batches of some labels and of all."""
+    documents, Y, labels = problem
+    plain, short = (
+        _vectors(max_labels=max_labels, storage=storage).fit(
+            [documents], Y, labels=Features(labels)
+        )
+        for storage in ("float32", "float16")
+    )
+    assert short.weights_.dtype == np.float16
+    assert plain.weights_.dtype == np.float32
+    assert short.losses_[-1] == pytest.approx(plain.losses_[-1], rel=0.02)
+    np.testing.assert_allclose(short.weights_, plain.weights_, atol=0.05)
+    again = LabelVectors.from_state(short.state_dict())
+    for candidates in (None, np.tile(np.arange(N_LABELS), (120, 1))):
+        found = short.decision([documents], k=3, candidates=candidates)
+        assert found[1].dtype == np.float32
+        assert (found[0] == plain.decision([documents], k=3)[0]).mean() > 0.95
+        np.testing.assert_array_equal(
+            found[1], again.decision([documents], k=3, candidates=candidates)[1]
+        )
+    again.add_labels(Features(labels[:2]))
+    assert again.weights_.dtype == np.float16
+    assert again.weights_.shape == (N_LABELS + 2, WIDTH)
+
+
+def test_starts_are_made_in_parts(problem, monkeypatch):
+    documents, Y, labels = problem
+    sparse = sp.random_array((120, 20), density=0.2, format="csr", dtype=np.float32, rng=0)
+    own = Features(labels, None, sparse[:N_LABELS])
+
+    def fit():
+        return _vectors(epochs=1).fit([documents], Y, sparse=sparse, labels=own).weights_
+
+    whole = fit()
+    monkeypatch.setattr(_label_vectors, "_LABEL_ROWS", 5)
+    np.testing.assert_array_equal(fit(), whole)
 
 
 def test_dropout_leaves_features_out_in_training_only(problem):
@@ -292,6 +374,16 @@ def test_sparse_features_help_where_embeddings_say_nothing(rng):
 
 
 # -- sparse text features ---------------------------------------------------------------------
+
+
+def test_sparse_text_features_are_made_in_parts(monkeypatch):
+    whole = SparseTextFeatures().fit(WORDS).transform(WORDS)
+    monkeypatch.setattr(_sparse, "_ROWS", 4)
+    parts = SparseTextFeatures().fit(WORDS).transform(WORDS)
+    np.testing.assert_array_equal(parts.toarray(), whole.toarray())
+    monkeypatch.setattr(_sparse, "_FIT_TEXTS", 3)
+    some = SparseTextFeatures().fit(WORDS)  # every second text
+    assert some.n_features == SparseTextFeatures().fit(WORDS[::2]).n_features
 
 
 def test_sparse_text_features_have_unit_norm_and_know_words():

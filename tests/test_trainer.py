@@ -70,7 +70,16 @@ class Problem:
         index[:, 0] = np.arange(len(topics))
         return ImageFeatures(vectors.astype(np.float32), index)
 
-    def trainer(self, *, trainer_seed=0, ignore=None, validate=None, bank=None, **options):
+    def trainer(
+        self,
+        *,
+        trainer_seed=0,
+        ignore=None,
+        validate=None,
+        bank=None,
+        overwrite_bank=False,
+        **options,
+    ):
         options = {"epochs": 2, "batch_size": 32, "learning_rate": 2e-3, **options}
         names = [NAMES[label % 12] for label in range(self.n_labels)]
         return TowerTrainer(
@@ -82,6 +91,7 @@ class Problem:
             np.random.RandomState(trainer_seed),
             ignore=ignore,
             bank=bank,
+            overwrite_bank=overwrite_bank,
             validate=validate,
         )
 
@@ -364,6 +374,31 @@ def test_history_of_an_epoch():
     assert rates[-1] == 0.0
 
 
+@pytest.mark.parametrize(
+    ("max_steps", "epochs"), [(1, [1]), (3, [1, 2]), (4, [1, 2]), (99, [1, 2, 3])]
+)
+def test_bounded_number_of_steps(max_steps, epochs):
+    """Batches of 32 out of 48 documents are two steps an epoch."""
+    trainer = Problem(48).trainer(epochs=3, max_steps=max_steps, warmup_steps=1)
+    steps, train_step = [], trainer._train_step
+    trainer._train_step = lambda *arguments: steps.append(1) or train_step(*arguments)
+    trainer.fit()
+    assert len(steps) == min(max_steps, 6)
+    assert [entry["epoch"] for entry in trainer.history] == epochs
+    assert trainer.history[-1]["learning_rate"] == 0.0  # the schedule has come to its end
+    np.testing.assert_allclose(trainer.bank, trainer._encode(trainer.documents), atol=1e-5)
+
+
+def test_hard_negatives_follow_the_bounded_epochs(monkeypatch):
+    seen = []
+    for_epochs = _trainer.HardNegativeSchedule.for_epochs
+    monkeypatch.setattr(
+        _trainer.HardNegativeSchedule, "for_epochs", lambda n: seen.append(n) or for_epochs(n)
+    )
+    Problem(48).trainer(epochs=9, max_steps=9).fit()
+    assert seen == [5]
+
+
 def test_progress_bar_is_for_the_verbose(capfd):
     Problem(24).trainer(epochs=1).fit()
     assert "epoch" not in capfd.readouterr().err
@@ -484,6 +519,17 @@ def test_known_bank_is_used_and_left_as_it_is():
     trainer.fit()
     np.testing.assert_array_equal(given, bank)
     np.testing.assert_allclose(network[0], label_centroids(bank, problem.Y), atol=1e-6)
+
+
+def test_bank_may_be_overwritten():
+    problem = Problem(40)
+    bank = problem.trainer().tower.encode(problem.tower.items(problem.texts))
+    trainer = problem.trainer(epochs=1, bank=bank, overwrite_bank=True).fit()
+    assert trainer.bank is bank
+    np.testing.assert_allclose(bank, trainer._encode(trainer.documents), atol=1e-5)
+    bank.flags.writeable = False  # such as a memory map
+    trainer = problem.trainer(epochs=1, bank=bank, overwrite_bank=True).fit()
+    assert trainer.bank is not bank
 
 
 def test_prototypes_can_take_other_documents_for_centroids():

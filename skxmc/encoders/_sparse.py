@@ -14,6 +14,13 @@ from sklearn.utils import check_random_state
 # Anything between blanks is a word: names such as "c++" and "libfoo-dev" tell most.
 _WORD = r"(?u)\w\w+|[^\s\w]+|\w"
 
+# Most texts that vocabularies are learned from, evenly spaced: counting the n-grams of millions
+# takes many gigabytes.
+_FIT_TEXTS = 500_000
+
+# Texts transformed at a time.
+_ROWS = 65_536
+
 
 class SparseTextFeatures:
     """TF-IDF of words beside TF-IDF of character n-grams, each row of unit norm.
@@ -62,6 +69,7 @@ class SparseTextFeatures:
             If no text has any word.
         """
         self._vectorizers = []
+        texts = texts[:: -(-len(texts) // _FIT_TEXTS) or 1]
         for vectorizer in self._unfitted():
             try:
                 vectorizer.fit(texts)
@@ -79,6 +87,11 @@ class SparseTextFeatures:
     def transform(self, texts: list[str]) -> sp.csr_array:
         """Features of shape (n_texts, n_features), float32."""
         self._check_fitted()
+        starts = range(0, max(1, len(texts)), _ROWS)
+        parts = [self._transform(texts[start : start + _ROWS]) for start in starts]
+        return parts[0] if len(parts) == 1 else sp.vstack(parts, format="csr")
+
+    def _transform(self, texts: list[str]) -> sp.csr_array:
         parts = [sp.csr_array(vectorizer.transform(texts)) for vectorizer in self._vectorizers]
         features = sp.csr_array(sp.hstack(parts, format="csr", dtype=np.float32))
         lengths = np.sqrt(features.multiply(features).sum(axis=1))

@@ -122,6 +122,7 @@ class Tower(torch.nn.Module, ABC):
         precision: torch.dtype = torch.float32,
         normalize: bool = True,
         progress: str | None = None,
+        out: np.ndarray | None = None,
     ) -> np.ndarray:
         """Embeddings of all items, in their order; equal items are encoded once.
 
@@ -134,14 +135,18 @@ class Tower(torch.nn.Module, ABC):
             Whether rows have unit norm.
         progress : str or None
             Title of a progress bar.
+        out : ndarray of shape (n_items, dimension), float32, or None
+            Where to write them; None makes a new array.
 
         Returns
         -------
         embeddings : ndarray of shape (n_items, dimension), float32
         """
-        distinct, inverse = np.unique(items.representatives(), return_inverse=True)
+        first = items.representatives()
+        repeated = first != np.arange(len(items))
+        distinct = np.flatnonzero(~repeated)
         packs, order = make_packs(items, distinct, ENCODE_TOKENS)
-        output = np.empty((len(distinct), self.dimension), dtype=np.float32)
+        output = np.empty((len(items), self.dimension), dtype=np.float32) if out is None else out
         row = 0
         bar = tqdm(total=len(distinct), desc=progress, unit="item", disable=progress is None)
         for pack in packs:
@@ -149,11 +154,12 @@ class Tower(torch.nn.Module, ABC):
                 embeddings = self(pack.to(self.device))
             if normalize:
                 embeddings = torch.nn.functional.normalize(embeddings, dim=1)
-            output[order[row : row + pack.n_items]] = embeddings.cpu().numpy()
+            output[distinct[order[row : row + pack.n_items]]] = embeddings.cpu().numpy()
             row += pack.n_items
             bar.update(pack.n_items)
         bar.close()
-        return output[inverse]
+        output[repeated] = output[first[repeated]]
+        return output
 
     def activation_bytes_per_token(self, precision: torch.dtype | None = None) -> int:
         """Memory that one more token's graph holds, in bytes, measured on short texts.

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import operator
 from abc import abstractmethod
+from collections.abc import Callable
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from .._optional import import_optional
-from ._index import Index, sort_candidates
+from ._index import PART, Index, check_vectors, sort_candidates
+
+# How faiss calls what vectors are stored as; None stores them as they are.
+_QUANTIZERS: dict[str, str | None] = {"float32": None, "float16": "QT_fp16", "int8": "QT_8bit"}
+
+# About how many vectors tell the least and greatest number of each column.
+_TRAINING = 65_536
+
+# Bytes that are read at a time.
+_PIECE = 2**24
 
 
 class _FaissIndex(Index):
@@ -32,7 +42,16 @@ class _FaissIndex(Index):
         return _import_faiss().serialize_index(self._faiss)
 
     def _restore(self, payload: np.ndarray, n: int, dimension: int) -> None:
-        self._faiss = _import_faiss().deserialize_index(payload)
+        # Read piece by piece: deserialize_index would hold a copy of all bytes beside the index.
+        faiss, place = _import_faiss(), 0
+
+        def read(size: int) -> bytes:
+            nonlocal place
+            part = payload[place : place + size].tobytes()
+            place += len(part)
+            return part
+
+        self._faiss = faiss.read_index(faiss.PyCallbackIOReader(read, _PIECE))
 
     @abstractmethod
     def _make(self, vectors: np.ndarray) -> Any: ...
@@ -56,23 +75,57 @@ class HNSWIndex(_FaissIndex):
     ef_search : int, default=200
         Candidates kept during a search; at least k are.
     n_jobs : int, default=1
-        Threads that insert. With more than one the graph depends on their timing, and with it the
-        few results that approximate search misses. Searches use all of faiss's threads.
+        Threads that insert; -1 takes all that faiss has. With more than one the graph depends on
+        their timing, and with it the few results that approximate search misses. Searches use all
+        of faiss's threads.
+    storage : {"float32", "float16", "int8"}, default="float32"
+        Of the vectors: 4, 2 or 1 byte a number. With "int8" each column has a scale of its own,
+        between its least and greatest number in a sample of the vectors that the index is built
+        from; numbers beyond are cut off. Scores are those of the stored vectors.
     """
 
     name = "hnsw"
 
     def __init__(
-        self, m: int = 32, ef_construction: int = 200, ef_search: int = 200, n_jobs: int = 1
+        self,
+        m: int = 32,
+        ef_construction: int = 200,
+        ef_search: int = 200,
+        n_jobs: int = 1,
+        storage: str = "float32",
     ) -> None:
         self.m = _positive(m, "m")
         self.ef_construction = _positive(ef_construction, "ef_construction")
         self.ef_search = _positive(ef_search, "ef_search")
-        self.n_jobs = _positive(n_jobs, "n_jobs")
+        self.n_jobs = n_jobs if n_jobs == -1 else _positive(n_jobs, "n_jobs")
+        if storage not in _QUANTIZERS:
+            raise ValueError(
+                f"storage must be {', '.join(map(repr, _QUANTIZERS))}, got {storage!r}"
+            )
+        self.storage = storage
+
+    def build_in_parts(self, n: int, vectors_of: Callable[[slice], np.ndarray]) -> Index:
+        """As :meth:`build`, for n vectors of which ``vectors_of(slice)`` gives some."""
+        # Scales come from vectors of all parts.
+        sample = vectors_of(slice(0, n, max(1, n // _TRAINING)))
+        self._faiss = self._make(check_vectors(sample, "vectors"))
+        self._length, self.dimension = 0, sample.shape[1]
+        for start in range(0, n, PART):
+            self.add(vectors_of(slice(start, min(n, start + PART))))
+        return self
 
     def _make(self, vectors: np.ndarray) -> Any:
         faiss = _import_faiss()
-        index = faiss.IndexHNSWFlat(vectors.shape[1], self.m, faiss.METRIC_INNER_PRODUCT)
+        dimension, metric = vectors.shape[1], faiss.METRIC_INNER_PRODUCT
+        quantizer = _QUANTIZERS[self.storage]
+        if quantizer is None:
+            index = faiss.IndexHNSWFlat(dimension, self.m, metric)
+        else:
+            kind = getattr(faiss.ScalarQuantizer, quantizer)
+            index = faiss.IndexHNSWSQ(dimension, kind, self.m, metric)
+            step = max(1, len(vectors) // _TRAINING)
+            bounds = np.repeat([[-1.0], [1.0]], dimension, axis=1)  # of unit vectors, if none came
+            index.train(vectors[::step] if len(vectors) else bounds.astype(np.float32))
         index.hnsw.efConstruction = self.ef_construction
         return index
 
@@ -129,10 +182,10 @@ def _import_faiss() -> Any:
 
 @contextmanager
 def _threads(n_jobs: int) -> Any:
-    """Let faiss use `n_jobs` threads; the setting belongs to the calling thread."""
+    """Let faiss use `n_jobs` threads, -1 for all; the setting belongs to the calling thread."""
     faiss = _import_faiss()
     before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(n_jobs)
+    faiss.omp_set_num_threads(before if n_jobs == -1 else n_jobs)
     try:
         yield
     finally:

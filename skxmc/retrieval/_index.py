@@ -8,6 +8,7 @@ import operator
 import sys
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,6 +19,8 @@ _BLOCK = 2**23
 _QUERIES = 256
 # Candidates held back for exact scoring before they are thinned out.
 _PENDING = 2**21
+# Vectors asked for at a time where there are many.
+PART = 65_536
 
 
 class Index(ABC):
@@ -37,6 +40,19 @@ class Index(ABC):
         self._build(vectors)
         self._length, self.dimension = vectors.shape
         return self
+
+    def build_in_parts(self, n: int, vectors_of: Callable[[slice], np.ndarray]) -> Index:
+        """As :meth:`build`, for n vectors of which ``vectors_of(slice)`` gives some.
+
+        An index that keeps vectors in another form never holds all of them as they are given.
+        """
+        vectors = None
+        for start in range(0, n, PART):
+            part = vectors_of(slice(start, min(n, start + PART)))
+            if vectors is None:
+                vectors = np.empty((n, part.shape[1]), dtype=np.float32)
+            vectors[start : start + PART] = part
+        return self.build(vectors)
 
     def add(self, vectors: np.ndarray) -> Index:
         """Append `vectors` (n_new, d), whose indices continue at ``len(self)``; return self."""
@@ -498,6 +514,9 @@ def check_vectors(vectors: Any, argument: str, dimension: int | None = None) -> 
 # 6,000 such queries.
 _AUTO_EXACT = 500_000
 
+# Parameters of "hnsw" where "auto" chose it.
+_AUTO_HNSW = {"ef_construction": 100, "n_jobs": -1, "storage": "int8"}
+
 
 def make_index(name: str, n_items: int, dimension: int, **params: Any) -> Index:
     """Return an empty index.
@@ -506,7 +525,8 @@ def make_index(name: str, n_items: int, dimension: int, **params: Any) -> Index:
     ----------
     name : {"auto", "exact", "hnsw", "ivf"}
         "auto" is "exact" up to 500,000 vectors of width 384 (or as many numbers in another
-        shape), where building and searching "hnsw" begins to cost less, and "hnsw" above.
+        shape), where building and searching "hnsw" begins to cost less, and above "hnsw" with
+        vectors stored in int8, built by all threads: one would take hours for millions.
     n_items : int
         How many vectors the index is going to hold, about.
     dimension : int
@@ -528,6 +548,8 @@ def make_index(name: str, n_items: int, dimension: int, **params: Any) -> Index:
     }
     if name == "auto":
         name = "exact" if n_items * dimension <= _AUTO_EXACT * 384 else "hnsw"
+        if name == "hnsw":
+            params = {**_AUTO_HNSW, **params}
     if name not in classes:
         raise ValueError(f"index must be 'auto', {', '.join(map(repr, classes))}, got {name!r}")
     return classes[name](**params)

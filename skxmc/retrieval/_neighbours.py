@@ -53,9 +53,12 @@ def neighbour_labels(
     weights = np.exp((scores - np.where(np.isfinite(best), best, 0)) / temperature)
     weights = np.where(found, weights, 0)
     weights /= np.maximum(weights.sum(axis=1, keepdims=True), 1e-30)
-    starts = np.concatenate(([0], np.cumsum(found.sum(axis=1))))
+    # Indices of the type of Y's: else the product would copy those of all documents.
+    kind = Y.indices.dtype
+    starts = np.concatenate(([0], np.cumsum(found.sum(axis=1)))).astype(kind)
     votes = sp.csr_array(
-        (weights[found].astype(np.float32), indices[found], starts), shape=(n, Y.shape[0])
+        (weights[found].astype(np.float32), indices[found].astype(kind), starts),
+        shape=(n, Y.shape[0]),
     )
     return top_of_rows(votes @ sp.csr_array(Y), n_candidates)
 

@@ -90,6 +90,11 @@ class HardNegativeSchedule:
         return self.start is not None and epoch >= self.start
 
 
+def count_batches(n_documents: int, batch_size: int) -> int:
+    """Batches of an epoch, of nearly the same size and none of them above `batch_size`."""
+    return -(-n_documents // min(batch_size, n_documents))
+
+
 class BatchMaker:
     """Cuts documents into batches: at random, later in whole clusters of similar documents.
 
@@ -111,7 +116,7 @@ class BatchMaker:
         self._clusters: list[np.ndarray] | None = None
 
     def __len__(self) -> int:
-        return -(-self.n_documents // self.batch_size)
+        return count_batches(self.n_documents, self.batch_size)
 
     def epoch(self, epoch: int, bank: np.ndarray) -> Iterator[np.ndarray]:
         """Batches of one epoch; `bank` has the documents' latest embeddings."""

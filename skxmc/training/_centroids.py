@@ -11,7 +11,10 @@ from .._features import unit_rows
 def label_centroids(documents: np.ndarray, Y: sp.csr_array) -> np.ndarray:
     """Mean embedding of each label's documents, (n_labels, dimension) float32; zero if none."""
     counts = np.maximum(np.bincount(Y.indices, minlength=Y.shape[1]), 1)
-    return (Y.T @ documents / counts[:, np.newaxis]).astype(np.float32)
+    sums = Y.T @ documents
+    # In place: with a million labels there is no room for copies.
+    np.divide(sums, counts[:, np.newaxis], out=sums, casting="same_kind")
+    return sums.astype(np.float32, copy=False)
 
 
 def untuned_prototypes(
@@ -32,5 +35,5 @@ def untuned_prototypes(
     """
     vectors = label_centroids(documents, Y)
     if labels is not None:
-        vectors = vectors + labels
-    return unit_rows(vectors)
+        vectors += labels
+    return unit_rows(vectors, overwrite=True)

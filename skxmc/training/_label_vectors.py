@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,9 @@ logger = logging.getLogger(__name__)
 
 # Most numbers of a block of scores, or of gathered label vectors (float32: 128 MB).
 _BLOCK = 2**25
+
+# Labels whose start is computed at a time.
+_LABEL_ROWS = 65_536
 
 
 class LabelVectors:
@@ -49,6 +53,9 @@ class LabelVectors:
     ----------
     epochs : int, default=8
         Passes over the documents.
+    max_steps : int or None, default=None
+        Most steps; the learning rate's rise and fall span so many. None sets no bound but
+        `epochs`.
     learning_rate : float, default=0.02
         Of Adam; rises over the first 5 % of the steps, then falls linearly to 0.
     decay : float, default=1.0
@@ -74,16 +81,19 @@ class LabelVectors:
         labels of a batch are its positives, the `negatives` of its documents, and random ones.
     random_negatives : int, default=4096
         Number of random labels of a batch where there are more than `max_labels`.
+    storage : {"float32", "float16"}, default="float32"
+        Of the vectors. With "float16" moments are kept in bfloat16 and the anchor is made anew
+        where it is needed: 6 bytes a number while training instead of 14, and 2 in use.
     device : str, default="cpu"
     precision : {"auto", "float32", "bfloat16"}, default="auto"
-        Of matrix products in training; weights, moments and predicted scores are float32.
+        Of matrix products in training; steps and predicted scores are float32.
     random_state : int or RandomState, default=None
     verbose : int, default=0
         With 1 there is a progress bar.
 
     Attributes
     ----------
-    weights_ : ndarray of shape (n_labels, d), float32
+    weights_ : ndarray of shape (n_labels, d), float32 or float16
         The vectors; d is the width of all dense blocks and, with sparse features,
         `sparse_dimension`.
     losses_ : list of float
@@ -99,6 +109,7 @@ class LabelVectors:
         self,
         *,
         epochs: int = 8,
+        max_steps: int | None = None,
         learning_rate: float = 0.02,
         decay: float = 1.0,
         anchor: float = 0.5,
@@ -110,12 +121,14 @@ class LabelVectors:
         sparse_scale: float = 0.5,
         max_labels: int = 65_536,
         random_negatives: int = 4096,
+        storage: str = "float32",
         device: str = "cpu",
         precision: str = "auto",
         random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
     ) -> None:
         self.epochs = epochs
+        self.max_steps = max_steps
         self.learning_rate = learning_rate
         self.decay = decay
         self.anchor = anchor
@@ -127,6 +140,7 @@ class LabelVectors:
         self.sparse_scale = sparse_scale
         self.max_labels = max_labels
         self.random_negatives = random_negatives
+        self.storage = storage
         self.device = device
         self.precision = precision
         self.random_state = random_state
@@ -141,7 +155,7 @@ class LabelVectors:
         *,
         sparse: sp.csr_array | None = None,
         labels: Features | None = None,
-        negatives: np.ndarray | None = None,
+        negatives: np.ndarray | Callable[[np.ndarray], np.ndarray] | None = None,
         ignore: sp.csr_array | None = None,
     ) -> LabelVectors:
         """Learn the vectors.
@@ -159,9 +173,9 @@ class LabelVectors:
         labels : Features or None
             The same features of the labels' own texts, where the vectors start (a block may be
             missing). Without them they start from zero.
-        negatives : ndarray of shape (n, m), int64, or None
+        negatives : ndarray of shape (n, m), int, callable, or None
             Hard negatives of each document, -1 where there are fewer; used where there are more
-            than `max_labels` labels.
+            than `max_labels` labels. A callable gives those of some rows.
         ignore : csr_array of shape (n, n_labels), or None
             Pairs that are neither positive nor negative.
 
@@ -177,22 +191,20 @@ class LabelVectors:
             If the loss is not finite.
         """
         for name, array in [("sparse", sparse), ("negatives", negatives), ("ignore", ignore)]:
-            if array is not None and array.shape[0] != Y.shape[0]:
+            if array is not None and not callable(array) and array.shape[0] != Y.shape[0]:
                 raise ValueError(f"{name} has {array.shape[0]} rows but Y has {Y.shape[0]}.")
         for number, block in enumerate(blocks):
             if len(block) != Y.shape[0]:
                 raise ValueError(f"blocks[{number}] has {len(block)} rows, Y has {Y.shape[0]}.")
         random = check_random_state(self.random_state)
         self._lay_out(blocks, sparse, random)
-        start = self._label_start(Y.shape[1], labels)
-        origin = None
-        if labels is not None:
-            origin = torch.from_numpy(start * self.anchor).to(torch.bfloat16)
-        self.weights_ = start
-        training = OneVsAllTraining(self, Y, negatives, ignore, origin, random, self.epochs)
+        self.weights_ = self._label_start(Y.shape[1], labels)
+        origin = None if labels is None else self._anchor(labels)
+        training = OneVsAllTraining(self, Y, negatives, ignore, origin, random)
         self.losses_ = []
         try:
-            for epoch in tqdm(range(self.epochs), "label vectors", disable=not self.verbose):
+            epochs = range(training.n_epochs)
+            for epoch in tqdm(epochs, "label vectors", disable=not self.verbose):
                 loss = training.run_epoch(lambda rows: self._join(blocks, sparse, rows))
                 if not np.isfinite(loss):
                     raise FloatingPointError(
@@ -215,21 +227,37 @@ class LabelVectors:
 
     def _label_start(self, n_labels: int, labels: Features | None) -> np.ndarray:
         """Vectors before training: the features of the labels' texts, or zeros."""
+        width = sum(self._widths)
+        if self._projection is not None:
+            width += self._projection.dimension
+        start = np.zeros((n_labels, width), dtype=self.storage)
         if labels is None:
-            width = sum(self._widths)
-            if self._projection is not None:
-                width += self._projection.dimension
-            return np.zeros((n_labels, width), dtype=np.float32)
+            return start
         if len(labels) != n_labels:
             raise ValueError(f"labels has {len(labels)} rows but there are {n_labels} labels.")
-        given = labels.blocks()
-        if len(given) < len(self._widths):
-            missing = self._widths[len(given) :]
-            given = given + [np.zeros((n_labels, width), dtype=np.float32) for width in missing]
-        sparse = labels.sparse
+        for first in range(0, n_labels, _LABEL_ROWS):
+            rows = slice(first, first + _LABEL_ROWS)
+            start[rows] = self._label_rows(labels, rows)
+        return start
+
+    def _label_rows(self, labels: Features, rows: slice | np.ndarray) -> np.ndarray:
+        """Features of some labels' texts; blocks that they lack are zeros."""
+        some = labels.take(rows)
+        given = some.blocks()
+        missing = self._widths[len(given) :]
+        given = given + [np.zeros((len(some), width), dtype=np.float32) for width in missing]
+        sparse = some.sparse
         if self._projection is not None and sparse is None:
-            sparse = sp.csr_array((n_labels, self._projection.n_features), dtype=np.float32)
+            sparse = sp.csr_array((len(some), self._projection.n_features), dtype=np.float32)
         return self._join(given, sparse, slice(None))
+
+    def _anchor(self, labels: Features) -> Callable[[slice | np.ndarray], torch.Tensor]:
+        """What the vectors of some labels decay towards."""
+        if self.storage != "float32":
+            return lambda rows: torch.from_numpy(self._label_rows(labels, rows) * self.anchor)
+        anchor = torch.from_numpy(self.weights_ * self.anchor).to(torch.bfloat16)
+        anchor = anchor.to(resolve_device(self.device))
+        return lambda rows: anchor[rows].float()
 
     def _join(self, blocks, sparse, rows) -> np.ndarray:
         """Features of some rows side by side, (n_rows, d) float32."""
@@ -291,10 +319,10 @@ class LabelVectors:
             rows = slice(start, min(n, start + step))
             x = torch.from_numpy(self._join(blocks, sparse, rows)).to(device) * self.scale
             if candidates is None:
-                best, found = (x @ weights.T).topk(k, dim=1)
+                best, found = (x @ weights.to(x.dtype).T).topk(k, dim=1)
             else:
                 found = torch.from_numpy(candidates[rows]).to(device)
-                vectors = weights[found.clamp(min=0)]
+                vectors = weights[found.clamp(min=0)].to(x.dtype)
                 best = torch.bmm(vectors, x[:, :, None])[:, :, 0]
             indices[rows], scores[rows] = sort_candidates(
                 found.cpu().numpy(), best.cpu().numpy(), k
@@ -303,7 +331,7 @@ class LabelVectors:
 
     def average(self, weights: np.ndarray) -> None:
         """Take the mean with the vectors of another fit that had the same `random_state`."""
-        self.weights_ = (self._check_fitted() + weights) / np.float32(2)
+        self.weights_ = (self._check_fitted() + weights) / 2
 
     def add_labels(self, labels: Features) -> None:
         """Append labels without documents, scored by the features of their texts."""
@@ -331,6 +359,7 @@ class LabelVectors:
         scale, sparse_scale = (float(value) for value in state["scales"])
         vectors = cls(scale=scale, sparse_scale=sparse_scale, device=device)
         vectors.weights_ = np.asarray(state["weights"])
+        vectors.storage = vectors.weights_.dtype.name
         vectors._widths = [int(width) for width in state["widths"]]
         projection = [int(number) for number in state["projection"]]
         vectors._projection = SparseProjection(*projection) if projection else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,7 +24,7 @@ _ROWS = 128
 class OneVsAllTraining:
     """One run of optimisation: batches, gradients and the moments of Adam."""
 
-    def __init__(self, vectors: LabelVectors, Y, negatives, ignore, origin, random, epochs) -> None:
+    def __init__(self, vectors: LabelVectors, Y, negatives, ignore, origin, random) -> None:
         self.options, self.random = vectors, random
         self.Y, self.negatives, self.ignore = sp.csr_array(Y), negatives, ignore
         self.device = resolve_device(vectors.device)
@@ -31,17 +32,23 @@ class OneVsAllTraining:
         self.weights = as_tensor(vectors.weights_, self.device)
         self.generator = torch.Generator().manual_seed(int(random.randint(2**31 - 1)))
         self.optimizer = _DecayingAdam(self.weights, origin, vectors.decay)
-        self.n_steps = max(1, epochs * -(-Y.shape[0] // vectors.batch_size))
+        per_epoch = max(1, -(-Y.shape[0] // vectors.batch_size))
+        self.n_steps = max(1, vectors.epochs * per_epoch)
+        if vectors.max_steps is not None:
+            self.n_steps = min(self.n_steps, vectors.max_steps)
+        self.n_epochs = -(-self.n_steps // per_epoch)
         self.step = 0
 
     def run_epoch(self, features) -> float:
-        """Train on all documents once; mean loss of a positive."""
+        """Train on all documents once, or until there are `n_steps`; mean loss of a positive."""
         order = self.random.permutation(self.Y.shape[0])
-        total = 0.0
+        order = order[: (self.n_steps - self.step) * self.options.batch_size]
+        total, n_positives = 0.0, 0
         for start in range(0, len(order), self.options.batch_size):
             rows = np.sort(order[start : start + self.options.batch_size])
             total += self._train_batch(rows, features(rows))
-        return total / max(1, self.Y.nnz)
+            n_positives += int(np.diff(self.Y.indptr)[rows].sum())
+        return total / max(1, n_positives)
 
     def _train_batch(self, rows: np.ndarray, x: np.ndarray) -> float:
         options, device = self.options, self.device
@@ -49,7 +56,9 @@ class OneVsAllTraining:
         ignored = None if self.ignore is None else sp.csr_array(self.ignore[rows])
         labels = None
         if Y.shape[1] > options.max_labels:
-            proposed = None if self.negatives is None else self.negatives[rows]
+            proposed = self.negatives
+            if proposed is not None:
+                proposed = proposed(rows) if callable(proposed) else proposed[rows]
             labels = batch_labels(Y, proposed, options.random_negatives, self.random)
         positives = label_positions(Y, labels, device)
         weights = document_weights(Y, options.document_exponent)
@@ -152,16 +161,24 @@ def decoupled_softmax(
 
 
 class _DecayingAdam:
-    """Adam on the rows of a matrix, with decay towards `origin` (None: towards zero).
+    """Adam on the rows of a matrix, with decay towards `origin` of a row (None: towards zero).
 
-    Rows that a step leaves out keep weights and moments, as in lazy Adam.
+    Rows that a step leaves out keep weights and moments, as in lazy Adam. Steps are computed in
+    float32 whatever weights are kept in. Moments beside float16 are bfloat16, for its range: the
+    squares of small gradients would be zero in float16.
     """
 
-    def __init__(self, weights: torch.Tensor, origin: torch.Tensor | None, decay: float) -> None:
-        self.weights, self.decay = weights, decay
-        self.origin = None if origin is None else origin.to(weights.device)
-        self.first = torch.zeros_like(weights)
-        self.second = torch.zeros_like(weights)
+    def __init__(
+        self,
+        weights: torch.Tensor,
+        origin: Callable[[slice | np.ndarray], torch.Tensor] | None,
+        decay: float,
+    ) -> None:
+        self.weights, self.origin, self.decay = weights, origin, decay
+        short = weights.dtype == torch.float16
+        moments = torch.bfloat16 if short else weights.dtype
+        self.first = torch.zeros_like(weights, dtype=moments)
+        self.second = torch.zeros_like(weights, dtype=moments)
         self.n_updates = 0
 
     def update(self, gradient: torch.Tensor, rate: float, labels: np.ndarray | None) -> None:
@@ -173,18 +190,21 @@ class _DecayingAdam:
             part = slice(start, start + step)
             rows = part if labels is None else _index(labels[part], self.weights.device)
             grad = gradient[part].float()
-            # Slices are views that are updated in place; gathered rows have to be put back.
-            weight, first, second = self.weights[rows], self.first[rows], self.second[rows]
+            # Slices in float32 are views that are updated in place; copies have to be put back.
+            kept = self.weights, self.first, self.second
+            weight, first, second = (state[rows].float() for state in kept)
             first.lerp_(grad, 0.1)
             second.mul_(0.99).addcmul_(grad, grad, value=0.01)
             scale = (second / corrections[1]).sqrt_().add_(1e-8)
             if self.origin is None:
                 weight.mul_(1 - rate * self.decay)
             else:
-                weight.lerp_(self.origin[rows].float(), rate * self.decay)
+                origin = self.origin(part if labels is None else labels[part])
+                weight.lerp_(origin.to(weight.device), rate * self.decay)
             weight.addcdiv_(first, scale, value=-rate / corrections[0])
-            if labels is not None:
-                self.weights[rows], self.first[rows], self.second[rows] = weight, first, second
+            if labels is not None or self.weights.dtype != torch.float32:
+                for state, updated in zip(kept, (weight, first, second), strict=True):
+                    state[rows] = updated.to(state.dtype)
 
 
 def _index(labels: np.ndarray, device: torch.device) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -13,9 +14,10 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
+from .._features import row_norms
 from ..encoders._items import Items, Pack, make_packs
 from ..encoders._tower import Tower, autocast
-from ._batches import BatchMaker, HardNegativeSchedule, PositiveSampler
+from ._batches import BatchMaker, HardNegativeSchedule, PositiveSampler, count_batches
 from ._centroids import label_centroids
 from ._clustering import balanced_kmeans
 from ._linear_head import MAX_LABELS, HeadTargets, LinearHead
@@ -36,6 +38,7 @@ class TrainingOptions:
     """All that a :class:`TowerTrainer` can be told; the estimators' docstrings explain it."""
 
     epochs: int = 10
+    max_steps: int | None = None
     batch_size: int = 512
     learning_rate: float = 2e-4
     head_learning_rate: float = 5e-4
@@ -74,6 +77,8 @@ class TowerTrainer:
         Pairs that are neither positive nor negative.
     bank : ndarray of shape (n_documents, dimension), float32, or None
         Unit-norm embeddings of the documents before training, if they are known.
+    overwrite_bank : bool, default=False
+        Whether `bank` may be written to, which saves a copy.
     validate : callable or None
         ``validate(trainer) -> dict`` of figures, called after each epoch. The figure
         ``"validation_score"`` decides which epoch's weights are kept.
@@ -98,6 +103,7 @@ class TowerTrainer:
         *,
         ignore: sp.csr_array | None = None,
         bank: np.ndarray | None = None,
+        overwrite_bank: bool = False,
         validate: Callable[[TowerTrainer], dict] | None = None,
     ) -> None:
         self.tower, self.options, self.rng = tower, options, rng
@@ -114,7 +120,9 @@ class TowerTrainer:
         # Graphs of a quarter each: small ones pass through the cache, one can be made anew.
         self.graph_tokens = max(256, int(options.max_graph_bytes / per_token))
         self.chunk_tokens = max(256, self.graph_tokens // 4)
-        self.bank = None if bank is None else bank.copy()
+        if bank is not None and not (overwrite_bank and bank.flags.writeable):
+            bank = bank.copy()
+        self.bank = bank
         self.centroids: torch.Tensor | None = None
         self.network: torch.nn.Module | None = None
         self.head: LinearHead | None = None
@@ -142,14 +150,16 @@ class TowerTrainer:
             self.bank = self._encode(self.documents)
         if options.prototypes:
             self._build_network()
-        schedule = options.schedule or HardNegativeSchedule.for_epochs(options.epochs)
+        n_epochs, n_steps = self._count_steps()
+        schedule = options.schedule or HardNegativeSchedule.for_epochs(n_epochs)
         batches = BatchMaker(len(self.labelled), options.batch_size, schedule, self.rng)
         sampler = PositiveSampler(self.Y, options.propensity)
-        optimizer, scheduler = self._build_optimizer(len(batches) * options.epochs)
+        optimizer, scheduler = self._build_optimizer(n_steps)
         best_score, best_epoch, best_weights = -np.inf, -1, None
         try:
-            for epoch in range(options.epochs):
-                entry = self._train_epoch(epoch, batches, sampler, optimizer, scheduler)
+            for epoch in range(n_epochs):
+                n_left = n_steps - epoch * len(batches)
+                entry = self._train_epoch(epoch, batches, sampler, optimizer, scheduler, n_left)
                 self._follow_bank()
                 if self.validate is not None:
                     entry.update(self.validate(self))
@@ -170,7 +180,8 @@ class TowerTrainer:
         if best_weights is not None:
             self._restore(best_weights)  # also after the last epoch: one may be half done
         optimizer.zero_grad(set_to_none=True)
-        self.bank = self._encode(self.documents, "documents")
+        self.centroids = None  # those of the prototypes are taken anew
+        self.bank = self._encode(self.documents, "documents", out=self.bank)
         if not np.isfinite(self.bank).all():  # the last step of all broke the weights
             raise FloatingPointError(
                 f"embeddings are not finite after epoch {len(self.history)}, step {len(batches)}; "
@@ -180,8 +191,8 @@ class TowerTrainer:
     def encode_labels(self) -> tuple[np.ndarray, np.ndarray]:
         """Label embeddings of unit norm, (n_labels, dimension), and their lengths before."""
         raw = self._encode(self.label_items, normalize=False)
-        lengths = np.linalg.norm(raw, axis=1, keepdims=True)
-        return raw / np.maximum(lengths, 1e-12), lengths
+        lengths = row_norms(raw)
+        return np.divide(raw, np.maximum(lengths, 1e-12), out=raw), lengths
 
     def prototypes(
         self, labels: np.ndarray, lengths: np.ndarray, Y: sp.csr_array | None = None
@@ -199,18 +210,28 @@ class TowerTrainer:
             return labels
         centroids = self._centroids_of(self.Y if Y is None else Y)
         self.network.eval()
-        blocks = []
+        prototypes = np.empty_like(labels)
         with torch.inference_mode():
             for start in range(0, len(labels), 8192):
                 part = slice(start, start + 8192)
                 raw = torch.from_numpy(labels[part] * lengths[part]).to(self.device)
                 ids = torch.arange(start, start + len(raw), device=self.device)
-                blocks.append(self.network(raw, ids, centroids[ids]).cpu().numpy())
-        return np.concatenate(blocks)
+                prototypes[part] = self.network(raw, ids, centroids[ids]).cpu().numpy()
+        return prototypes
 
     # -- one epoch ----------------------------------------------------------------------------
 
-    def _train_epoch(self, epoch, batches, sampler, optimizer, scheduler) -> dict:
+    def _count_steps(self) -> tuple[int, int]:
+        """Epochs, of which the last may be cut short, and steps of all of them together."""
+        options = self.options
+        per_epoch = count_batches(len(self.labelled), options.batch_size)
+        n_steps = per_epoch * options.epochs
+        if options.max_steps is not None:
+            n_steps = min(n_steps, options.max_steps)
+        return -(-n_steps // per_epoch), n_steps
+
+    def _train_epoch(self, epoch, batches, sampler, optimizer, scheduler, n_steps) -> dict:
+        """Train on all documents once, but for `n_steps` steps at most."""
         self.tower.train()
         if self.network is not None:
             self.network.train()
@@ -218,12 +239,14 @@ class TowerTrainer:
         losses: list[torch.Tensor] = []
         n_seen = 0
         with tqdm(
-            total=len(self.labelled),
+            total=min(len(self.labelled), n_steps * self.options.batch_size),
             desc=f"epoch {epoch + 1}/{self.options.epochs}",
             unit="doc",
             disable=not self.options.verbose,
         ) as bar:
-            for batch in batches.epoch(epoch, self.bank[self.labelled]):
+            due = batches.schedule.is_due(epoch)  # else nobody reads the bank
+            bank = self.bank[self.labelled] if due else self.bank
+            for batch in itertools.islice(batches.epoch(epoch, bank), n_steps):
                 rows = self.labelled[batch]
                 loss = self._train_step(rows, sampler.draw(rows, self.rng), optimizer)
                 scheduler.step()
@@ -401,13 +424,20 @@ class TowerTrainer:
 
         return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 
-    def _encode(self, items: Items, progress: str | None = None, normalize: bool = True):
+    def _encode(
+        self,
+        items: Items,
+        progress: str | None = None,
+        normalize: bool = True,
+        out: np.ndarray | None = None,
+    ) -> np.ndarray:
         self.tower.eval()
         return self.tower.encode(
             items,
             precision=self.options.precision,
             normalize=normalize,
             progress=progress if self.options.verbose else None,
+            out=out,
         )
 
     def _submatrix(self, matrix: sp.csr_array, rows, columns) -> torch.Tensor:

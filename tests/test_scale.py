@@ -1,0 +1,129 @@
+"""Many labels or documents: what is built once, kept short or left out, at sizes patched down."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from skxmc import ViXMLClassifier, _base, _ensemble, _features
+from skxmc._ensemble import HardNegatives
+from skxmc._features import row_norms, unit_rows
+from skxmc.retrieval import HNSWIndex, _index
+from skxmc.training._label_vectors import LabelVectors
+
+N, N_LABELS = 400, 30
+
+
+@pytest.fixture(scope="module")
+def problem():
+    """Embeddings near the centres of their labels."""
+    rng = np.random.RandomState(0)
+    centres = rng.normal(size=(N_LABELS, 32))
+    Y = np.zeros((N, N_LABELS), dtype=np.float32)
+    Y[np.arange(N), rng.randint(N_LABELS, size=N)] = 1
+    Y[rng.rand(N, N_LABELS) < 0.02] = 1
+    Y[7] = 0  # a document without labels
+    X = Y @ centres + 0.5 * rng.normal(size=(N, 32))
+    return X.astype(np.float32), sp.csr_array(Y)
+
+
+@pytest.fixture
+def large(monkeypatch):
+    """The sizes above are large."""
+    monkeypatch.setattr(_ensemble, "MAX_REBUILT", 100)
+    monkeypatch.setattr(_ensemble, "MAX_WORD_VECTORS", 20)
+    monkeypatch.setattr(_base, "MAX_WORD_VECTORS", 20)
+    monkeypatch.setattr(_ensemble, "MAX_DENSE_LABELS", 20)
+    monkeypatch.setattr(_index, "_AUTO_EXACT", 0)
+    monkeypatch.setitem(LabelVectors.__init__.__kwdefaults__, "max_labels", 20)
+
+
+def _fit(problem, **parameters):
+    return ViXMLClassifier("precomputed", random_state=0, **parameters).fit(*problem)
+
+
+@pytest.mark.usefixtures("large")
+def test_everything_is_built_once(problem, monkeypatch, tmp_path):
+    built = []
+    build = _ensemble.EvidenceEnsemble._build
+    monkeypatch.setattr(
+        _ensemble.EvidenceEnsemble,
+        "_build",
+        lambda self, *arguments: built.append(1) or build(self, *arguments),
+    )
+    X, Y = problem
+    clf = _fit(problem)
+    ensemble = clf.ensemble_
+    assert len(built) == 1
+    assert isinstance(ensemble.prototypes_, HNSWIndex)
+    assert ensemble.prototypes_.storage == ensemble.neighbours_.storage == "int8"
+    assert ensemble.label_vectors_.weights_.dtype == np.float16
+    # Held-out documents are neighbours in the end, the one without labels is not.
+    assert len(ensemble.neighbours_) == ensemble.Y_.shape[0] == N - 1
+    assert ensemble.Y_.nnz == Y.nnz
+    nearest = ensemble.neighbours_.search(unit_rows(X), 1)[0][:, 0]
+    labelled = np.flatnonzero(np.diff(Y.indptr))
+    same = [(ensemble.Y_[[nearest[row]]] != Y[[row]]).nnz == 0 for row in labelled]
+    assert np.mean(same) > 0.97
+    indices, scores = clf.predict_topk(X, k=3)
+    assert np.mean(Y.toarray()[labelled, indices[labelled, 0]]) > 0.9
+    clf.save(tmp_path / "model")
+    again = ViXMLClassifier.load(tmp_path / "model")
+    assert again.ensemble_.label_vectors_.weights_.dtype == np.float16
+    np.testing.assert_array_equal(again.predict_topk(X, k=3)[0], indices)
+    np.testing.assert_array_equal(again.predict_topk(X, k=3)[1], scores)
+
+
+def test_large_is_about_as_good(problem, request):
+    X, Y = problem
+    known = (X[:300], Y[:300])
+    small = _fit(known).score(X[300:], Y[300:])
+    request.getfixturevalue("large")
+    assert _fit(known).score(X[300:], Y[300:]) > small - 0.05
+
+
+@pytest.mark.usefixtures("large")
+@pytest.mark.parametrize(
+    "parameters",
+    [{"prototypes": False}, {"retrieval_augmentation": 0}, {"refine_labels": False},
+     {"index": "exact"}, {"index": "ivf"}, {"max_steps": 1}, {"validation_fraction": 0.01}],
+    ids=str,
+)  # fmt: skip
+def test_switches_of_large_models(problem, parameters):
+    X, Y = problem
+    clf = _fit(problem, **parameters)
+    assert clf.score(X, Y) > 0.7
+
+
+@pytest.mark.usefixtures("large")
+def test_excluded_pairs_of_large_models(problem):
+    X, Y = problem
+    exclude = sp.csr_array((np.ones(N, bool), (np.arange(N), np.arange(N) % N_LABELS)), Y.shape)
+    clf = ViXMLClassifier("precomputed", random_state=0).fit(X, Y, exclude=exclude)
+    indices, _ = clf.predict_topk(X, k=3, exclude=exclude)
+    assert not (indices == (np.arange(N) % N_LABELS)[:, None]).any()
+
+
+def test_hard_negatives_are_searched_once():
+    asked = []
+
+    def search(rows):
+        asked.extend(rows.tolist())
+        return np.stack([rows, -np.ones_like(rows)], axis=1)
+
+    negatives = HardNegatives(search, 10)
+    for rows in ([1, 5], [2, 5, 9], [1, 2]):
+        found = negatives(np.array(rows))
+        assert found.tolist() == [[row, -1] for row in rows]
+    assert asked == [1, 5, 2, 9]
+
+
+def test_norms_in_parts(rng, monkeypatch):
+    vectors = rng.normal(size=(50, 7)).astype(np.float32)
+    vectors[3] = 0
+    whole = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    for rows in (7, 100):
+        monkeypatch.setattr(_features, "_ROWS", rows)
+        np.testing.assert_array_equal(unit_rows(vectors), whole)
+    assert row_norms(vectors[:0]).shape == (0, 1)
+    assert unit_rows(vectors, overwrite=True) is vectors
+    np.testing.assert_array_equal(vectors, whole)
