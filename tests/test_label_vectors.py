@@ -438,3 +438,15 @@ def test_projection_keeps_inner_products(rng):
     assert np.sqrt((error**2).mean()) < 0.04
     again = SparseProjection(500, 2048, seed=3).transform(features)
     np.testing.assert_array_equal(again, projected)
+
+
+@pytest.mark.parametrize("storage", ["float32", "float16"])
+def test_mean_of_two_fits(problem, storage):
+    documents, Y, labels = problem
+    given = {"sparse": None, "labels": Features(labels)}
+    one = _vectors(dropout=0.5, storage=storage).fit([documents], Y, **given)
+    other = _vectors(dropout=0.5, storage=storage).fit([documents[:80]], Y[:80], **given)
+    expected = (one.weights_.astype(np.float64) + other.weights_) / 2
+    one.average(other.weights_)
+    assert one.weights_.dtype == storage
+    np.testing.assert_allclose(one.weights_, expected, rtol=2e-3 if storage == "float16" else 1e-6)

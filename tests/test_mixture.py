@@ -128,6 +128,17 @@ def test_the_score_is_the_public_metric_of_the_prediction():
         Mixture().fit(evidence, truth, metric="accuracy", propensities=propensities)
 
 
+def test_only_given_temperatures_are_tried():
+    rng = np.random.RandomState(3)
+    evidence = _evidence(rng, n=50)
+    truth = sp.csr_array((rng.rand(50, 12) < 0.2).astype(np.float32))
+    tried = {"prototypes": (0.3,), "neighbours": (1.0,), "label_vectors": (4.0,)}
+    only = {"prototypes": 0.3, "neighbours": 1.0, "label_vectors": 4.0}
+    mixture = Mixture(temperatures=tried)
+    assert mixture.temperatures_ == only
+    assert mixture.fit(evidence, truth, propensities=np.ones(12)).temperatures_ == only
+
+
 def test_state_is_plain_numbers():
     mixture = Mixture(fixed={"neighbours": 0.1})
     again = Mixture.from_dict(mixture.to_dict())
