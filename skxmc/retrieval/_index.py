@@ -526,7 +526,7 @@ def make_index(name: str, n_items: int, dimension: int, **params: Any) -> Index:
     name : {"auto", "exact", "hnsw", "ivf"}
         "auto" is "exact" up to 500,000 vectors of width 384 (or as many numbers in another
         shape), where building and searching "hnsw" begins to cost less, and above "hnsw" with
-        vectors stored in int8, built by all threads: one would take hours for millions.
+        vectors stored in int8, built by all threads, to be done in time with millions.
     n_items : int
         How many vectors the index is going to hold, about.
     dimension : int
