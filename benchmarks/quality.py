@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from skxmc.metrics import label_propensities, xmc_report
+from skxmc.metrics import label_propensities, micro_f1, xmc_report
 
 from ._baselines import BASELINES, title_of
 from ._data import add_data, load
@@ -53,8 +53,9 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
     -------
     result : dict
         The task, with ``figures``, ``fit_seconds``, ``predict_seconds``, ``cpu_seconds`` of both
-        and ``peak_gb``, and of an estimator ``evidence`` (figures of each kind alone), ``weights``
-        and ``temperatures`` of the mixture, and ``history``. Or with ``skipped``, the reason.
+        and ``peak_gb``, and of an estimator ``micro_f1`` of `predict`, ``evidence`` (figures of
+        each kind alone, and of the mixture before re-ranking), ``weights`` and ``temperatures`` of
+        the mixture, and ``history``. Or with ``skipped``, the reason.
     """
     data = load(task["data"], task["folder"])
     propensities = label_propensities(data.Y_train)
@@ -100,18 +101,24 @@ def _run_estimator(task, data, figures) -> dict[str, Any]:
     found = model.predict_topk(data.text_test, k=5, images=images_test, exclude=data.exclude_test)
     clock.lap("predict")
     result = {**clock.result(), "figures": figures(found), "history": model.history_}
-    # After the clock and the memory were read: what each kind of evidence is worth alone.
+    # After the clock and the memory were read: the sets of labels, and what each kind of evidence
+    # is worth alone.
+    predicted = model.predict(data.text_test, images=images_test, exclude=data.exclude_test)
+    result["micro_f1"] = float(micro_f1(data.Y_test, predicted, exclude=data.exclude_test))
+    result["threshold"] = float(model.threshold_)
     features = model._features(data.text_test, images_test)
+    mixture = model.ensemble_.mixture_
     alone: dict[str, list] = {}
     for start in range(0, len(features), BLOCK):
-        block = features.take(slice(start, start + BLOCK))
-        for kind, (labels, scores) in model.ensemble_.evidence(block).items():
-            alone.setdefault(kind, []).append((labels, scores))
+        rows = slice(start, start + BLOCK)
+        evidence = model.ensemble_.evidence(features.take(rows))
+        exclude = None if data.exclude_test is None else data.exclude_test[rows]
+        for kind, found in evidence.items():
+            alone.setdefault(kind, []).append(found)
+        alone.setdefault("mixture", []).append(mixture.predict(evidence, 100, exclude))
     result["evidence"] = {kind: figures(_stack(blocks)) for kind, blocks in alone.items()}
-    mixture = model.ensemble_.mixture_
-    result["weights"] = {kind: mixture.weights_[kind] for kind in alone}
-    result["temperatures"] = {kind: mixture.temperatures_[kind] for kind in alone}
-    result["threshold"] = float(model.threshold_)
+    result["weights"] = {kind: mixture.weights_[kind] for kind in evidence}
+    result["temperatures"] = {kind: mixture.temperatures_[kind] for kind in evidence}
     return result
 
 
@@ -155,12 +162,14 @@ def name_of(result: dict[str, Any]) -> str:
 
 def main_table(results: list[dict[str, Any]]) -> str:
     """Return figures, seconds and memory of all configurations."""
-    header = ["data", "configuration", *METRICS, "fit s", "predict s", "CPU s", "peak GB"]
+    header = ["data", "configuration", *METRICS, "micro-F1"]
+    header += ["fit s", "predict s", "CPU s", "peak GB"]
     rows = [
         [
             result["data"],
             name_of(result),
             *(f"{result['figures'][name]:.3f}" for name in METRICS),
+            f"{result['micro_f1']:.3f}" if "micro_f1" in result else "",
             f"{result['fit_seconds']:.1f}",
             f"{result['predict_seconds']:.1f}",
             f"{result['cpu_seconds']:.0f}",
@@ -183,8 +192,8 @@ def evidence_table(results: list[dict[str, Any]]) -> str:
                     f"{result['data']}: {name_of(result)}",
                     kind.replace("_", " "),
                     *(f"{figures[name]:.3f}" for name in METRICS),
-                    f"{result['weights'][kind]:.2f}",
-                    f"{result['temperatures'][kind]:.3g}",
+                    f"{result['weights'][kind]:.2f}" if kind in result["weights"] else "",
+                    f"{result['temperatures'][kind]:.3g}" if kind in result["weights"] else "",
                 ]
             )
     return table(header, rows)

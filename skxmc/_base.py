@@ -18,7 +18,8 @@ from sklearn.base import (
 from sklearn.utils import ClassifierTags, TransformerTags, check_random_state
 from sklearn.utils.validation import check_is_fitted, check_memory, validate_data
 
-from ._ensemble import MAX_WORD_VECTORS, EvidenceEnsemble, EvidenceOptions
+from . import _limits
+from ._ensemble import EvidenceEnsemble, EvidenceOptions
 from ._features import Features, Featurizer, ImageWhitener, unit_rows
 from ._holdout import hold_out, without_rows
 from ._images import ImageFeatures, ImageItems, collect_images
@@ -250,7 +251,7 @@ class BaseXMCClassifier(
             or not self.refine_labels
         ):
             return None
-        if self.text_features == "both" and n_labels > MAX_WORD_VECTORS:
+        if self.text_features == "both" and n_labels > _limits.MAX_WORD_VECTORS:
             return None
         from .encoders._sparse import SparseTextFeatures
 
@@ -409,8 +410,8 @@ class BaseXMCClassifier(
         labels : ndarray of shape (n_samples, k), int64, or object with `return_labels`
             Column numbers (or names); -1 (or None) where a document has fewer candidates.
         scores : ndarray of shape (n_samples, k), float32
-            Probabilities in the mixture of evidence; -inf where there is no candidate. Ties:
-            lower column number first.
+            Probabilities in the mixture of evidence, re-ranked; -inf where there is no candidate.
+            Ties: lower column number first.
 
         Raises
         ------

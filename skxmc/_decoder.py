@@ -72,7 +72,8 @@ class DecoderXMCClassifier(BaseXMCClassifier):
     refine_labels : bool, default=True
         Whether label vectors are learned.
     retrieval_augmentation : "auto" or float in [0, 1], default="auto"
-        Share of the neighbours' labels in the mixture of evidence.
+        Share of the neighbours' labels in the mixture of evidence, as in
+        :class:`ViXMLClassifier`.
     prototypes : bool or "linear", default="linear"
         "linear" trains the model below a linear head over the labels, whose vectors start from
         the labels' texts, if they have any, and their documents. True trains prototypes (PRIME),

@@ -1,4 +1,4 @@
-"""How a score is made: three kinds of evidence, and their mixture."""
+"""How a score is made: three kinds of evidence, their mixture, and re-ranking."""
 
 from __future__ import annotations
 
@@ -9,14 +9,22 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from . import _limits
 from ._features import Features, unit_rows
 from ._holdout import without_rows
 from ._joint_space import JointSpace
 from ._labels import narrow_indices
 from .metrics import label_propensities
 from .retrieval import Index, make_index
-from .retrieval._mixture import TEMPERATURES, TUNED_TEMPERATURES, Mixture
+from .retrieval._mixture import (
+    TEMPERATURES,
+    TUNED_TEMPERATURES,
+    Evidence,
+    Mixture,
+    best_candidates,
+)
 from .retrieval._neighbours import neighbour_labels
+from .retrieval._reranker import MIN_DOCUMENTS, Reranker
 
 # Documents scored at a time.
 BLOCK = 2048
@@ -27,18 +35,6 @@ DROPOUT, DROPOUT_TUNED = 0.2, 0.4
 
 # Labels are given above this probability where no held-out document could choose it.
 DEFAULT_THRESHOLD = 0.1
-
-# Above this number of labels, label vectors re-score the shortlist of the other evidence
-# instead of scoring all labels: a block of scores would take more than a gigabyte.
-MAX_DENSE_LABELS = 131_072
-
-# Above this number of labels or documents they are compared without words, which more than triple
-# an index. Above this number of labels, label vectors see no words either, and are stored short.
-MAX_WORD_VECTORS = 131_072
-
-# Up to this number of labels or documents everything is built a second time, with the held-out
-# documents. Above, they join the neighbours alone: building takes most of the time then.
-MAX_REBUILT = 500_000
 
 
 @dataclass
@@ -69,7 +65,8 @@ class EvidenceEnsemble:
     """Prototypes, label vectors and neighbours, each of which may be absent.
 
     Every kind of evidence proposes labels with scores; a :class:`Mixture` turns the scores of
-    each into probabilities and adds them up with weights chosen on held-out documents.
+    each into probabilities and adds them up with weights chosen on held-out documents, from which
+    a :class:`Reranker` learns to correct it.
 
     Parameters
     ----------
@@ -86,7 +83,11 @@ class EvidenceEnsemble:
         Index over the training documents.
     Y_ : csr_array of shape (n_documents, n_labels)
         Labels of the training documents.
+    counts_ : ndarray of shape (n_labels,), int64
+        Training documents of each label.
     mixture_ : Mixture
+    reranker_ : Reranker or None
+        None where fewer than 200 documents are held out, or the neighbours' weight is given.
     threshold_ : float
         Probability above which a label is predicted.
     """
@@ -105,7 +106,7 @@ class EvidenceEnsemble:
         held_out: np.ndarray,
         rng: np.random.RandomState,
     ) -> EvidenceEnsemble:
-        """Learn without the held-out documents, then the mixture on these, then on all.
+        """Learn without the held-out documents, then to mix and rank on these, then on all.
 
         Above `MAX_REBUILT` documents or labels nothing is learned twice: in the end the held-out
         documents become neighbours, and that is all.
@@ -132,7 +133,7 @@ class EvidenceEnsemble:
         seed = int(rng.randint(2**31))
         self.space_ = JointSpace()
         if not options.tuned:
-            few = max(self.n_labels_, len(features)) <= MAX_WORD_VECTORS
+            few = max(self.n_labels_, len(features)) <= _limits.MAX_WORD_VECTORS
             n_words = features.sparse.shape[1] if few and features.sparse is not None else 0
             self.space_ = JointSpace(pictures=True, n_words=n_words, seed=seed)
         self.label_vectors_ = None
@@ -145,31 +146,23 @@ class EvidenceEnsemble:
                 device=options.device,
                 precision=options.precision,
                 random_state=seed,
-                storage="float16" if self.n_labels_ > MAX_WORD_VECTORS else "float32",
+                storage="float16" if self.n_labels_ > _limits.MAX_WORD_VECTORS else "float32",
                 verbose=options.verbose,
             )
         tried = TUNED_TEMPERATURES if options.tuned else TEMPERATURES
         self.mixture_ = Mixture(fixed=self._fixed_weights(), temperatures=tried)
+        self.reranker_ = None
         self.threshold_ = DEFAULT_THRESHOLD
         earlier = None
         if len(held_out):
             self._build(features, without_rows(Y, held_out), make_prototypes, labels, exclude)
             evidence = self.evidence(features.take(held_out))
-            truth = Y[held_out]
             excluded = None if exclude is None else exclude[held_out]
-            self.mixture_.fit(
-                evidence,
-                truth,
-                metric=options.metric,
-                exclude=excluded,
-                propensities=propensities,
-            )
-            found = self.mixture_.predict(evidence, k=options.shortlist, exclude=excluded)
-            self.threshold_ = best_threshold(*found, truth)
+            self._choose(evidence, Y[held_out], excluded, propensities, seed)
             earlier = self.label_vectors_ and self.label_vectors_.weights_
         if options.threshold is not None:
             self.threshold_ = float(options.threshold)
-        if len(held_out) and max(Y.shape) > MAX_REBUILT:
+        if len(held_out) and max(Y.shape) > _limits.MAX_REBUILT:
             self._add_documents(features, Y, held_out)
         else:
             self._build(features, Y, make_prototypes, labels, exclude)
@@ -177,6 +170,29 @@ class EvidenceEnsemble:
                 # Both saw nearly the same documents; their mean has less of the noise of training.
                 self.label_vectors_.average(earlier)
         return self
+
+    def _choose(
+        self,
+        evidence: Evidence,
+        truth: sp.csr_array,
+        exclude: sp.csr_array | None,
+        propensities: np.ndarray,
+        seed: int,
+    ) -> None:
+        """Choose mixture, re-ranking and threshold by held-out documents."""
+        options = self.options
+        self.mixture_.fit(
+            evidence, truth, metric=options.metric, exclude=exclude, propensities=propensities
+        )
+        # A weight of neighbours that was asked for is their weight in the sum that ranks.
+        if truth.shape[0] >= MIN_DOCUMENTS and not options.neighbour_weight:
+            candidates = self.mixture_.candidates(evidence, exclude)
+            self.reranker_ = Reranker(random_state=seed).fit(candidates, truth, self.counts_)
+        found = self._rank(evidence, options.shortlist, exclude)
+        self.threshold_ = best_threshold(*found, truth)
+
+    def _count_documents(self) -> np.ndarray:
+        return np.bincount(self.Y_.indices, minlength=self.n_labels_)
 
     def _fixed_weights(self) -> dict[str, float]:
         weight = self.options.neighbour_weight
@@ -196,7 +212,8 @@ class EvidenceEnsemble:
         prototypes = make_prototypes(Y)
         rows = np.flatnonzero(np.diff(Y.indptr))
         self.Y_ = Y[rows]
-        if max(Y.shape) <= MAX_REBUILT:
+        self.counts_ = self._count_documents()
+        if max(Y.shape) <= _limits.MAX_REBUILT:
             exclude = None if exclude is None else exclude[rows]
             features, Y, rows = features.take(rows), self.Y_, np.arange(len(rows))
         # Else a copy of most documents would be too large: those without labels stay among them.
@@ -234,6 +251,7 @@ class EvidenceEnsemble:
         if self.neighbours_ is not None:
             self.neighbours_.add(self._neighbour_vectors(features.take(rows)))
         self.Y_ = narrow_indices(sp.vstack([self.Y_, Y[rows]], format="csr"))
+        self.counts_ = self._count_documents()
 
     def _linear(self, features: Features) -> Features:
         """What label vectors see of the features."""
@@ -244,9 +262,7 @@ class EvidenceEnsemble:
 
     # -- scores -------------------------------------------------------------------------------
 
-    def evidence(
-        self, features: Features, n_candidates: int | None = None
-    ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    def evidence(self, features: Features, n_candidates: int | None = None) -> Evidence:
         """Candidates of each kind: label indices (n, m) int64 and scores (n, m) float32."""
         options = self.options
         n_candidates = min(max(options.shortlist, n_candidates or 0), self.n_labels_)
@@ -261,7 +277,7 @@ class EvidenceEnsemble:
             found["neighbours"] = neighbour_labels(*nearest, self.Y_, n_candidates)
         if self.label_vectors_ is not None:
             shortlist = None
-            if self.n_labels_ > MAX_DENSE_LABELS and found:
+            if self.n_labels_ > _limits.MAX_DENSE_LABELS and found:
                 shortlist = join_candidates([indices for indices, _ in found.values()])
             linear = self._linear(features)
             found["label_vectors"] = self.label_vectors_.decision(
@@ -292,8 +308,18 @@ class EvidenceEnsemble:
             rows = slice(start, start + BLOCK)
             part = None if exclude is None else exclude[rows]
             evidence = self.evidence(features.take(rows), k)
-            indices[rows], scores[rows] = self.mixture_.predict(evidence, k=k, exclude=part)
+            indices[rows], scores[rows] = self._rank(evidence, k, part)
         return indices, scores
+
+    def _rank(
+        self, evidence: Evidence, k: int, exclude: sp.csr_array | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The k best candidates and their final scores."""
+        candidates = self.mixture_.candidates(evidence, exclude)
+        scores = candidates.mixed
+        if self.reranker_ is not None:
+            scores = self.reranker_.rescore(candidates, self.counts_)
+        return best_candidates(candidates.labels, scores, k)
 
     def add_labels(self, labels: Features) -> None:
         """Append labels that have no documents; every kind of evidence learns of them."""
@@ -303,6 +329,7 @@ class EvidenceEnsemble:
             self.label_vectors_.add_labels(self._linear(labels))
         self.n_labels_ += len(labels)
         self.Y_.resize(self.Y_.shape[0], self.n_labels_)
+        self.counts_ = self._count_documents()
 
     # -- persistence --------------------------------------------------------------------------
 
@@ -319,6 +346,7 @@ class EvidenceEnsemble:
             "n_labels": self.n_labels_,
             "threshold": self.threshold_,
             "mixture": self.mixture_.to_dict(),
+            "reranker": self.reranker_ and self.reranker_.state_dict(),
             "prototypes": self.prototypes_,
             "space": self.space_.state_dict(),
             "label_vectors": self.label_vectors_ and self.label_vectors_.state_dict(),
@@ -332,6 +360,9 @@ class EvidenceEnsemble:
         ensemble = cls(EvidenceOptions(**state["options"]))
         ensemble.n_labels_, ensemble.threshold_ = state["n_labels"], state["threshold"]
         ensemble.mixture_ = Mixture.from_dict(state["mixture"])
+        ensemble.reranker_ = None
+        if state["reranker"] is not None:
+            ensemble.reranker_ = Reranker.from_state(state["reranker"])
         ensemble.prototypes_ = state["prototypes"]
         ensemble.neighbours_ = state["neighbours"]
         ensemble.space_ = JointSpace(**state["space"])
@@ -341,6 +372,7 @@ class EvidenceEnsemble:
 
             ensemble.label_vectors_ = LabelVectors.from_state(state["label_vectors"])
         ensemble.Y_ = state["Y"]
+        ensemble.counts_ = ensemble._count_documents()
         return ensemble
 
 
@@ -412,7 +444,7 @@ def join_candidates(found: list[np.ndarray]) -> np.ndarray:
 
 def _index(options: EvidenceOptions, n: int, vectors_of: Callable[[slice], np.ndarray]) -> Index:
     """Index of n vectors, of which `vectors_of` gives some; in parts where there are many."""
-    if n <= MAX_REBUILT:
+    if n <= _limits.MAX_REBUILT:
         vectors = vectors_of(slice(0, n))
         return make_index(options.index, *vectors.shape).build(vectors)
     dimension = vectors_of(slice(0, 1)).shape[1]

@@ -8,13 +8,11 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from . import _limits
 from ._images import ImageFeatures, ImageItems
 
 # Length of a document's picture block; its text embedding has length 1.
 PICTURE_SCALE = 0.7
-
-# Rows whose norms are computed at a time.
-_ROWS = 65_536
 
 # Training pictures that it takes to know the spread along one more direction.
 PICTURES_PER_COMPONENT = 8
@@ -190,6 +188,6 @@ def unit_rows(vectors: np.ndarray, *, overwrite: bool = False) -> np.ndarray:
 
 def row_norms(vectors: np.ndarray) -> np.ndarray:
     """Norms of rows, (n, 1), without the squares of all numbers at once."""
-    starts = range(0, max(1, len(vectors)), _ROWS)
-    parts = (vectors[start : start + _ROWS] for start in starts)
+    starts = range(0, max(1, len(vectors)), _limits.ROWS)
+    parts = (vectors[start : start + _limits.ROWS] for start in starts)
     return np.concatenate([np.linalg.norm(part, axis=1, keepdims=True) for part in parts])

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ._ensemble import MAX_REBUILT, MAX_WORD_VECTORS
+from . import _limits
 from ._features import PICTURES_PER_COMPONENT
 from ._labels import encode_targets
 from ._parameters import PRECOMPUTED
@@ -129,22 +129,25 @@ def estimate_memory(clf: Any, X: Any, Y: Any, images: Any = None) -> MemoryEstim
         trained = shape.parameters
     state = 0.0
     if tuned:
-        rows = n_labels if clf.prototypes == "linear" else min(n_labels, 65_536)
+        rows = n_labels
+        if clf.prototypes != "linear":
+            rows = min(n_labels, _limits.MAX_FREE_VECTORS)
         trained += rows * width
         if clf.prototypes is True:
-            with_head = clf.head_weight > 0 and n_labels <= 65_536
+            with_head = clf.head_weight > 0 and n_labels <= _limits.MAX_ALL_NEGATIVES
             trained += 12 * width**2 + (n_labels * width if with_head else 0)
         state = 4.0 * rows * width + 3 * 4.0 * n_labels * width
-    many = n_labels > MAX_WORD_VECTORS
+    many = n_labels > _limits.MAX_WORD_VECTORS
     if many and clf.text_features == "both":
         words, n_nonzero = 0, 0.0
     if clf.refine_labels:
         # Weights, both moments, and in bf16 anchor and gradient; scores of a batch.
         vectors = n_labels * (width + pictures + words)
-        batch = min(512, n) * min(n_labels, 65_536)
+        batch = min(512, n) * min(n_labels, _limits.MAX_ALL_NEGATIVES)
         state = max(state, (6.0 if many else 16.0) * vectors + 8.0 * batch)
-    joined = width + pictures + (0 if tuned or max(n, n_labels) > MAX_WORD_VECTORS else words)
-    copies = 3 if max(n, n_labels) <= MAX_REBUILT else 1
+    largest = max(n, n_labels)
+    joined = width + pictures + (words if largest <= _limits.MAX_WORD_VECTORS and not tuned else 0)
+    copies = 3 if largest <= _limits.MAX_REBUILT else 1
     return MemoryEstimate(
         libraries=LIBRARIES,
         base_weights=shape.base_bytes,

@@ -43,7 +43,8 @@ class ViXMLClassifier(BaseXMCClassifier):
         Whether label vectors are learned.
     retrieval_augmentation : "auto" or float in [0, 1], default="auto"
         Share of the neighbours' labels in the mixture of evidence; "auto" chooses it on
-        held-out documents, 0 switches neighbours off.
+        held-out documents, 0 switches neighbours off. With any other number the mixture is not
+        re-ranked, so that the number is the share in the final score.
     prototypes : bool or "linear", default=True
         Whether prototypes are part of training (PRIME) and of the mixture of evidence. Without
         them labels are represented by their text alone. "linear" trains the encoder below a

@@ -225,7 +225,8 @@ def test_quality_of_an_estimator(folder):
         quality, folder, "--data", "tiny", "--param", "encoder=ENCODER", "--seed", "3"
     )
     assert result["params"]["random_state"] == 3
-    assert set(result["evidence"]) == set(result["weights"])
+    assert set(result["evidence"]) == {*result["weights"], "mixture"}
+    assert 0 < result["micro_f1"] <= 1
     assert result["figures"]["P@1"] > 0.9
     assert result["peak_gb"] > 0
 

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.exceptions import NotFittedError
 
+from skxmc import _limits
 from skxmc.retrieval import (
     ExactIndex,
     HNSWIndex,
     Index,
     IVFIndex,
-    _faiss,
     _index,
     make_index,
     sort_candidates,
@@ -339,9 +339,7 @@ def test_short_storage_of_what_comes_later(rng, storage):
 @pytest.mark.parametrize("index", PARAMETERS, ids=lambda index: index.name)
 @pytest.mark.parametrize("n", [1, 64, 300])
 def test_parts_are_as_good_as_the_whole(rng, monkeypatch, index, n):
-    monkeypatch.setattr(_index, "PART", 64)
-    monkeypatch.setattr(_faiss, "PART", 64)
-    monkeypatch.setattr(_faiss, "_TRAINING", 100)
+    monkeypatch.setattr(_limits, "ROWS", 64)
     vectors, asked = clustered(rng, n), []
 
     def vectors_of(rows):

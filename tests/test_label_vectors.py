@@ -9,6 +9,7 @@ import scipy.sparse as sp
 import torch
 from sklearn.exceptions import NotFittedError
 
+from skxmc import _limits
 from skxmc._features import Features
 from skxmc.encoders import _sparse
 from skxmc.encoders._sparse import SparseProjection, SparseTextFeatures
@@ -249,7 +250,7 @@ def test_starts_are_made_in_parts(problem, monkeypatch):
         return _vectors(epochs=1).fit([documents], Y, sparse=sparse, labels=own).weights_
 
     whole = fit()
-    monkeypatch.setattr(_label_vectors, "_LABEL_ROWS", 5)
+    monkeypatch.setattr(_limits, "ROWS", 5)
     np.testing.assert_array_equal(fit(), whole)
 
 
@@ -378,7 +379,7 @@ def test_sparse_features_help_where_embeddings_say_nothing(rng):
 
 def test_sparse_text_features_are_made_in_parts(monkeypatch):
     whole = SparseTextFeatures().fit(WORDS).transform(WORDS)
-    monkeypatch.setattr(_sparse, "_ROWS", 4)
+    monkeypatch.setattr(_limits, "ROWS", 4)
     parts = SparseTextFeatures().fit(WORDS).transform(WORDS)
     np.testing.assert_array_equal(parts.toarray(), whole.toarray())
     monkeypatch.setattr(_sparse, "_FIT_TEXTS", 3)

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from test_trainer import NAMES, Problem
 
-from skxmc import ViXMLClassifier
-from skxmc.training import _linear_head, _trainer
+from skxmc import ViXMLClassifier, _limits
+from skxmc.training import _linear_head
 from skxmc.training._linear_head import LinearHead
 from skxmc.training._linear_trainer import LinearHeadTrainer
 from skxmc.training._trainer import TrainingOptions
@@ -94,7 +94,7 @@ def test_training_ranks_labels_without_texts(loss):
 
 def test_many_labels_are_trained_against_some(monkeypatch):
     """Beyond a number of labels a batch has its positives and random labels only."""
-    monkeypatch.setattr(_linear_head, "MAX_LABELS", 5)
+    monkeypatch.setattr(_limits, "MAX_ALL_NEGATIVES", 5)
     monkeypatch.setattr(_linear_head, "RANDOM_NEGATIVES", 3)
     problem = Problem(40)
     trainer = trainer_of(problem, epochs=1)
@@ -158,7 +158,7 @@ def test_head_beside_prototypes_is_trained_and_may_be_left_out(monkeypatch):
     trainer.fit()
     assert not torch.equal(trainer.head.weight, start)
     assert problem.trainer(head_weight=0.0, epochs=1).fit().head is None
-    monkeypatch.setattr(_trainer, "MAX_LABELS", 11)  # as with more labels than that
+    monkeypatch.setattr(_limits, "MAX_ALL_NEGATIVES", 11)  # as with more labels than that
     assert problem.trainer(head_weight=0.1, epochs=1).fit().head is None
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from skxmc import ViXMLClassifier, _base, _ensemble, _features
+from skxmc import ViXMLClassifier, _ensemble, _limits
 from skxmc._ensemble import HardNegatives
 from skxmc._features import row_norms, unit_rows
 from skxmc.retrieval import HNSWIndex, _index
@@ -29,10 +29,9 @@ def problem():
 @pytest.fixture
 def large(monkeypatch):
     """The sizes above are large."""
-    monkeypatch.setattr(_ensemble, "MAX_REBUILT", 100)
-    monkeypatch.setattr(_ensemble, "MAX_WORD_VECTORS", 20)
-    monkeypatch.setattr(_base, "MAX_WORD_VECTORS", 20)
-    monkeypatch.setattr(_ensemble, "MAX_DENSE_LABELS", 20)
+    monkeypatch.setattr(_limits, "MAX_REBUILT", 100)
+    monkeypatch.setattr(_limits, "MAX_WORD_VECTORS", 20)
+    monkeypatch.setattr(_limits, "MAX_DENSE_LABELS", 20)
     monkeypatch.setattr(_index, "_AUTO_EXACT", 0)
     monkeypatch.setitem(LabelVectors.__init__.__kwdefaults__, "max_labels", 20)
 
@@ -122,7 +121,7 @@ def test_norms_in_parts(rng, monkeypatch):
     vectors[3] = 0
     whole = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     for rows in (7, 100):
-        monkeypatch.setattr(_features, "_ROWS", rows)
+        monkeypatch.setattr(_limits, "ROWS", rows)
         np.testing.assert_array_equal(unit_rows(vectors), whole)
     assert row_norms(vectors[:0]).shape == (0, 1)
     assert unit_rows(vectors, overwrite=True) is vectors

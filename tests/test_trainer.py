@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from tiny_models import WIDTH, tiny_tower
 
-from skxmc import metrics
+from skxmc import _limits, metrics
 from skxmc._holdout import without_rows
 from skxmc._images import ImageFeatures
 from skxmc.encoders._lora import add_adapters, merge_adapters
@@ -550,7 +550,7 @@ def test_prototypes_can_take_other_documents_for_centroids():
 
 
 def test_many_labels_share_free_vectors(monkeypatch):
-    monkeypatch.setattr(_trainer, "MAX_FREE_VECTORS", 5)
+    monkeypatch.setattr(_limits, "MAX_FREE_VECTORS", 5)
     trainer = Problem(40).trainer(epochs=1).fit()
     assert trainer.network.free_vectors.num_embeddings == 5
     assert np.bincount(trainer.network.clusters).tolist().count(2) == 3  # 12 labels: 2 or 3 each

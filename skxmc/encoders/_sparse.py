@@ -11,15 +11,14 @@ from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.utils import check_random_state
 
+from .. import _limits
+
 # Anything between blanks is a word: names such as "c++" and "libfoo-dev" tell most.
 _WORD = r"(?u)\w\w+|[^\s\w]+|\w"
 
 # Most texts that vocabularies are learned from, evenly spaced: counting the n-grams of millions
 # takes many gigabytes.
 _FIT_TEXTS = 500_000
-
-# Texts transformed at a time.
-_ROWS = 65_536
 
 
 class SparseTextFeatures:
@@ -87,8 +86,8 @@ class SparseTextFeatures:
     def transform(self, texts: list[str]) -> sp.csr_array:
         """Features of shape (n_texts, n_features), float32."""
         self._check_fitted()
-        starts = range(0, max(1, len(texts)), _ROWS)
-        parts = [self._transform(texts[start : start + _ROWS]) for start in starts]
+        starts = range(0, max(1, len(texts)), _limits.ROWS)
+        parts = [self._transform(texts[start : start + _limits.ROWS]) for start in starts]
         return parts[0] if len(parts) == 1 else sp.vstack(parts, format="csr")
 
     def _transform(self, texts: list[str]) -> sp.csr_array:

@@ -10,14 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from .. import _limits
 from .._optional import import_optional
-from ._index import PART, Index, check_vectors, sort_candidates
+from ._index import Index, check_vectors, sort_candidates
 
 # How faiss calls what vectors are stored as; None stores them as they are.
 _QUANTIZERS: dict[str, str | None] = {"float32": None, "float16": "QT_fp16", "int8": "QT_8bit"}
-
-# About how many vectors tell the least and greatest number of each column.
-_TRAINING = 65_536
 
 # Bytes that are read at a time.
 _PIECE = 2**24
@@ -107,11 +105,11 @@ class HNSWIndex(_FaissIndex):
     def build_in_parts(self, n: int, vectors_of: Callable[[slice], np.ndarray]) -> Index:
         """As :meth:`build`, for n vectors of which ``vectors_of(slice)`` gives some."""
         # Scales come from vectors of all parts.
-        sample = vectors_of(slice(0, n, max(1, n // _TRAINING)))
+        sample = vectors_of(slice(0, n, max(1, n // _limits.ROWS)))
         self._faiss = self._make(check_vectors(sample, "vectors"))
         self._length, self.dimension = 0, sample.shape[1]
-        for start in range(0, n, PART):
-            self.add(vectors_of(slice(start, min(n, start + PART))))
+        for start in range(0, n, _limits.ROWS):
+            self.add(vectors_of(slice(start, min(n, start + _limits.ROWS))))
         return self
 
     def _make(self, vectors: np.ndarray) -> Any:
@@ -123,7 +121,7 @@ class HNSWIndex(_FaissIndex):
         else:
             kind = getattr(faiss.ScalarQuantizer, quantizer)
             index = faiss.IndexHNSWSQ(dimension, kind, self.m, metric)
-            step = max(1, len(vectors) // _TRAINING)
+            step = max(1, len(vectors) // _limits.ROWS)
             bounds = np.repeat([[-1.0], [1.0]], dimension, axis=1)  # of unit vectors, if none came
             index.train(vectors[::step] if len(vectors) else bounds.astype(np.float32))
         index.hnsw.efConstruction = self.ef_construction

@@ -14,13 +14,13 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.exceptions import NotFittedError
 
+from .. import _limits
+
 # Numbers of a block of scores (32 MB in float32), and the most queries in one.
 _BLOCK = 2**23
 _QUERIES = 256
 # Candidates held back for exact scoring before they are thinned out.
 _PENDING = 2**21
-# Vectors asked for at a time where there are many.
-PART = 65_536
 
 
 class Index(ABC):
@@ -47,11 +47,11 @@ class Index(ABC):
         An index that keeps vectors in another form never holds all of them as they are given.
         """
         vectors = None
-        for start in range(0, n, PART):
-            part = vectors_of(slice(start, min(n, start + PART)))
+        for start in range(0, n, _limits.ROWS):
+            part = vectors_of(slice(start, min(n, start + _limits.ROWS)))
             if vectors is None:
                 vectors = np.empty((n, part.shape[1]), dtype=np.float32)
-            vectors[start : start + PART] = part
+            vectors[start : start + _limits.ROWS] = part
         return self.build(vectors)
 
     def add(self, vectors: np.ndarray) -> Index:
@@ -371,12 +371,7 @@ class _Scorer:
         return queries
 
     def scores(self, prepared: Any, start: int, stop: int) -> Any:
-        vectors = self.vectors[start:stop]
-        if "torch" not in sys.modules:
-            return prepared @ vectors.T
-        from .._device import as_tensor
-
-        return (as_tensor(prepared) @ as_tensor(vectors).T).numpy()
+        return product(prepared, self.vectors[start:stop].T)
 
     def maxima(self, scores: Any, group: int, n_groups: int) -> np.ndarray:
         """Maxima over the columns j, j + n_groups, j + 2 n_groups ..., float32 (m, n_groups)."""
@@ -442,6 +437,18 @@ def _split(rows: np.ndarray, ids: np.ndarray, m: int) -> list[np.ndarray]:
     order = np.argsort(rows.astype(np.int16), kind="stable")  # 16 bits: a radix sort
     ends = np.cumsum(np.bincount(rows, minlength=m))
     return np.split(ids[order], ends[:-1])
+
+
+def product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Product of two matrices, by torch if that is loaded.
+
+    Threads of NumPy and torch spin for a while when their work is done, and the other's wait.
+    """
+    if "torch" not in sys.modules:
+        return left @ right
+    from .._device import as_tensor
+
+    return (as_tensor(left) @ as_tensor(right)).numpy()
 
 
 def sort_candidates(
@@ -547,9 +554,10 @@ def make_index(name: str, n_items: int, dimension: int, **params: Any) -> Index:
         "ivf": IVFIndex,
     }
     if name == "auto":
-        name = "exact" if n_items * dimension <= _AUTO_EXACT * 384 else "hnsw"
-        if name == "hnsw":
-            params = {**_AUTO_HNSW, **params}
+        if n_items * dimension <= _AUTO_EXACT * 384:
+            name = "exact"
+        else:
+            name, params = "hnsw", {**_AUTO_HNSW, **params}
     if name not in classes:
         raise ValueError(f"index must be 'auto', {', '.join(map(repr, classes))}, got {name!r}")
     return classes[name](**params)

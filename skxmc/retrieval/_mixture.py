@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,27 @@ _CANDIDATES = 50
 
 # Settings this close to the best in the chosen metric are as good: noise of held-out documents.
 _TOLERANCE = 0.006
+
+
+@dataclass
+class Candidates:
+    """Labels that may be right for some documents, and what the evidence says of each.
+
+    Attributes
+    ----------
+    labels : ndarray of shape (n, m), int64
+        Ascending in a row, -1 at its end where there are fewer.
+    scores, shares : dict of str to ndarray of shape (n, m), float32
+        Of each kind of evidence the scores, -inf where it does not propose the label, and the
+        probabilities made of them.
+    mixed : ndarray of shape (n, m), float32
+        The mixture of the shares.
+    """
+
+    labels: np.ndarray
+    scores: dict[str, np.ndarray]
+    shares: dict[str, np.ndarray]
+    mixed: np.ndarray
 
 
 class Mixture:
@@ -164,19 +186,29 @@ class Mixture:
         probabilities : ndarray of shape (n, k), float32
             -inf where there is no candidate.
         """
+        candidates = self.candidates(evidence, exclude)
+        return best_candidates(candidates.labels, candidates.mixed, k)
+
+    def candidates(self, evidence: Evidence, exclude: sp.csr_array | None = None) -> Candidates:
+        """All labels that any kind of evidence proposes, with their probabilities.
+
+        Parameters
+        ----------
+        evidence, exclude
+            As in :meth:`predict`.
+        """
         names = list(evidence)
         labels, scores = _align(evidence, exclude)
         shares = _softmax_all(scores, [self.temperatures_.get(name, 1.0) for name in names])
         weights = np.array([self.weights_.get(name, 0.0) for name in names])
         if weights.sum() <= 0:
             weights = np.ones(len(names))
-        mixed = _weighted_sum(weights / weights.sum(), shares)
-        found, probabilities = sort_candidates(labels, mixed, k)
-        n, width = found.shape
-        indices = np.full((n, k), -1, dtype=np.int64)
-        result = np.full((n, k), -np.inf, dtype=np.float32)
-        indices[:, :width], result[:, :width] = found, probabilities
-        return indices, result
+        return Candidates(
+            labels,
+            dict(zip(names, scores, strict=True)),
+            dict(zip(names, shares, strict=True)),
+            _weighted_sum(weights / weights.sum(), shares),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers that :meth:`from_dict` rebuilds the mixture from."""
@@ -209,6 +241,18 @@ class Mixture:
             free, total = dict.fromkeys(free, 1.0), float(len(free))
         scaled = {name: max(rest, 0.0) * weight / total for name, weight in free.items()}
         return {name: fixed.get(name, scaled.get(name)) for name in weights}
+
+
+def best_candidates(
+    labels: np.ndarray, scores: np.ndarray, k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k best candidates, best first, padded with -1 and -inf to (n, k)."""
+    found, best = sort_candidates(labels, scores, k)
+    n, width = found.shape
+    indices = np.full((n, k), -1, dtype=np.int64)
+    result = np.full((n, k), -np.inf, dtype=np.float32)
+    indices[:, :width], result[:, :width] = found, best
+    return indices, result
 
 
 class _Judge:

@@ -13,6 +13,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_random_state
 from tqdm import tqdm
 
+from .. import _limits
 from .._device import as_tensor, resolve_device
 from ..encoders._sparse import SparseProjection
 from ..retrieval import sort_candidates
@@ -25,9 +26,6 @@ logger = logging.getLogger(__name__)
 
 # Most numbers of a block of scores, or of gathered label vectors (float32: 128 MB).
 _BLOCK = 2**25
-
-# Labels whose start is computed at a time.
-_LABEL_ROWS = 65_536
 
 
 class LabelVectors:
@@ -119,7 +117,7 @@ class LabelVectors:
         batch_size: int = 512,
         sparse_dimension: int = 1024,
         sparse_scale: float = 0.5,
-        max_labels: int = 65_536,
+        max_labels: int = _limits.MAX_ALL_NEGATIVES,
         random_negatives: int = 4096,
         storage: str = "float32",
         device: str = "cpu",
@@ -235,8 +233,8 @@ class LabelVectors:
             return start
         if len(labels) != n_labels:
             raise ValueError(f"labels has {len(labels)} rows but there are {n_labels} labels.")
-        for first in range(0, n_labels, _LABEL_ROWS):
-            rows = slice(first, first + _LABEL_ROWS)
+        for first in range(0, n_labels, _limits.ROWS):
+            rows = slice(first, first + _limits.ROWS)
             start[rows] = self._label_rows(labels, rows)
         return start
 

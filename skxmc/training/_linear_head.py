@@ -9,6 +9,7 @@ import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
 
+from .. import _limits
 from ._centroids import untuned_prototypes
 from ._one_vs_all import (
     batch_labels,
@@ -17,10 +18,7 @@ from ._one_vs_all import (
     label_positions,
 )
 
-# Up to so many labels every label is a negative of every document of a batch.
-MAX_LABELS = 65_536
-
-# Random labels of a batch where there are more.
+# Random labels of a batch where there are too many to take all.
 RANDOM_NEGATIVES = 4096
 
 # A document's losses weigh as 1 / sqrt(number of its labels), as with label vectors.
@@ -58,7 +56,7 @@ class HeadTargets:
     ) -> HeadTargets:
         """Targets of the documents with labels Y, (n, n_labels); `ignore` may have fewer rows."""
         labels = None
-        if Y.shape[1] > MAX_LABELS:
+        if Y.shape[1] > _limits.MAX_ALL_NEGATIVES:
             labels = batch_labels(Y, None, RANDOM_NEGATIVES, rng)
         return cls(
             None if labels is None else torch.from_numpy(labels).to(device),

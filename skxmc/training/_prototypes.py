@@ -8,8 +8,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-MAX_FREE_VECTORS = 65_536
-
 
 class PrototypeNetwork(torch.nn.Module):
     """Fuses a label's embedding, a free vector and its documents' centroid into a prototype.

@@ -14,15 +14,16 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
+from .. import _limits
 from .._features import row_norms
 from ..encoders._items import Items, Pack, make_packs
 from ..encoders._tower import Tower, autocast
 from ._batches import BatchMaker, HardNegativeSchedule, PositiveSampler, count_batches
 from ._centroids import label_centroids
 from ._clustering import balanced_kmeans
-from ._linear_head import MAX_LABELS, HeadTargets, LinearHead
+from ._linear_head import HeadTargets, LinearHead
 from ._losses import DynamicMarginTripletLoss, PrototypeRegularizer, draw_positives
-from ._prototypes import MAX_FREE_VECTORS, PrototypeNetwork
+from ._prototypes import PrototypeNetwork
 
 logger = logging.getLogger(__name__)
 
@@ -374,13 +375,13 @@ class TowerTrainer:
 
     def _build_network(self) -> None:
         n_labels = self.Y.shape[1]
-        many = n_labels > MAX_FREE_VECTORS
-        with_head = self.options.head_weight > 0 and n_labels <= MAX_LABELS
+        many = n_labels > _limits.MAX_FREE_VECTORS
+        with_head = self.options.head_weight > 0 and n_labels <= _limits.MAX_ALL_NEGATIVES
         clusters, free_vectors = np.arange(n_labels), None
         if many or with_head or self.options.free_vectors_from_labels:
             embeddings = self._encode(self.label_items)
         if many:
-            clusters = balanced_kmeans(embeddings, MAX_FREE_VECTORS, random_state=self.rng)
+            clusters = balanced_kmeans(embeddings, _limits.MAX_FREE_VECTORS, random_state=self.rng)
         if self.options.free_vectors_from_labels:
             ones = np.ones(n_labels, dtype=np.float32)
             members = sp.csr_array((ones, (np.arange(n_labels), clusters)))

@@ -1,0 +1,160 @@
+"""Re-ranking by a network over all evidence."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from scipy.special import expit
+from sklearn.neural_network import MLPClassifier
+
+from skxmc import ViXMLClassifier
+from skxmc.metrics import micro_f1, precision_at_k
+from skxmc.retrieval._mixture import Mixture, best_candidates
+from skxmc.retrieval._reranker import N_CANDIDATES, SHARE, Reranker, _best, _describe
+
+N_LABELS = 60
+HALF = N_LABELS // 2
+
+
+def _problem(seed, n=600, m=45):
+    """One kind of evidence knows frequent labels, the other rare ones; -1 pads some rows."""
+    rng = np.random.RandomState(seed)
+    counts = np.where(np.arange(N_LABELS) < HALF, 200, 2)
+    truth = rng.randint(N_LABELS, size=n)
+    evidence = {}
+    for name, knows in (("prototypes", counts[truth] < 10), ("neighbours", counts[truth] > 10)):
+        labels = np.stack([rng.permutation(N_LABELS)[:m] for _ in range(n)])
+        # A kind is as sure where it is wrong, but wrong about labels that it knows nothing of.
+        wrong = rng.randint(HALF, size=n) + (HALF if name == "neighbours" else 0)
+        labels[:, 0] = np.where(knows, truth, wrong)
+        for row in labels:
+            row[1:][row[1:] == row[0]] = -1
+        scores = rng.randn(n, m).astype(np.float32)
+        scores[:, 0] = 5
+        scores[labels < 0] = -np.inf
+        evidence[name] = (labels.astype(np.int64), scores)
+    Y = sp.csr_array((np.ones(n, np.float32), (np.arange(n), truth)), shape=(n, N_LABELS))
+    return evidence, Y, counts
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    evidence, Y, counts = _problem(0)
+    mixture = Mixture().fit(evidence, Y, propensities=np.ones(N_LABELS))
+    return mixture, Reranker(random_state=0).fit(mixture.candidates(evidence), Y, counts)
+
+
+def test_it_learns_when_a_kind_of_evidence_is_to_be_trusted(fitted):
+    mixture, reranker = fitted
+    evidence, Y, counts = _problem(1)
+    candidates = mixture.candidates(evidence)
+    before = best_candidates(candidates.labels, candidates.mixed, 5)
+    after = best_candidates(candidates.labels, reranker.rescore(candidates, counts), 5)
+    assert precision_at_k(Y, before, k=1) < 0.75
+    assert precision_at_k(Y, after, k=1) > 0.95
+
+
+def test_scores_are_a_quarter_of_the_network_and_the_rest_of_the_mixture(fitted):
+    mixture, reranker = fitted
+    evidence, _, counts = _problem(2, n=40)
+    candidates = mixture.candidates(evidence)
+    scores = reranker.rescore(candidates, counts)
+    assert scores.dtype == np.float32
+    assert scores.min() >= 0
+    assert scores.max() <= 1
+    (first, first_bias), (second, second_bias) = reranker.layers_
+    for row in range(len(scores)):
+        order = np.argsort(-np.where(candidates.labels[row] < 0, -1, candidates.mixed[row]))
+        for rank, column in enumerate(order):
+            mixed = candidates.mixed[row, column]
+            if rank >= N_CANDIDATES:
+                assert scores[row, column] == pytest.approx((1 - SHARE) * mixed)
+                continue
+            known = [np.log(mixed + 1e-6)]
+            for kind, values in candidates.scores.items():
+                given = np.isfinite(values[row])
+                score = values[row, column] if given[column] else values[row][given].min()
+                share = candidates.shares[kind][row, column]
+                known += [score, given[column], np.log(share + 1e-6)]
+            known.append(np.log1p(counts[candidates.labels[row, column]]))
+            x = (np.array(known) - reranker.mean_) / reranker.scale_
+            network = expit(np.maximum(x @ first + first_bias, 0) @ second + second_bias)[0]
+            expected = SHARE * network + (1 - SHARE) * mixed
+            if candidates.labels[row, column] >= 0:
+                assert scores[row, column] == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_network_is_that_of_scikit_learn(fitted):
+    mixture, reranker = fitted
+    evidence, Y, counts = _problem(0)
+    candidates = mixture.candidates(evidence)
+    columns = _best(candidates)
+    labels = np.take_along_axis(candidates.labels, columns, axis=1)
+    x = (_describe(candidates, counts, columns) - reranker.mean_) / reranker.scale_
+    truth = Y.toarray()[np.arange(len(labels))[:, None], labels] > 0
+    model = MLPClassifier(
+        (32,), alpha=0.1, batch_size=512, learning_rate_init=3e-3, max_iter=40, random_state=0
+    )
+    model.fit(x[labels >= 0], truth[labels >= 0])
+    expected = model.predict_proba(x.reshape(-1, x.shape[-1]))[:, 1].reshape(labels.shape)
+    scores = np.take_along_axis(reranker.rescore(candidates, counts), columns, axis=1)
+    mixed = np.take_along_axis(candidates.mixed, columns, axis=1)
+    np.testing.assert_allclose(scores - (1 - SHARE) * mixed, SHARE * expected, atol=1e-5)
+
+
+def test_state_rebuilds_it(fitted):
+    mixture, reranker = fitted
+    evidence, _, counts = _problem(3, n=20)
+    candidates = mixture.candidates(evidence)
+    again = Reranker.from_state(reranker.state_dict())
+    np.testing.assert_array_equal(
+        again.rescore(candidates, counts), reranker.rescore(candidates, counts)
+    )
+
+
+@pytest.mark.parametrize("right", [0.0, 1.0])
+def test_nothing_to_tell_apart(right):
+    """If no candidate is right, or every one, the order of the mixture stays."""
+    evidence, _, counts = _problem(0, n=250, m=20)
+    Y = sp.csr_array(np.full((250, N_LABELS), right, dtype=np.float32))
+    mixture = Mixture()
+    candidates = mixture.candidates(evidence)
+    scores = Reranker().fit(candidates, Y, counts).rescore(candidates, counts)
+    before = best_candidates(candidates.labels, candidates.mixed, 3)[0]
+    after = best_candidates(candidates.labels, scores, 3)[0]
+    assert (before == after).mean() > 0.95
+
+
+# -- in the estimator -------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def documents():
+    rng = np.random.RandomState(0)
+    n, n_labels = 2400, 40
+    centres = rng.normal(size=(n_labels, 16))
+    Y = (rng.rand(n, n_labels) < 0.15 / (1 + np.arange(n_labels) / 4)).astype(np.float32)
+    Y[np.arange(n), rng.randint(n_labels, size=n)] = 1
+    X = (Y @ centres + 1.5 * rng.normal(size=(n, 16))).astype(np.float32)
+    return X, sp.csr_array(Y)
+
+
+def test_predictions_are_reranked_and_survive_saving(documents, tmp_path):
+    X, Y = documents
+    clf = ViXMLClassifier("precomputed", random_state=0).fit(X[:2100], Y[:2100])
+    reranker = clf.ensemble_.reranker_
+    assert reranker is not None
+    clf.save(tmp_path / "model")
+    loaded = ViXMLClassifier.load(tmp_path / "model")
+    for own, other in zip(clf.predict_topk(X[2100:]), loaded.predict_topk(X[2100:]), strict=True):
+        np.testing.assert_array_equal(own, other)
+    # The labels of a document do not compete for a sum of 1: one threshold serves all of them.
+    with_it = micro_f1(Y[2100:], clf.predict(X[2100:]))
+    clf.set_params(retrieval_augmentation=0.3).fit(X[:2100], Y[:2100])
+    assert clf.ensemble_.reranker_ is None  # the share of the neighbours is the one asked for
+    assert with_it > micro_f1(Y[2100:], clf.predict(X[2100:]))
+
+
+def test_few_held_out_documents_teach_nothing(documents):
+    X, Y = documents
+    clf = ViXMLClassifier("precomputed", random_state=0).fit(X[:1500], Y[:1500])
+    assert clf.ensemble_.reranker_ is None
