@@ -179,7 +179,7 @@ def test_metrics(folder):
 def test_index(folder):
     results = results_of(
         index, folder, "--sizes", "300", "--dimension", "16", "--queries", "8", "--singles", "2",
-        "--indexes", "exact", "faiss", "hnsw:m=8", "ivf",
+        "--indexes", "exact", "faiss", "hnsw:m=8", "hnsw:m=8,ef_search=300", "ivf",
     )  # fmt: skip
     found = {result["index"]: result for result in results}
     for name in ("exact", "faiss"):
@@ -189,6 +189,10 @@ def test_index(folder):
     # Vectors, and twice eight neighbours of four bytes each.
     assert 64 + 64 < found["hnsw:m=8"]["bytes_per_vector"] < 64 + 64 + 40
     assert 0.5 < found["ivf"]["recall_at_100"] <= 1
+    # Built once, searched more widely.
+    narrow, wide = found["hnsw:m=8"], found["hnsw:m=8,ef_search=300"]
+    assert wide["build_seconds"] == narrow["build_seconds"]
+    assert wide["recall_at_100"] >= narrow["recall_at_100"]
 
 
 def test_one_thread_must_be_set_before(folder, monkeypatch):

@@ -21,7 +21,7 @@ from skxmc.retrieval import (
     HNSWIndex,
     Index,
     IVFIndex,
-    _index,
+    _exact,
     make_index,
     sort_candidates,
 )
@@ -78,9 +78,9 @@ def test_exact_equals_brute_force(rng, precision, n, k):
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_exact_over_many_blocks(rng, monkeypatch, precision):
     """Blocks of queries and vectors, the last ones shorter; candidates thinned out on the way."""
-    monkeypatch.setattr(_index, "_BLOCK", 4096)
-    monkeypatch.setattr(_index, "_QUERIES", 16)
-    monkeypatch.setattr(_index, "_PENDING", 512)
+    monkeypatch.setattr(_exact, "_BLOCK", 4096)
+    monkeypatch.setattr(_exact, "_QUERIES", 16)
+    monkeypatch.setattr(_exact, "_PENDING", 512)
     vectors = clustered(rng, 3001)
     vectors = vectors[np.argsort(vectors @ vectors[0])]  # the best come last
     queries = np.concatenate((vectors[-1:], clustered(rng, 52)))
@@ -92,8 +92,8 @@ def test_exact_over_many_blocks(rng, monkeypatch, precision):
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("pending", [64, 2**21])
 def test_ties_go_to_the_lower_index(rng, monkeypatch, precision, pending):
-    monkeypatch.setattr(_index, "_PENDING", pending)
-    monkeypatch.setattr(_index, "_BLOCK", 8192)
+    monkeypatch.setattr(_exact, "_PENDING", pending)
+    monkeypatch.setattr(_exact, "_BLOCK", 8192)
     distinct = clustered(rng, 7)
     vectors = distinct[rng.randint(7, size=2003)]
     index = ExactIndex(precision).build(vectors)
