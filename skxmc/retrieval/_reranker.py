@@ -156,5 +156,5 @@ def _describe(candidates: Candidates, counts: np.ndarray, columns: np.ndarray) -
             take(proposed),
             np.log(take(candidates.shares[name]) + _LEAST),
         ]
-    known.append(np.log1p(counts)[np.maximum(take(candidates.labels), 0)])
+    known.append(np.log1p(counts[np.maximum(take(candidates.labels), 0)]))
     return np.stack(known, axis=-1, dtype=np.float32, casting="same_kind")
