@@ -10,6 +10,7 @@ import scipy.sparse as sp
 
 from . import _limits
 from ._images import ImageFeatures, ImageItems
+from ._threads import product
 
 # Length of a document's picture block; its text embedding has length 1.
 PICTURE_SCALE = 0.7
@@ -97,7 +98,7 @@ class ImageWhitener:
     def transform(self, images: ImageFeatures) -> ImageFeatures:
         """The same pictures with whitened vectors of unit length."""
         return ImageFeatures(
-            unit_rows((images.vectors - self.mean_) @ self.components_), images.index
+            unit_rows(product(images.vectors - self.mean_, self.components_)), images.index
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -138,6 +139,10 @@ class Featurizer:
         self.whitener = whitener
         self.sparse = sparse
         self.precision = precision
+        self._serving: tuple[Any, Any] = (None, None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_serving": (None, None)}
 
     def move_to(self, device: Any, precision: str) -> None:
         """Compute on another device, or in another precision."""
@@ -162,9 +167,26 @@ class Featurizer:
             self.tower.items(texts, images), precision=getattr(torch, self.precision)
         )
 
+    def _encode_for_serving(self, texts: list[str], images: ImageFeatures | None) -> np.ndarray:
+        """As :meth:`encode`; from the second call on by weights that need no cast any more.
+
+        The first call does not wait for their copy. Weights that somebody changed are copied anew.
+        """
+        import torch
+
+        precision = getattr(torch, self.precision)
+        state = (self.precision, self.tower.fingerprint())
+        seen, tower = self._serving
+        if state != seen:
+            tower = self.tower
+        elif tower is self.tower:
+            tower = self.tower.for_serving(precision)
+        self._serving = state, tower
+        return tower.encode(tower.items(texts, images), precision=precision)
+
     def features(self, X: list[str] | np.ndarray, images: ImageFeatures | None) -> Features:
         """All blocks of documents; X are texts or, without a tower, ready embeddings."""
-        embeddings = X if self.tower is None else self.encode(X, images)
+        embeddings = X if self.tower is None else self._encode_for_serving(X, images)
         return self.complete(embeddings, X, images)
 
     def complete(

@@ -109,6 +109,18 @@ def test_merged_adapters_embed_alike(problem, folder_of, tmp_path):
     assert_same(clf, DecoderXMCClassifier.load(tmp_path / "model"), texts, None)
 
 
+def test_adapters_are_served_alike(problem, folder_of):
+    """Later predictions come from a copy with short weights, made anew where these change."""
+    texts, Y, _ = problem
+    clf = classifier(folder_of(), precision="bfloat16").fit(texts, Y)
+    first = clf.transform(texts)
+    for _ in range(2):
+        np.testing.assert_array_equal(clf.transform(texts), first)
+    clf.merge_adapter()
+    for _ in range(2):
+        np.testing.assert_array_equal(clf.transform(texts), clf.featurizer_.encode(texts))
+
+
 def test_base_weights_stay_as_they_are(problem, folder_of):
     texts, Y, _ = problem
     frozen = classifier(folder_of(), train_encoder="frozen").fit(texts, Y)

@@ -1,7 +1,9 @@
 """The text tower: sentence-transformers' own numbers, packing, poolings, images, adapters."""
 
+import copy
 import inspect
 import logging
+import pickle
 
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from tiny_models import (
     word_pieces,
 )
 
+from skxmc._features import Featurizer
 from skxmc._images import ImageFeatures
 from skxmc.encoders import _packed, _tower
 from skxmc.encoders._fusion import ImageProjection
@@ -605,3 +608,59 @@ def test_images_of_zero_rows_are_harmless():
     images = ImageFeatures(np.empty((0, 6), np.float32), np.full((2, 1), -1, np.int32))
     fused = tower.encode(tower.items(["ab", "c"], images))
     assert_close(fused, F.normalize(torch.from_numpy(fused)).numpy())
+
+
+# -- serving ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("architecture", [*PACKABLE, *OTHERS])
+def test_weights_for_serving_embed_alike(rng, architecture):
+    tower = tiny_tower(architecture)
+    images = with_images(tower, rng, 12)
+    items = tower.items(random_texts(rng, 12), images)
+    twin = tower.for_serving(torch.bfloat16)
+    assert twin.backbone is not tower.backbone
+    expected = tower.encode(items, precision=torch.bfloat16)
+    np.testing.assert_array_equal(twin.encode(items, precision=torch.bfloat16), expected)
+    linear = {m.weight.dtype for m in twin.backbone.modules() if type(m) is torch.nn.Linear}
+    assert linear == {torch.bfloat16}
+    for module, original in zip(twin.backbone.modules(), tower.backbone.modules(), strict=True):
+        if type(original) is torch.nn.Linear:
+            assert original.weight.dtype == torch.float32
+        else:  # shared
+            for own, other in zip(
+                module.parameters(recurse=False), original.parameters(recurse=False), strict=True
+            ):
+                assert own is other
+
+
+def test_no_copy_for_serving_where_nothing_is_cast():
+    tower = tiny_tower("bert")
+    assert tower.for_serving(torch.float32) is tower
+
+
+def test_changed_weights_are_served(rng):
+    tower = tiny_tower("bert")
+    featurizer = Featurizer(
+        tower=tower, image_encoder=None, whitener=None, sparse=None, precision="bfloat16"
+    )
+    texts = random_texts(rng, 5)
+
+    def served():
+        return featurizer.features(texts, None).embeddings
+
+    first = served()
+    np.testing.assert_array_equal(first, featurizer.encode(texts))
+    for _ in range(2):
+        np.testing.assert_array_equal(served(), first)
+    with torch.no_grad():
+        tower.backbone.encoder.layer[0].output.dense.weight.mul_(2)
+    for _ in range(2):
+        changed = served()
+        np.testing.assert_array_equal(changed, featurizer.encode(texts))
+        assert np.abs(changed - first).max() > 1e-3
+    # Copies travel without what is made for serving, and make their own.
+    for again in (copy.deepcopy(featurizer), pickle.loads(pickle.dumps(featurizer))):
+        for _ in range(2):
+            np.testing.assert_array_equal(again.features(texts, None).embeddings, changed)
+        assert again._serving[1] is not featurizer._serving[1]

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ._index import Index, product, sort_candidates
+from .._threads import product
+from ._index import Index, sort_candidates
 
 # Numbers of a block of scores (32 MB in float32), and the most queries in one.
 _BLOCK = 2**23

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import json
 import operator
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -161,18 +160,6 @@ class Index(ABC):
 
     @abstractmethod
     def _restore(self, payload: np.ndarray, n: int, dimension: int) -> None: ...
-
-
-def product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Product of two matrices, by torch if that is loaded.
-
-    Threads of NumPy and torch spin for a while when their work is done, and the other's wait.
-    """
-    if "torch" not in sys.modules:
-        return left @ right
-    from .._device import as_tensor
-
-    return (as_tensor(left) @ as_tensor(right)).numpy()
 
 
 def sort_candidates(

@@ -11,7 +11,7 @@ from scipy.special import expit
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 
-from ._index import product
+from .._threads import product
 from ._mixture import Candidates
 
 # Fewer held-out documents than these cannot teach it.
