@@ -36,8 +36,8 @@ print(f"{len(icons.label_text)} tags")
 # The two models differ in ``train_encoder`` alone. Frozen, the language model turns texts into
 # vectors; what is learned on them are prototypes, label vectors and the mixture, as everywhere in
 # skxmc. The drawings stand beside these vectors. With adapters, two thin matrices beside each one
-# of the language model are trained below a linear head over the tags, and every drawing is one
-# more token among those of the prompt.
+# of the language model are trained, together with prototypes of the tags and a linear head over
+# them, and every drawing is one more token among those of the prompt.
 #
 # Five epochs keep this page quick to build; by default there are eight. ``memory`` keeps what both
 # models need: the vectors of the drawings, and the texts' embeddings before tuning.

@@ -74,12 +74,13 @@ class DecoderXMCClassifier(BaseXMCClassifier):
     retrieval_augmentation : "auto" or float in [0, 1], default="auto"
         Share of the neighbours' labels in the mixture of evidence, as in
         :class:`ViXMLClassifier`.
-    prototypes : bool or "linear", default="linear"
-        "linear" trains the model below a linear head over the labels, whose vectors start from
-        the labels' texts, if they have any, and their documents. True trains prototypes (PRIME),
-        with False labels are represented by their text alone. Where the untuned model can hardly
-        tell texts apart, as with small language models, the margin loss of both draws all
-        embeddings together; the head's softmax does not.
+    prototypes : bool or "linear", default=True
+        True trains prototypes (PRIME), and with `head_weight` a linear head beside them; with
+        False labels are represented by their text alone. "linear" trains the model below a
+        linear head over the labels and nothing else; its vectors start from the labels' documents
+        and texts, if they have any. Where the untuned model can hardly tell texts apart, as with
+        small language models, the margin loss alone draws all embeddings together; the head's
+        softmax does not.
     head_loss : {"decoupled_softmax", "binary_cross_entropy"}, default="decoupled_softmax"
         Of the linear head.
     head_weight : float, default=0.3
@@ -211,7 +212,7 @@ class DecoderXMCClassifier(BaseXMCClassifier):
         text_features: str = "both",
         refine_labels: bool = True,
         retrieval_augmentation="auto",
-        prototypes: bool | str = "linear",
+        prototypes: bool | str = True,
         head_loss: str = "decoupled_softmax",
         head_weight: float = 0.3,
         n_neighbors: int = 50,
