@@ -156,9 +156,8 @@ class EvidenceEnsemble:
         earlier = None
         if len(held_out):
             self._build(features, without_rows(Y, held_out), make_prototypes, labels, exclude)
-            evidence = self.evidence(features.take(held_out))
             excluded = None if exclude is None else exclude[held_out]
-            self._choose(evidence, Y[held_out], excluded, propensities, seed)
+            self._choose(features.take(held_out), Y[held_out], excluded, propensities, seed)
             earlier = self.label_vectors_ and self.label_vectors_.weights_
         if options.threshold is not None:
             self.threshold_ = float(options.threshold)
@@ -173,7 +172,7 @@ class EvidenceEnsemble:
 
     def _choose(
         self,
-        evidence: Evidence,
+        features: Features,
         truth: sp.csr_array,
         exclude: sp.csr_array | None,
         propensities: np.ndarray,
@@ -181,14 +180,17 @@ class EvidenceEnsemble:
     ) -> None:
         """Choose mixture, re-ranking and threshold by held-out documents."""
         options = self.options
+        evidence = self.evidence(features)
         self.mixture_.fit(
             evidence, truth, metric=options.metric, exclude=exclude, propensities=propensities
         )
         # A weight of neighbours that was asked for is their weight in the sum that ranks.
         if truth.shape[0] >= MIN_DOCUMENTS and not options.neighbour_weight:
             candidates = self.mixture_.candidates(evidence, exclude)
-            self.reranker_ = Reranker(random_state=seed).fit(candidates, truth, self.counts_)
-        found = self._rank(evidence, options.shortlist, exclude)
+            self.reranker_ = Reranker(random_state=seed).fit(
+                candidates, truth, self.counts_, self._compare_pictures(features)
+            )
+        found = self._rank(features, evidence, options.shortlist, exclude)
         self.threshold_ = best_threshold(*found, truth)
 
     def _count_documents(self) -> np.ndarray:
@@ -307,19 +309,42 @@ class EvidenceEnsemble:
         for start in range(0, len(features), BLOCK):
             rows = slice(start, start + BLOCK)
             part = None if exclude is None else exclude[rows]
-            evidence = self.evidence(features.take(rows), k)
-            indices[rows], scores[rows] = self._rank(evidence, k, part)
+            block = features.take(rows)
+            indices[rows], scores[rows] = self._rank(block, self.evidence(block, k), k, part)
         return indices, scores
 
     def _rank(
-        self, evidence: Evidence, k: int, exclude: sp.csr_array | None
+        self, features: Features, evidence: Evidence, k: int, exclude: sp.csr_array | None
     ) -> tuple[np.ndarray, np.ndarray]:
         """The k best candidates and their final scores."""
         candidates = self.mixture_.candidates(evidence, exclude)
         scores = candidates.mixed
         if self.reranker_ is not None:
-            scores = self.reranker_.rescore(candidates, self.counts_)
+            pictures = self._compare_pictures(features)
+            scores = self.reranker_.rescore(candidates, self.counts_, pictures)
         return best_candidates(candidates.labels, scores, k)
+
+    def _compare_pictures(self, features: Features) -> Callable[[np.ndarray], np.ndarray] | None:
+        """Gives for labels (n, m) how much their pictures are like those of n documents.
+
+        None where pictures do not stand beside embeddings, but are in them.
+        """
+        if self.prototypes_ is None or not self.space_.pictures or features.images is None:
+            return None
+        start = features.embeddings.shape[1]
+        block = slice(start, start + features.images.shape[1])
+        own = self.space_.documents(features)[:, block]
+
+        def compare(labels: np.ndarray) -> np.ndarray:
+            found = np.empty(labels.shape, dtype=np.float32)
+            for first in range(0, len(labels), 256):
+                rows = slice(first, first + 256)
+                theirs = self.prototypes_.vectors(labels[rows].ravel())[:, block]
+                theirs = theirs.reshape(*labels[rows].shape, -1)
+                found[rows] = np.einsum("nmd,nd->nm", theirs, own[rows])
+            return found
+
+        return compare
 
     def add_labels(self, labels: Features) -> None:
         """Append labels that have no documents; every kind of evidence learns of them."""

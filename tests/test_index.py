@@ -337,6 +337,18 @@ def test_short_storage_of_what_comes_later(rng, storage):
 
 
 @pytest.mark.parametrize("index", PARAMETERS, ids=lambda index: index.name)
+def test_vectors_come_back(rng, index):
+    vectors = clustered(rng, 300)
+    index = copy.deepcopy(index).build(vectors[:200]).add(vectors[200:])
+    asked = np.array([299, 0, 7, 7, 200])
+    tolerance = {"int8": 0.1, "float16": 1e-3}.get(getattr(index, "storage", "float32"), 0)
+    for one in (index, Index.from_bytes(index.to_bytes())):
+        found = one.vectors(asked)
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, vectors[asked], rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("index", PARAMETERS, ids=lambda index: index.name)
 @pytest.mark.parametrize("n", [1, 64, 300])
 def test_parts_are_as_good_as_the_whole(rng, monkeypatch, index, n):
     monkeypatch.setattr(_limits, "ROWS", 64)

@@ -89,7 +89,7 @@ def test_the_network_is_that_of_scikit_learn(fitted):
     candidates = mixture.candidates(evidence)
     columns = _best(candidates)
     labels = np.take_along_axis(candidates.labels, columns, axis=1)
-    x = (_describe(candidates, counts, columns) - reranker.mean_) / reranker.scale_
+    x = (_describe(candidates, counts, None, columns) - reranker.mean_) / reranker.scale_
     truth = Y.toarray()[np.arange(len(labels))[:, None], labels] > 0
     model = MLPClassifier(
         (32,), alpha=0.1, batch_size=512, learning_rate_init=3e-3, max_iter=40, random_state=0
@@ -124,6 +124,29 @@ def test_nothing_to_tell_apart(right):
     assert (before == after).mean() > 0.95
 
 
+def test_pictures_decide_where_the_rest_does_not(fitted):
+    """Of two candidates with equal scores the one whose pictures are like the document's."""
+    rng = np.random.RandomState(0)
+    labels = np.stack([rng.permutation(N_LABELS)[:20] for _ in range(400)]).astype(np.int64)
+    evidence = {"prototypes": (labels, np.zeros((400, 20), dtype=np.float32))}
+    truth = labels[np.arange(400), rng.randint(20, size=400)]
+    Y = sp.csr_array((np.ones(400, np.float32), (np.arange(400), truth)), shape=(400, N_LABELS))
+
+    def pictures_of(rows):
+        return lambda asked: (asked == truth[rows][:, None]).astype(np.float32)
+
+    def part(rows):
+        return Mixture().candidates({k: (a[rows], b[rows]) for k, (a, b) in evidence.items()})
+
+    seen, unseen = slice(0, 300), slice(300, 400)
+    counts = np.ones(N_LABELS)
+    reranker = Reranker().fit(part(seen), Y[seen], counts, pictures_of(seen))
+    candidates = part(unseen)
+    scores = reranker.rescore(candidates, counts, pictures_of(unseen))
+    ranked = best_candidates(candidates.labels, scores, 1)[0]
+    np.testing.assert_array_equal(ranked[:, 0], truth[unseen])
+
+
 # -- in the estimator -------------------------------------------------------------------------
 
 
@@ -152,6 +175,28 @@ def test_predictions_are_reranked_and_survive_saving(documents, tmp_path):
     clf.set_params(retrieval_augmentation=0.3).fit(X[:2100], Y[:2100])
     assert clf.ensemble_.reranker_ is None  # the share of the neighbours is the one asked for
     assert with_it > micro_f1(Y[2100:], clf.predict(X[2100:]))
+
+
+@pytest.mark.parametrize("index", ["exact", "hnsw"])
+def test_pictures_beside_embeddings_are_compared(documents, tmp_path, index):
+    """What is right can be seen in the pictures alone, which only some documents have."""
+    X, Y = documents
+    rng = np.random.RandomState(1)
+    images = (Y @ rng.normal(size=(Y.shape[1], 12)) + rng.normal(size=(len(X), 12))).astype("f4")
+    images[::5] = np.nan
+    noise = rng.normal(size=X.shape).astype(np.float32)
+    clf = ViXMLClassifier("precomputed", index=index, random_state=0)
+    clf.fit(noise[:2100], Y[:2100], images=images[:2100])
+    compare = clf.ensemble_._compare_pictures(clf._features(noise[2100:], images[2100:]))
+    cosines = compare(np.tile(np.arange(Y.shape[1]), (300, 1)))
+    right = Y[2100:].toarray() > 0
+    assert cosines[right].mean() > cosines[~right].mean() + 0.05
+    assert not cosines[::5].any()  # without a picture
+    clf.save(tmp_path / "model")
+    loaded = ViXMLClassifier.load(tmp_path / "model")
+    own, other = (m.predict_topk(noise[2100:], images=images[2100:]) for m in (clf, loaded))
+    for one, two in zip(own, other, strict=True):
+        np.testing.assert_array_equal(one, two)
 
 
 def test_few_held_out_documents_teach_nothing(documents):

@@ -63,6 +63,9 @@ class ExactIndex(Index):
     def _add(self, vectors: np.ndarray) -> None:
         self._build(np.concatenate((self._vectors, vectors)))
 
+    def _vectors_at(self, indices: np.ndarray) -> np.ndarray:
+        return self._vectors[indices]
+
     def _payload(self) -> np.ndarray:
         return self._vectors.astype("<f4", copy=False).reshape(-1).view(np.uint8)
 

@@ -36,6 +36,9 @@ class _FaissIndex(Index):
         scores, indices = self._faiss.search(queries, k, params=self._search_parameters(k))
         return sort_candidates(indices, scores, k)
 
+    def _vectors_at(self, indices: np.ndarray) -> np.ndarray:
+        return self._faiss.reconstruct_batch(indices)
+
     def _payload(self) -> np.ndarray:
         return _import_faiss().serialize_index(self._faiss)
 
@@ -162,6 +165,7 @@ class IVFIndex(_FaissIndex):
         nlist = int(4 * np.sqrt(n)) if self.nlist == "auto" else self.nlist
         nlist = max(1, min(nlist, n))
         index = faiss.index_factory(dimension, f"IVF{nlist},Flat", faiss.METRIC_INNER_PRODUCT)
+        index.set_direct_map_type(faiss.DirectMap.Array)  # finds a vector by its index
         # More training vectors than this a cluster make the build longer, not the search better.
         index.cp.max_points_per_centroid = 64
         index.cp.min_points_per_centroid = 1  # faiss would print a warning

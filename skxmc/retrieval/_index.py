@@ -18,8 +18,8 @@ from .. import _limits
 class Index(ABC):
     """Vectors that can be searched by inner product, the cosine if they have unit length.
 
-    Subclasses implement `_build`, `_add`, `_search`, `_payload`, `_restore` and store the
-    parameters of their ``__init__`` under their own names.
+    Subclasses implement `_build`, `_add`, `_search`, `_vectors_at`, `_payload`, `_restore` and
+    store the parameters of their ``__init__`` under their own names.
     """
 
     name: ClassVar[str]
@@ -91,6 +91,11 @@ class Index(ABC):
             indices[:, :found], scores[:, :found] = self._search(queries, found)
         return indices, scores
 
+    def vectors(self, indices: np.ndarray) -> np.ndarray:
+        """The vectors with some indices, (n, d) float32, as exactly as they are stored."""
+        self._check_built()
+        return self._vectors_at(np.asarray(indices, dtype=np.int64))
+
     def __len__(self) -> int:
         return self._length
 
@@ -154,6 +159,9 @@ class Index(ABC):
 
     @abstractmethod
     def _search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]: ...
+
+    @abstractmethod
+    def _vectors_at(self, indices: np.ndarray) -> np.ndarray: ...
 
     @abstractmethod
     def _payload(self) -> np.ndarray: ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,8 @@ SHARE = np.float32(0.25)
 # Added to probabilities of which the logarithm is taken.
 _LEAST = np.float32(1e-6)
 
+Pictures = Callable[[np.ndarray], np.ndarray]
+
 
 class Reranker:
     r"""The probability that a candidate is right, by a small network over all evidence.
@@ -35,8 +38,9 @@ class Reranker:
     a frequent or a rare label, with a sure or an unsure score, beside what the others say, is
     learned from the held-out documents (stacking): for each candidate the network sees the score
     and the probability of each kind, whether the kind proposes the label at all, the mixture of
-    the probabilities, and the number of the label's documents; its target is whether the label is
-    right. Where the mixture's probabilities compete for a sum of 1, those of the network don't,
+    the probabilities, the number of the label's documents and, where pictures stand beside the
+    embeddings, how much the document's are like those of the label; its target is whether the label
+    is right. Where the mixture's probabilities compete for a sum of 1, those of the network don't,
     and so one threshold suits documents with few labels and with many. The final score is
 
     .. math:: \frac{1}{4} P(l \mid \text{all of it}) + \frac{3}{4} \sum_e w_e p_e(l)
@@ -62,7 +66,13 @@ class Reranker:
     def __init__(self, random_state: int = 0) -> None:
         self.random_state = random_state
 
-    def fit(self, candidates: Candidates, Y: sp.csr_array, counts: np.ndarray) -> Reranker:
+    def fit(
+        self,
+        candidates: Candidates,
+        Y: sp.csr_array,
+        counts: np.ndarray,
+        pictures: Pictures | None = None,
+    ) -> Reranker:
         """Learn from held-out documents.
 
         Parameters
@@ -73,11 +83,13 @@ class Reranker:
             Their true labels.
         counts : ndarray of shape (n_labels,)
             Documents of each label, without the held-out ones.
+        pictures : callable or None
+            Gives for labels (n, m) how much their pictures are like those of the n documents.
         """
         columns = _best(candidates)
         labels = np.take_along_axis(candidates.labels, columns, axis=1)
         there = labels >= 0
-        x = _describe(candidates, counts, columns)[there]
+        x = _describe(candidates, counts, pictures, columns)[there]
         truth = np.asarray(Y[np.nonzero(there)[0], labels[there]]).ravel() > 0
         self.mean_, self.scale_ = x.mean(axis=0), np.maximum(x.std(axis=0), np.float32(1e-6))
         model = MLPClassifier(
@@ -95,10 +107,12 @@ class Reranker:
         self.layers_ = [(w.astype(np.float32), b.astype(np.float32)) for w, b in layers]
         return self
 
-    def rescore(self, candidates: Candidates, counts: np.ndarray) -> np.ndarray:
+    def rescore(
+        self, candidates: Candidates, counts: np.ndarray, pictures: Pictures | None = None
+    ) -> np.ndarray:
         """Final scores, (n, m) float32 within 0 and 1, of the candidates of some documents."""
         columns = _best(candidates)
-        x = (_describe(candidates, counts, columns) - self.mean_) / self.scale_
+        x = (_describe(candidates, counts, pictures, columns) - self.mean_) / self.scale_
         (first, first_bias), (second, second_bias) = self.layers_
         hidden = product(x.reshape(-1, x.shape[-1]), first) + first_bias
         logits = product(np.maximum(hidden, 0), second) + second_bias
@@ -137,7 +151,9 @@ def _best(candidates: Candidates) -> np.ndarray:
     return np.argpartition(worst_last, N_CANDIDATES - 1, axis=1)[:, :N_CANDIDATES]
 
 
-def _describe(candidates: Candidates, counts: np.ndarray, columns: np.ndarray) -> np.ndarray:
+def _describe(
+    candidates: Candidates, counts: np.ndarray, pictures: Pictures | None, columns: np.ndarray
+) -> np.ndarray:
     """What is known of the candidates in some columns of each row, (n, m, d) float32.
 
     A label that a kind of evidence does not propose gets the score of the last one proposed.
@@ -156,5 +172,8 @@ def _describe(candidates: Candidates, counts: np.ndarray, columns: np.ndarray) -
             take(proposed),
             np.log(take(candidates.shares[name]) + _LEAST),
         ]
-    known.append(np.log1p(counts[np.maximum(take(candidates.labels), 0)]))
+    labels = np.maximum(take(candidates.labels), 0)
+    known.append(np.log1p(counts[labels]))
+    if pictures is not None:
+        known.append(pictures(labels))
     return np.stack(known, axis=-1, dtype=np.float32, casting="same_kind")
