@@ -39,7 +39,9 @@ ROWS = (
         "skxmc._features",
         "skxmc._images",
         "skxmc._labels",
+        "skxmc._limits",
         "skxmc._optional",
+        "skxmc._threads",
         "skxmc._validation",
     ),
 )
