@@ -39,14 +39,13 @@ print(f"{len(icons.label_text)} tags")
 # of the language model are trained, together with prototypes of the tags and a linear head over
 # them, and every drawing is one more token among those of the prompt.
 #
-# Five epochs keep this page quick to build; by default there are eight. ``memory`` keeps what both
-# models need: the vectors of the drawings, and the texts' embeddings before tuning.
+# ``memory`` keeps what both models need: the vectors of the drawings, and the texts' embeddings
+# before tuning.
 
 folder = tempfile.TemporaryDirectory()
 frozen = DecoderXMCClassifier(
     label_text=icons.label_text,
     train_encoder="frozen",
-    epochs=5,
     batch_size=64,
     memory=folder.name,
     random_state=0,
