@@ -19,6 +19,7 @@ from .retrieval import Index, make_index
 from .retrieval._mixture import (
     TEMPERATURES,
     TUNED_TEMPERATURES,
+    Candidates,
     Evidence,
     Mixture,
     best_candidates,
@@ -184,17 +185,18 @@ class EvidenceEnsemble:
         self.mixture_.fit(
             evidence, truth, metric=options.metric, exclude=exclude, propensities=propensities
         )
+        candidates = self.mixture_.candidates(evidence, exclude)
         # A weight of neighbours that was asked for is their weight in the sum that ranks.
         if truth.shape[0] >= MIN_DOCUMENTS and not options.neighbour_weight:
-            candidates = self.mixture_.candidates(evidence, exclude)
             self.reranker_ = Reranker(random_state=seed).fit(
                 candidates, truth, self.counts_, self._compare_pictures(features)
             )
-        found = self._rank(features, evidence, options.shortlist, exclude)
+        found = self._rank(features, candidates, options.shortlist)
         self.threshold_ = best_threshold(*found, truth)
 
-    def _count_documents(self) -> np.ndarray:
-        return np.bincount(self.Y_.indices, minlength=self.n_labels_)
+    def _set_labels(self, Y: sp.csr_array) -> None:
+        """Keep the labels of the training documents, and how many documents each has."""
+        self.Y_, self.counts_ = Y, np.bincount(Y.indices, minlength=self.n_labels_)
 
     def _fixed_weights(self) -> dict[str, float]:
         weight = self.options.neighbour_weight
@@ -213,8 +215,7 @@ class EvidenceEnsemble:
         self.prototypes_ = self.neighbours_ = None
         prototypes = make_prototypes(Y)
         rows = np.flatnonzero(np.diff(Y.indptr))
-        self.Y_ = Y[rows]
-        self.counts_ = self._count_documents()
+        self._set_labels(Y[rows])
         if max(Y.shape) <= _limits.MAX_REBUILT:
             exclude = None if exclude is None else exclude[rows]
             features, Y, rows = features.take(rows), self.Y_, np.arange(len(rows))
@@ -252,8 +253,7 @@ class EvidenceEnsemble:
         rows = rows[np.diff(Y.indptr)[rows] > 0]
         if self.neighbours_ is not None:
             self.neighbours_.add(self._neighbour_vectors(features.take(rows)))
-        self.Y_ = narrow_indices(sp.vstack([self.Y_, Y[rows]], format="csr"))
-        self.counts_ = self._count_documents()
+        self._set_labels(narrow_indices(sp.vstack([self.Y_, Y[rows]], format="csr")))
 
     def _linear(self, features: Features) -> Features:
         """What label vectors see of the features."""
@@ -310,14 +310,14 @@ class EvidenceEnsemble:
             rows = slice(start, start + BLOCK)
             part = None if exclude is None else exclude[rows]
             block = features.take(rows)
-            indices[rows], scores[rows] = self._rank(block, self.evidence(block, k), k, part)
+            candidates = self.mixture_.candidates(self.evidence(block, k), part)
+            indices[rows], scores[rows] = self._rank(block, candidates, k)
         return indices, scores
 
     def _rank(
-        self, features: Features, evidence: Evidence, k: int, exclude: sp.csr_array | None
+        self, features: Features, candidates: Candidates, k: int
     ) -> tuple[np.ndarray, np.ndarray]:
         """The k best candidates and their final scores."""
-        candidates = self.mixture_.candidates(evidence, exclude)
         scores = candidates.mixed
         if self.reranker_ is not None:
             pictures = self._compare_pictures(features)
@@ -329,10 +329,9 @@ class EvidenceEnsemble:
 
         None where pictures do not stand beside embeddings, but are in them.
         """
-        if self.prototypes_ is None or not self.space_.pictures or features.images is None:
+        block = self.space_.picture_columns(features)
+        if self.prototypes_ is None or block is None:
             return None
-        start = features.embeddings.shape[1]
-        block = slice(start, start + features.images.shape[1])
         own = self.space_.documents(features)[:, block]
 
         def compare(labels: np.ndarray) -> np.ndarray:
@@ -354,7 +353,7 @@ class EvidenceEnsemble:
             self.label_vectors_.add_labels(self._linear(labels))
         self.n_labels_ += len(labels)
         self.Y_.resize(self.Y_.shape[0], self.n_labels_)
-        self.counts_ = self._count_documents()
+        self._set_labels(self.Y_)
 
     # -- persistence --------------------------------------------------------------------------
 
@@ -396,8 +395,7 @@ class EvidenceEnsemble:
             from .training._label_vectors import LabelVectors  # loads torch
 
             ensemble.label_vectors_ = LabelVectors.from_state(state["label_vectors"])
-        ensemble.Y_ = state["Y"]
-        ensemble.counts_ = ensemble._count_documents()
+        ensemble._set_labels(state["Y"])
         return ensemble
 
 

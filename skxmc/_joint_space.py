@@ -72,6 +72,13 @@ class JointSpace:
                 sides.append((scale, centroids if mine is None else centroids + mine[1]))
         return _join(vectors, sides)
 
+    def picture_columns(self, features: Features) -> slice | None:
+        """Which columns of :meth:`documents` are the pictures; None if none are."""
+        if not self.pictures or features.images is None:
+            return None
+        start = features.embeddings.shape[1]
+        return slice(start, start + features.images.shape[1])
+
     def state_dict(self) -> dict[str, Any]:
         """The parameters."""
         return {"pictures": self.pictures, "n_words": self.n_words, "seed": self.seed}
