@@ -225,7 +225,7 @@ def test_predict_decision_function_and_topk_agree(corpus, text_model):
 
 
 def test_decision_function_refuses_what_does_not_fit(text_model, monkeypatch):
-    monkeypatch.setattr("skxmc._base.MAX_DENSE_BYTES", 50)
+    monkeypatch.setattr("skxmc._prediction.MAX_DENSE_BYTES", 50)
     with pytest.raises(ValueError, match="predict_topk"):
         text_model.decision_function(["a", "b", "c"])
 

@@ -329,6 +329,25 @@ def test_candidates_are_scored_as_all_labels_are(problem, rng, monkeypatch):
     np.testing.assert_array_equal(every[:, 0], dense.argmax(axis=1))
 
 
+def test_a_document_alone_has_the_labels_that_it_has_in_a_batch(rng):
+    labels, documents = _unit(rng.randn(300, WIDTH)), _unit(rng.randn(20, WIDTH))
+    Y = sp.csr_array((rng.rand(20, 300) < 0.02).astype(np.float32))
+    vectors = _vectors(epochs=1).fit([documents], Y, labels=Features(labels))
+
+    def compare():
+        together = vectors.decision([documents], k=5)
+        alone = [vectors.decision([documents[row : row + 1]], k=5) for row in range(20)]
+        indices, scores = (np.concatenate(part) for part in zip(*alone, strict=True))
+        np.testing.assert_array_equal(indices, together[0])
+        np.testing.assert_allclose(scores, together[1], rtol=1e-5, atol=1e-6)
+
+    compare()
+    vectors.average(np.zeros_like(vectors.weights_))
+    compare()
+    vectors.add_labels(Features(_unit(rng.randn(9, WIDTH))))
+    compare()
+
+
 def test_added_labels_are_scored_by_their_text(problem):
     documents, Y, labels = problem
     vectors = _vectors(epochs=1).fit([documents], Y, labels=Features(labels))

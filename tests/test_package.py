@@ -24,7 +24,7 @@ HEAVY = ("torch", "faiss", "transformers")
 ROWS = (
     ("skxmc",),
     ("skxmc._vixml", "skxmc._decoder", "skxmc._memory"),
-    ("skxmc._base", "skxmc._parameters"),
+    ("skxmc._base", "skxmc._parameters", "skxmc._prediction"),
     ("skxmc._persistence", "skxmc._persistence_io"),
     ("skxmc.inspection",),
     ("skxmc._ensemble", "skxmc._holdout", "skxmc._joint_space"),

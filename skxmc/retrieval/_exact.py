@@ -16,6 +16,8 @@ _BLOCK = 2**23
 _QUERIES = 256
 # Candidates held back for exact scoring before they are thinned out.
 _PENDING = 2**21
+# Up to so many queries at a time, among at least so many numbers, read the vectors in int8.
+_FEW, _MANY = 3, 2**20
 
 
 class ExactIndex(Index):
@@ -28,8 +30,10 @@ class ExactIndex(Index):
 
     Parameters
     ----------
-    precision : {"auto", "float32", "bfloat16"}, default="auto"
-        Of the approximate scores. bfloat16 keeps a second copy of the vectors, half the size.
+    precision : {"auto", "float32", "bfloat16", "int8"}, default="auto"
+        Of the approximate scores. bfloat16 keeps a second copy of the vectors, half the size, and
+        int8 one of a quarter, which "auto" makes when single queries come more than once: for one
+        query, reading the vectors takes longer than multiplying them. int8 is for the CPU.
     device : str, default="cpu"
         Where approximate scores are computed. Not stored: a loaded index searches on the CPU.
 
@@ -45,9 +49,9 @@ class ExactIndex(Index):
     name = "exact"
 
     def __init__(self, precision: str = "auto", device: str = "cpu") -> None:
-        if precision not in ("auto", "float32", "bfloat16"):
+        if precision not in ("auto", *_SCORERS):
             raise ValueError(
-                f"precision must be 'auto', 'float32' or 'bfloat16', got {precision!r}"
+                f"precision must be 'auto', 'float32', 'bfloat16' or 'int8', got {precision!r}"
             )
         self.precision = precision
         self.device = device
@@ -59,6 +63,7 @@ class ExactIndex(Index):
     def _build(self, vectors: np.ndarray) -> None:
         self._vectors = vectors
         self._scorers: dict[str, _Scorer] = {}
+        self._seen_few = False
 
     def _add(self, vectors: np.ndarray) -> None:
         self._build(np.concatenate((self._vectors, vectors)))
@@ -76,45 +81,47 @@ class ExactIndex(Index):
     def _search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         indices = np.empty((len(queries), k), dtype=np.int64)
         scores = np.empty((len(queries), k), dtype=np.float32)
-        rough = self._use_bfloat16(len(queries), k)
+        first = self._first_precision(len(queries), k)
         step = max(1, min(_QUERIES, _PENDING // (4 * k)))
         for start in range(0, len(queries), step):
             block = queries[start : start + step]
             lists = None
-            if rough:
+            if first != "float32":
                 limit = len(block) * (8 * k + 512)
-                lists = self._shortlist(block, k, self._scorer("bfloat16"), limit)
-                rough = lists is not None  # else too alike for bfloat16 to tell them apart
+                lists = self._shortlist(block, k, self._scorer(first), limit)
             if lists is None:
+                first = "float32"  # vectors too alike to be told apart by less
                 lists = self._shortlist(block, k, self._scorer("float32"))
             for row, (query, ids) in enumerate(zip(block, lists, strict=True), start):
                 indices[row], scores[row] = self._best(query, ids, k)
         return indices, scores
 
-    def _use_bfloat16(self, n_queries: int, k: int) -> bool:
+    def _first_precision(self, n_queries: int, k: int) -> str:
+        """In which precision all vectors are scored."""
         if self.precision != "auto":
-            return self.precision == "bfloat16"
+            return self.precision
         if self.device != "cpu":
-            return True
-        # For very few queries reading the vectors is the bottleneck. Where k is not small against
-        # the number of vectors, it is exact scoring, of which bfloat16 leaves twice as much.
-        if n_queries < 8 or len(self) < max(8192, 64 * k):
-            return False
+            return "bfloat16"
         # Importing torch takes as long as 2e11 multiplications.
         work = n_queries * self._vectors.size
         if "torch" not in sys.modules and work <= 2e11:
-            return False
-        from .._device import has_fast_bfloat16_cpu
+            return "float32"
+        from .._device import has_fast_bfloat16_cpu, has_int8_product
 
-        return has_fast_bfloat16_cpu()
+        # Where k is not small against the number of vectors, it is exact scoring that takes the
+        # time, of which less precision leaves twice as much.
+        if not has_fast_bfloat16_cpu() or len(self) < 32 * k:
+            return "float32"
+        if n_queries <= _FEW and self._vectors.size >= _MANY and has_int8_product():
+            seen, self._seen_few = self._seen_few, True
+            return "int8" if seen else "float32"
+        many = n_queries >= 8 and len(self) >= max(8192, 64 * k)
+        return "bfloat16" if many else "float32"
 
     def _scorer(self, precision: str) -> _Scorer:
         with self._lock:
             if precision not in self._scorers:
-                if precision == "float32":
-                    self._scorers[precision] = _Scorer(self._vectors)
-                else:
-                    self._scorers[precision] = _TorchScorer(self._vectors, self.device)
+                self._scorers[precision] = _SCORERS[precision](self._vectors, self.device)
             return self._scorers[precision]
 
     def _shortlist(
@@ -204,8 +211,9 @@ class _Scorer:
 
     relative_error = 0.0
 
-    def __init__(self, vectors: np.ndarray) -> None:
+    def __init__(self, vectors: np.ndarray, device: str) -> None:
         self.vectors = vectors
+        self.device = device
         self.greatest_norm = np.sqrt(np.vecdot(vectors, vectors).max())
 
     def error(self, queries: np.ndarray) -> np.ndarray:
@@ -252,9 +260,8 @@ class _TorchScorer(_Scorer):
     def __init__(self, vectors: np.ndarray, device: str) -> None:
         import torch
 
-        super().__init__(vectors)
+        super().__init__(vectors, device)
         self.torch = torch
-        self.device = device
         self.vectors = self.prepare(vectors)
 
     def prepare(self, queries: np.ndarray) -> Any:
@@ -282,6 +289,44 @@ class _TorchScorer(_Scorer):
             return (halves.astype(np.uint32) << 16).view(np.float32)
         rows, columns = (torch.from_numpy(part).to(scores.device) for part in (rows, columns))
         return self.to_numpy(scores[rows, columns])
+
+
+class _Int8Scorer(_TorchScorer):
+    """Inner products with vectors in int8, each with a scale of its own, on a CPU."""
+
+    def __init__(self, vectors: np.ndarray, device: str) -> None:
+        import torch
+
+        _Scorer.__init__(self, vectors, "cpu")
+        self.torch = torch
+        self.vectors = torch.empty(vectors.shape, dtype=torch.int8)
+        self.scales = torch.empty(len(vectors), dtype=torch.bfloat16)
+        residual = 0.0
+        for start in range(0, len(vectors), 8192):
+            rows = slice(start, start + 8192)
+            exact = torch.tensor(vectors[rows])
+            scales = (exact.abs().amax(dim=1) / 127).bfloat16()
+            self.scales[rows] = scales
+            steps = scales.float().clamp(min=1e-30)[:, None]
+            self.vectors[rows] = (exact / steps).round().clamp(-127, 127)
+            lost = exact - self.vectors[rows] * steps
+            residual = max(residual, float(lost.norm(dim=1).max()))
+        # What the vectors lost, and three roundings to 8 bits: the query, the scaled product, and
+        # one for processors that round a partial sum.
+        lost = residual / max(float(self.greatest_norm), 1e-30)
+        self.relative_error = 1.01 * lost + 3 * 2.0**-9
+
+    def scores(self, prepared: Any, start: int, stop: int) -> Any:
+        from .._device import int8_product
+
+        return int8_product(prepared, self.vectors[start:stop], self.scales[start:stop])
+
+
+_SCORERS: dict[str, type[_Scorer]] = {
+    "float32": _Scorer,
+    "bfloat16": _TorchScorer,
+    "int8": _Int8Scorer,
+}
 
 
 def _split(rows: np.ndarray, ids: np.ndarray, m: int) -> list[np.ndarray]:
