@@ -61,17 +61,3 @@ def has_fast_bfloat16_cpu() -> bool:
     # Private functions of torch: taken as "no" where a version lacks them.
     checks = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
     return any(getattr(torch.cpu, check, bool)() for check in checks)
-
-
-def has_int8_product() -> bool:
-    """Whether this version of torch has :func:`int8_product`."""
-    return hasattr(torch, "_weight_int8pack_mm")
-
-
-def int8_product(left: torch.Tensor, right: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
-    """Of bf16 (m, d) and int8 (n, d) rows, times the bf16 scales (n,) of the latter: bf16 (m, n).
-
-    On a CPU. A private function of torch, written for the weights of language models: for one row
-    it takes a quarter of the time of float32, as it reads a quarter of the memory.
-    """
-    return torch._weight_int8pack_mm(left, right, scales)

@@ -9,6 +9,7 @@ import numpy as np
 
 from . import _limits
 from ._features import PICTURES_PER_COMPONENT
+from ._joint_space import WORDS_DIMENSION
 from ._labels import encode_targets
 from ._parameters import PRECOMPUTED
 from ._validation import check_texts
@@ -146,7 +147,9 @@ def estimate_memory(clf: Any, X: Any, Y: Any, images: Any = None) -> MemoryEstim
         batch = min(512, n) * min(n_labels, _limits.MAX_ALL_NEGATIVES)
         state = max(state, (6.0 if many else 16.0) * vectors + 8.0 * batch)
     largest = max(n, n_labels)
-    joined = width + pictures + (words if largest <= _limits.MAX_WORD_VECTORS and not tuned else 0)
+    compared = width + pictures
+    if words and largest <= _limits.MAX_WORD_VECTORS and not tuned:
+        compared += WORDS_DIMENSION
     copies = 3 if largest <= _limits.MAX_REBUILT else 1
     return MemoryEstimate(
         libraries=LIBRARIES,
@@ -156,7 +159,7 @@ def estimate_memory(clf: Any, X: Any, Y: Any, images: Any = None) -> MemoryEstim
         activations=_activations(clf, shape, texts, tuned),
         label_state=state,
         features=n * (copies * 4.0 * (width + pictures) + 8.0 * n_nonzero),
-        index=_index_size(clf, n, width + pictures) + _index_size(clf, n_labels, joined),
+        index=_index_size(clf, n, compared) + _index_size(clf, n_labels, compared),
     )
 
 
@@ -247,10 +250,11 @@ def _sparse_size(clf: Any, texts: list[str] | None) -> tuple[int, float]:
     if texts is None or clf.text_features == "embedding" or not clf.refine_labels:
         return 0, 0.0
     from .encoders._sparse import SparseTextFeatures
+    from .training._label_vectors import LabelVectors
 
     sample = texts[:: max(1, len(texts) // SAMPLE)]
     try:
         features = SparseTextFeatures().fit(sample).transform(sample)
     except ValueError:  # texts without words
         return 0, 0.0
-    return 1024, features.nnz / len(sample)
+    return LabelVectors().sparse_dimension, features.nnz / len(sample)

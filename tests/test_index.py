@@ -16,7 +16,7 @@ from hypothesis.extra.numpy import arrays
 from sklearn.exceptions import NotFittedError
 
 from skxmc import _limits
-from skxmc._device import has_fast_bfloat16_cpu, has_int8_product
+from skxmc._device import has_fast_bfloat16_cpu
 from skxmc.retrieval import (
     ExactIndex,
     HNSWIndex,
@@ -67,7 +67,7 @@ def recall(found, expected):
 # ------------------------------------------------------------------------------------------ exact
 
 
-@pytest.mark.parametrize("precision", ["auto", "float32", "bfloat16", "int8"])
+@pytest.mark.parametrize("precision", ["auto", "float32", "bfloat16"])
 @pytest.mark.parametrize(("n", "k"), [(3, 5), (700, 1), (700, 40), (5000, 100), (5000, 3000)])
 def test_exact_equals_brute_force(rng, precision, n, k):
     vectors = clustered(rng, n)
@@ -76,7 +76,7 @@ def test_exact_equals_brute_force(rng, precision, n, k):
     assert_same(index.search(queries, k), brute_force(vectors, queries, k))
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_exact_over_many_blocks(rng, monkeypatch, precision):
     """Blocks of queries and vectors, the last ones shorter; candidates thinned out on the way."""
     monkeypatch.setattr(_exact, "_BLOCK", 4096)
@@ -90,7 +90,7 @@ def test_exact_over_many_blocks(rng, monkeypatch, precision):
         assert_same(index.search(queries, k), brute_force(vectors, queries, k))
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("pending", [64, 2**21])
 def test_ties_go_to_the_lower_index(rng, monkeypatch, precision, pending):
     monkeypatch.setattr(_exact, "_PENDING", pending)
@@ -115,7 +115,7 @@ def test_vectors_of_any_length(rng):
     vectors = rng.normal(size=(3000, 16)).astype(np.float32) * rng.gamma(1, size=(3000, 1))
     vectors = vectors.astype(np.float32)
     queries = 100 * rng.normal(size=(20, 16)).astype(np.float32)
-    for precision in ("float32", "bfloat16", "int8"):
+    for precision in ("float32", "bfloat16"):
         found = ExactIndex(precision).build(vectors).search(queries, 12)
         assert_same(found, brute_force(vectors, queries, 12))
 
@@ -137,7 +137,7 @@ def test_exact_for_any_small_integers(data):
 
 
 def test_a_query_has_one_answer_in_every_batch(rng, monkeypatch):
-    monkeypatch.setattr(_exact, "_MANY", 9000)  # single ones are searched in int8
+    monkeypatch.setattr(_exact, "_MANY", 9000)  # single ones are searched in bfloat16 as well
     vectors, queries = clustered(rng, 9000), clustered(rng, 40)
     index = ExactIndex().build(vectors)
     together = index.search(queries, 10)
@@ -145,17 +145,12 @@ def test_a_query_has_one_answer_in_every_batch(rng, monkeypatch):
     assert_same(together, [np.concatenate(part) for part in zip(*alone, strict=True)])
 
 
-def test_single_queries_read_int8_from_the_second_on(rng):
-    pytest.importorskip("torch")
-    index = ExactIndex().build(clustered(rng, 40_000))
-    queries = clustered(rng, 3)
-    used = [index._first_precision(1, 5) for _ in range(3)]
-    if not (has_fast_bfloat16_cpu() and has_int8_product()):
-        assert used == ["float32"] * 3
-    else:
-        assert used == ["float32", "int8", "int8"]
-        assert index._first_precision(1, 2000) == "float32"  # exact scores of most vectors
-    assert_same(index.search(queries, 5), brute_force(index.vectors(range(40_000)), queries, 5))
+def test_single_queries_read_bfloat16_from_the_second_on(rng):
+    index = ExactIndex().build(clustered(rng, _exact._MANY // 32))
+    short = "bfloat16" if has_fast_bfloat16_cpu() else "float32"
+    assert [index._first_precision(1, 5) for _ in range(3)] == ["float32", short, short]
+    assert index._first_precision(3, 5) == "float32"  # no faster in bfloat16
+    assert index._first_precision(1, 5000) == "float32"  # exact scores of many vectors
 
 
 # ---------------------------------------------------------------------------------- sort_candidates
@@ -343,7 +338,7 @@ def test_short_storage(rng, storage, size, error):
     assert saved / 2000 == pytest.approx(32 * (4 - size), abs=1)
 
 
-@pytest.mark.parametrize("storage", ["float16", "int8"])
+@pytest.mark.parametrize("storage", ["float16"])
 def test_short_storage_of_what_comes_later(rng, storage):
     """An index that was empty knows no scales but those of unit vectors."""
     index = HNSWIndex(storage=storage).build(np.empty((0, 32), dtype=np.float32))

@@ -16,8 +16,9 @@ _BLOCK = 2**23
 _QUERIES = 256
 # Candidates held back for exact scoring before they are thinned out.
 _PENDING = 2**21
-# Up to so many queries at a time, among at least so many numbers, read the vectors in int8.
-_FEW, _MANY = 3, 2**20
+# A single query reads the copy in bfloat16, from the second one on, where the vectors have so many
+# numbers: reading them takes longer than multiplying.
+_MANY = 2**22
 
 
 class ExactIndex(Index):
@@ -30,10 +31,8 @@ class ExactIndex(Index):
 
     Parameters
     ----------
-    precision : {"auto", "float32", "bfloat16", "int8"}, default="auto"
-        Of the approximate scores. bfloat16 keeps a second copy of the vectors, half the size, and
-        int8 one of a quarter, which "auto" makes when single queries come more than once: for one
-        query, reading the vectors takes longer than multiplying them. int8 is for the CPU.
+    precision : {"auto", "float32", "bfloat16"}, default="auto"
+        Of the approximate scores. bfloat16 keeps a second copy of the vectors, half the size.
     device : str, default="cpu"
         Where approximate scores are computed. Not stored: a loaded index searches on the CPU.
 
@@ -51,7 +50,7 @@ class ExactIndex(Index):
     def __init__(self, precision: str = "auto", device: str = "cpu") -> None:
         if precision not in ("auto", *_SCORERS):
             raise ValueError(
-                f"precision must be 'auto', 'float32', 'bfloat16' or 'int8', got {precision!r}"
+                f"precision must be 'auto', 'float32' or 'bfloat16', got {precision!r}"
             )
         self.precision = precision
         self.device = device
@@ -63,7 +62,7 @@ class ExactIndex(Index):
     def _build(self, vectors: np.ndarray) -> None:
         self._vectors = vectors
         self._scorers: dict[str, _Scorer] = {}
-        self._seen_few = False
+        self._seen_single = False
 
     def _add(self, vectors: np.ndarray) -> None:
         self._build(np.concatenate((self._vectors, vectors)))
@@ -106,15 +105,15 @@ class ExactIndex(Index):
         work = n_queries * self._vectors.size
         if "torch" not in sys.modules and work <= 2e11:
             return "float32"
-        from .._device import has_fast_bfloat16_cpu, has_int8_product
+        from .._device import has_fast_bfloat16_cpu
 
         # Where k is not small against the number of vectors, it is exact scoring that takes the
         # time, of which less precision leaves twice as much.
         if not has_fast_bfloat16_cpu() or len(self) < 32 * k:
             return "float32"
-        if n_queries <= _FEW and self._vectors.size >= _MANY and has_int8_product():
-            seen, self._seen_few = self._seen_few, True
-            return "int8" if seen else "float32"
+        if n_queries == 1 and self._vectors.size >= _MANY:
+            seen, self._seen_single = self._seen_single, True
+            return "bfloat16" if seen else "float32"
         many = n_queries >= 8 and len(self) >= max(8192, 64 * k)
         return "bfloat16" if many else "float32"
 
@@ -273,7 +272,10 @@ class _TorchScorer(_Scorer):
         return prepared
 
     def scores(self, prepared: Any, start: int, stop: int) -> Any:
-        return prepared @ self.vectors[start:stop].T
+        vectors = self.vectors[start:stop]
+        if len(prepared) == 1:  # twice as fast as a product of matrices
+            return (vectors @ prepared[0])[None]
+        return prepared @ vectors.T
 
     def greatest(self, scores: Any) -> Any:
         return scores.amax(dim=1)
@@ -291,42 +293,7 @@ class _TorchScorer(_Scorer):
         return self.to_numpy(scores[rows, columns])
 
 
-class _Int8Scorer(_TorchScorer):
-    """Inner products with vectors in int8, each with a scale of its own, on a CPU."""
-
-    def __init__(self, vectors: np.ndarray, device: str) -> None:
-        import torch
-
-        _Scorer.__init__(self, vectors, "cpu")
-        self.torch = torch
-        self.vectors = torch.empty(vectors.shape, dtype=torch.int8)
-        self.scales = torch.empty(len(vectors), dtype=torch.bfloat16)
-        residual = 0.0
-        for start in range(0, len(vectors), 8192):
-            rows = slice(start, start + 8192)
-            exact = torch.tensor(vectors[rows])
-            scales = (exact.abs().amax(dim=1) / 127).bfloat16()
-            self.scales[rows] = scales
-            steps = scales.float().clamp(min=1e-30)[:, None]
-            self.vectors[rows] = (exact / steps).round().clamp(-127, 127)
-            lost = exact - self.vectors[rows] * steps
-            residual = max(residual, float(lost.norm(dim=1).max()))
-        # What the vectors lost, and three roundings to 8 bits: the query, the scaled product, and
-        # one for processors that round a partial sum.
-        lost = residual / max(float(self.greatest_norm), 1e-30)
-        self.relative_error = 1.01 * lost + 3 * 2.0**-9
-
-    def scores(self, prepared: Any, start: int, stop: int) -> Any:
-        from .._device import int8_product
-
-        return int8_product(prepared, self.vectors[start:stop], self.scales[start:stop])
-
-
-_SCORERS: dict[str, type[_Scorer]] = {
-    "float32": _Scorer,
-    "bfloat16": _TorchScorer,
-    "int8": _Int8Scorer,
-}
+_SCORERS: dict[str, type[_Scorer]] = {"float32": _Scorer, "bfloat16": _TorchScorer}
 
 
 def _split(rows: np.ndarray, ids: np.ndarray, m: int) -> list[np.ndarray]:
