@@ -147,10 +147,21 @@ def test_a_query_has_one_answer_in_every_batch(rng, monkeypatch):
 
 def test_single_queries_read_bfloat16_from_the_second_on(rng):
     index = ExactIndex().build(clustered(rng, _exact._MANY // 32))
-    short = "bfloat16" if has_fast_bfloat16_cpu() else "float32"
-    assert [index._first_precision(1, 5) for _ in range(3)] == ["float32", short, short]
-    assert index._first_precision(3, 5) == "float32"  # no faster in bfloat16
-    assert index._first_precision(1, 5000) == "float32"  # exact scores of many vectors
+    fast = has_fast_bfloat16_cpu()
+    assert [index._use_bfloat16(1, 5) for _ in range(3)] == [False, fast, fast]
+    assert not index._use_bfloat16(3, 5)  # no faster
+    assert not index._use_bfloat16(1, 5000)  # exact scores of many vectors
+
+
+@pytest.mark.parametrize("n_queries", [1, 3, 40])
+def test_bfloat16_scores_are_within_their_bound(rng, n_queries):
+    """Whatever the kernel that the number of queries calls: it must add up in float32."""
+    vectors = np.abs(rng.normal(size=(500, 3001))).astype(np.float32)  # sums that only grow
+    queries = np.abs(rng.normal(size=(n_queries, 3001))).astype(np.float32)
+    scorer = _exact._TorchScorer(vectors, "cpu")
+    scores = scorer.to_numpy(scorer.scores(scorer.prepare(queries), 0, 500))
+    error = np.abs(scores - queries.astype(np.float64) @ vectors.T)
+    assert (error <= scorer.error(queries)[:, None]).all()
 
 
 # ---------------------------------------------------------------------------------- sort_candidates

@@ -16,8 +16,7 @@ _BLOCK = 2**23
 _QUERIES = 256
 # Candidates held back for exact scoring before they are thinned out.
 _PENDING = 2**21
-# A single query reads the copy in bfloat16, from the second one on, where the vectors have so many
-# numbers: reading them takes longer than multiplying.
+# Fewest numbers that a query alone finds faster in bfloat16: reading them takes its time.
 _MANY = 2**22
 
 
@@ -48,7 +47,7 @@ class ExactIndex(Index):
     name = "exact"
 
     def __init__(self, precision: str = "auto", device: str = "cpu") -> None:
-        if precision not in ("auto", *_SCORERS):
+        if precision not in ("auto", "float32", "bfloat16"):
             raise ValueError(
                 f"precision must be 'auto', 'float32' or 'bfloat16', got {precision!r}"
             )
@@ -62,7 +61,7 @@ class ExactIndex(Index):
     def _build(self, vectors: np.ndarray) -> None:
         self._vectors = vectors
         self._scorers: dict[str, _Scorer] = {}
-        self._seen_single = False
+        self._asked = False  # whether anything that bfloat16 pays for was searched before
 
     def _add(self, vectors: np.ndarray) -> None:
         self._build(np.concatenate((self._vectors, vectors)))
@@ -80,47 +79,50 @@ class ExactIndex(Index):
     def _search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         indices = np.empty((len(queries), k), dtype=np.int64)
         scores = np.empty((len(queries), k), dtype=np.float32)
-        first = self._first_precision(len(queries), k)
+        rough = self._use_bfloat16(len(queries), k)
         step = max(1, min(_QUERIES, _PENDING // (4 * k)))
         for start in range(0, len(queries), step):
             block = queries[start : start + step]
             lists = None
-            if first != "float32":
+            if rough:
                 limit = len(block) * (8 * k + 512)
-                lists = self._shortlist(block, k, self._scorer(first), limit)
+                lists = self._shortlist(block, k, self._scorer("bfloat16"), limit)
+                rough = lists is not None  # else too alike for bfloat16 to tell them apart
             if lists is None:
-                first = "float32"  # vectors too alike to be told apart by less
                 lists = self._shortlist(block, k, self._scorer("float32"))
             for row, (query, ids) in enumerate(zip(block, lists, strict=True), start):
                 indices[row], scores[row] = self._best(query, ids, k)
         return indices, scores
 
-    def _first_precision(self, n_queries: int, k: int) -> str:
-        """In which precision all vectors are scored."""
+    def _use_bfloat16(self, n_queries: int, k: int) -> bool:
         if self.precision != "auto":
-            return self.precision
+            return self.precision == "bfloat16"
         if self.device != "cpu":
-            return "bfloat16"
+            return True
+        # Where k is not small against the number of vectors, it is exact scoring that takes the
+        # time, of which bfloat16 leaves twice as much. Two to seven queries are no faster in it.
+        if n_queries == 1:
+            if len(self) < 32 * k or self._vectors.size < _MANY:
+                return False
+        elif n_queries < 8 or len(self) < max(8192, 64 * k):
+            return False
         # Importing torch takes as long as 2e11 multiplications.
         work = n_queries * self._vectors.size
         if "torch" not in sys.modules and work <= 2e11:
-            return "float32"
+            return False
         from .._device import has_fast_bfloat16_cpu
 
-        # Where k is not small against the number of vectors, it is exact scoring that takes the
-        # time, of which less precision leaves twice as much.
-        if not has_fast_bfloat16_cpu() or len(self) < 32 * k:
-            return "float32"
-        if n_queries == 1 and self._vectors.size >= _MANY:
-            seen, self._seen_single = self._seen_single, True
-            return "bfloat16" if seen else "float32"
-        many = n_queries >= 8 and len(self) >= max(8192, 64 * k)
-        return "bfloat16" if many else "float32"
+        # The first query alone may be the only one: it does not wait for a copy of the vectors.
+        again, self._asked = self._asked or n_queries > 1, True
+        return again and has_fast_bfloat16_cpu()
 
     def _scorer(self, precision: str) -> _Scorer:
         with self._lock:
             if precision not in self._scorers:
-                self._scorers[precision] = _SCORERS[precision](self._vectors, self.device)
+                if precision == "float32":
+                    self._scorers[precision] = _Scorer(self._vectors)
+                else:
+                    self._scorers[precision] = _TorchScorer(self._vectors, self.device)
             return self._scorers[precision]
 
     def _shortlist(
@@ -210,9 +212,8 @@ class _Scorer:
 
     relative_error = 0.0
 
-    def __init__(self, vectors: np.ndarray, device: str) -> None:
+    def __init__(self, vectors: np.ndarray) -> None:
         self.vectors = vectors
-        self.device = device
         self.greatest_norm = np.sqrt(np.vecdot(vectors, vectors).max())
 
     def error(self, queries: np.ndarray) -> np.ndarray:
@@ -259,8 +260,9 @@ class _TorchScorer(_Scorer):
     def __init__(self, vectors: np.ndarray, device: str) -> None:
         import torch
 
-        super().__init__(vectors, device)
+        super().__init__(vectors)
         self.torch = torch
+        self.device = device
         self.vectors = self.prepare(vectors)
 
     def prepare(self, queries: np.ndarray) -> Any:
@@ -291,9 +293,6 @@ class _TorchScorer(_Scorer):
             return (halves.astype(np.uint32) << 16).view(np.float32)
         rows, columns = (torch.from_numpy(part).to(scores.device) for part in (rows, columns))
         return self.to_numpy(scores[rows, columns])
-
-
-_SCORERS: dict[str, type[_Scorer]] = {"float32": _Scorer, "bfloat16": _TorchScorer}
 
 
 def _split(rows: np.ndarray, ids: np.ndarray, m: int) -> list[np.ndarray]:

@@ -27,10 +27,6 @@ logger = logging.getLogger(__name__)
 # Most numbers of a block of scores, or of gathered label vectors (float32: 128 MB).
 _BLOCK = 2**25
 
-# Up to so many documents an index finds the best labels, which reads fewer bytes of the vectors
-# than a product does; for more documents the product is as fast.
-_FEW = 3
-
 
 class LabelVectors:
     r"""One vector for each label, trained against all other labels or against hard negatives.
@@ -318,7 +314,8 @@ class LabelVectors:
         indices = np.full((n, k), -1, dtype=np.int64)
         scores = np.full((n, k), -np.inf, dtype=np.float32)
         device = resolve_device(self.device)
-        if candidates is None and n <= _FEW and 32 * k <= n_labels and device.type == "cpu":
+        if candidates is None and n == 1 and 32 * k <= n_labels and device.type == "cpu":
+            # For one document, reading the vectors takes the time: an index reads half the bytes.
             x = self._join(blocks, sparse, slice(None)) * np.float32(self.scale)
             return self._index().search(x, k)
         weights = as_tensor(self.weights_, device)
