@@ -186,27 +186,20 @@ class Featurizer:
 
     def features(self, X: list[str] | np.ndarray, images: ImageFeatures | None) -> Features:
         """All blocks of documents; X are texts or, without a tower, ready embeddings."""
-        # Embeddings last: torch's threads fall asleep while others work, and wake up slowly.
-        beside = self._beside(X, images)
         embeddings = X if self.tower is None else self._encode_for_serving(X, images)
-        return Features(embeddings, *beside)
+        return self.complete(embeddings, X, images)
 
     def complete(
         self, embeddings: np.ndarray, X: list[str] | np.ndarray, images: ImageFeatures | None
     ) -> Features:
         """The blocks that stand beside ready embeddings of documents."""
-        return Features(embeddings, *self._beside(X, images))
-
-    def _beside(
-        self, X: list[str] | np.ndarray, images: ImageFeatures | None
-    ) -> tuple[np.ndarray | None, sp.csr_array | None]:
-        """Pictures and sparse words."""
         pictures = None
         if self.whitener is not None:
             pictures = np.zeros((len(X), self.whitener.components_.shape[1]), dtype=np.float32)
             if images is not None:
                 pictures = PICTURE_SCALE * unit_rows(self.whitener.transform(images).mean())
-        return pictures, None if self.sparse is None else self.sparse.transform(X)
+        sparse = None if self.sparse is None else self.sparse.transform(X)
+        return Features(embeddings, pictures, sparse)
 
 
 def unit_rows(vectors: np.ndarray, *, overwrite: bool = False) -> np.ndarray:
