@@ -314,7 +314,8 @@ class LabelVectors:
         indices = np.full((n, k), -1, dtype=np.int64)
         scores = np.full((n, k), -np.inf, dtype=np.float32)
         device = resolve_device(self.device)
-        if candidates is None and n == 1 and 32 * k <= n_labels and device.type == "cpu":
+        alone = n == 1 and candidates is None and 32 * k <= n_labels
+        if alone and device.type == "cpu" and self.storage == "float32":
             # For one document, reading the vectors takes the time: an index reads half the bytes.
             x = self._join(blocks, sparse, slice(None)) * np.float32(self.scale)
             return self._index().search(x, k)
