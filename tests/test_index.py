@@ -349,7 +349,7 @@ def test_short_storage(rng, storage, size, error):
     assert saved / 2000 == pytest.approx(32 * (4 - size), abs=1)
 
 
-@pytest.mark.parametrize("storage", ["float16"])
+@pytest.mark.parametrize("storage", ["float16", "int8"])
 def test_short_storage_of_what_comes_later(rng, storage):
     """An index that was empty knows no scales but those of unit vectors."""
     index = HNSWIndex(storage=storage).build(np.empty((0, 32), dtype=np.float32))
