@@ -110,7 +110,7 @@ evaluate("TF-IDF, 20 neighbours", nearest @ icons.Y_train, started)
 
 def fit_and_rank(name, images_train, images_test):
     started = time.perf_counter()
-    clf = ViXMLClassifier(label_text=icons.label_text, batch_size=128, random_state=0)
+    clf = ViXMLClassifier(label_text=icons.label_text, random_state=0)
     clf.fit(icons.text_train, icons.Y_train, images=images_train)
     labels, scores = clf.predict_topk(
         icons.text_test, k=5, images=images_test, exclude=icons.exclude_test

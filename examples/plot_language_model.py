@@ -46,7 +46,6 @@ folder = tempfile.TemporaryDirectory()
 frozen = DecoderXMCClassifier(
     label_text=icons.label_text,
     train_encoder="frozen",
-    batch_size=64,
     memory=folder.name,
     random_state=0,
 )

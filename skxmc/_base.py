@@ -16,7 +16,7 @@ from ._features import Features, Featurizer, ImageWhitener, unit_rows
 from ._holdout import hold_out, without_rows
 from ._images import ImageFeatures, ImageItems, collect_images
 from ._labels import check_exclude, encode_targets, without_pairs
-from ._parameters import PRECOMPUTED
+from ._parameters import PRECOMPUTED, resolve_batch_size
 from ._persistence import PersistenceMixin
 from ._prediction import PredictionMixin, with_pictures
 from ._validation import check_texts, sequence_to_list
@@ -39,6 +39,8 @@ class BaseXMCClassifier(PersistenceMixin, PredictionMixin, BaseEstimator, metacl
 
     # What kind of model `encoder` names, for `find_model`.
     _encoder_kind: str
+    # About how many batches make an epoch with batch_size="auto".
+    _n_batches: int
 
     @abstractmethod
     def _load_tower(self, source: ModelSource) -> Any:
@@ -270,7 +272,7 @@ class BaseXMCClassifier(PersistenceMixin, PredictionMixin, BaseEstimator, metacl
             documents,
             labels,
             without_rows(Y, held_out),
-            self._training_options(),
+            self._training_options(len(documents)),
             rng,
             ignore=exclude,
             bank=bank,
@@ -301,7 +303,7 @@ class BaseXMCClassifier(PersistenceMixin, PredictionMixin, BaseEstimator, metacl
 
         return TowerTrainer(*args, **kwargs)
 
-    def _training_options(self):
+    def _training_options(self, n_documents: int):
         import torch
 
         from .training._batches import HardNegativeSchedule
@@ -312,7 +314,7 @@ class BaseXMCClassifier(PersistenceMixin, PredictionMixin, BaseEstimator, metacl
         return TrainingOptions(
             epochs=self.epochs,
             max_steps=self.max_steps,
-            batch_size=self.batch_size,
+            batch_size=resolve_batch_size(self.batch_size, n_documents, self._n_batches),
             learning_rate=self.learning_rate,
             head_learning_rate=self.head_learning_rate,
             weight_decay=self.weight_decay,

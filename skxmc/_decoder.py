@@ -101,8 +101,9 @@ class DecoderXMCClassifier(BaseXMCClassifier):
     max_steps : int or None, default=None
         Most optimisation steps of the encoder's tuning, and likewise of the label vectors'
         training; warm-up and decay span so many. None sets no bound but `epochs`.
-    batch_size : int, default=512
-        Documents of a batch, cut into chunks that fit `max_graph_memory`.
+    batch_size : "auto" or int, default="auto"
+        Documents of a batch, cut into chunks that fit `max_graph_memory`. "auto" takes the power
+        of two, from 32 to 512, that is nearest to 32 batches an epoch.
     learning_rate : float, default=3e-4
         Peak learning rate of adapters, or of all weights; 5e-5 is usual for models of billions of
         weights.
@@ -186,6 +187,7 @@ class DecoderXMCClassifier(BaseXMCClassifier):
     }
 
     _encoder_kind = "decoder"
+    _n_batches = 32  # adapters move less in a step than all weights do
 
     def __init__(
         self,
@@ -222,7 +224,7 @@ class DecoderXMCClassifier(BaseXMCClassifier):
         max_length: int | None = None,
         epochs: int = 8,
         max_steps: int | None = None,
-        batch_size: int = 512,
+        batch_size: int | str = "auto",
         learning_rate: float = 3e-4,
         head_learning_rate: float = 5e-3,
         weight_decay: float = 0.01,
@@ -358,9 +360,9 @@ class DecoderXMCClassifier(BaseXMCClassifier):
     def _finish_tower(self, tower) -> None:
         """Adapters stay: they are what is saved."""
 
-    def _training_options(self):
+    def _training_options(self, n_documents: int):
         return replace(
-            super()._training_options(),
+            super()._training_options(n_documents),
             max_grad_norm=self.max_grad_norm,
             free_vectors_from_labels=True,
         )

@@ -35,11 +35,21 @@ class JointSpace:
         Width of the sparse features, if words stand beside embeddings, else 0.
     seed : int, default=0
         Of the words' random projection.
+    words_dimension : int, default=512
+        What the words are projected to.
     """
 
-    def __init__(self, *, pictures: bool = False, n_words: int = 0, seed: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        pictures: bool = False,
+        n_words: int = 0,
+        seed: int = 0,
+        words_dimension: int = WORDS_DIMENSION,
+    ) -> None:
         self.pictures, self.n_words, self.seed = pictures, n_words, seed
-        self._projection = SparseProjection(n_words, WORDS_DIMENSION, seed) if n_words else None
+        self.words_dimension = words_dimension
+        self._projection = SparseProjection(n_words, words_dimension, seed) if n_words else None
 
     def documents(self, features: Features) -> np.ndarray:
         """Vectors of documents, or of labels without documents, (n, d) float32."""
@@ -82,7 +92,8 @@ class JointSpace:
 
     def state_dict(self) -> dict[str, Any]:
         """The parameters."""
-        return {"pictures": self.pictures, "n_words": self.n_words, "seed": self.seed}
+        names = ("pictures", "n_words", "seed", "words_dimension")
+        return {name: getattr(self, name) for name in names}
 
     def _sides(self, features: Features) -> list[tuple[float, np.ndarray] | None]:
         """Length and rows of pictures and of words; None where there are none."""

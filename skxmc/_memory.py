@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -11,7 +12,7 @@ from . import _limits
 from ._features import PICTURES_PER_COMPONENT
 from ._joint_space import WORDS_DIMENSION
 from ._labels import encode_targets
-from ._parameters import PRECOMPUTED
+from ._parameters import PRECOMPUTED, resolve_batch_size
 from ._validation import check_texts
 from .retrieval import HNSWIndex, make_index
 
@@ -112,7 +113,7 @@ def estimate_memory(clf: Any, X: Any, Y: Any, images: Any = None) -> MemoryEstim
     >>> estimate.optimizer
     0.0
     """
-    Y, _ = encode_targets(Y, len(X), label_text=clf.label_text)
+    Y, names = encode_targets(Y, len(X), label_text=clf.label_text)
     n, n_labels = Y.shape
     tuned = clf._is_tuned()
     texts, shape = None, _Shape(width=np.shape(X)[-1])
@@ -156,7 +157,7 @@ def estimate_memory(clf: Any, X: Any, Y: Any, images: Any = None) -> MemoryEstim
         base_weights=shape.base_bytes,
         adapters=4.0 * shape.adapters,
         optimizer=12.0 * trained if tuned else 0.0,
-        activations=_activations(clf, shape, texts, tuned),
+        activations=_activations(clf, shape, texts, names, images is not None, tuned),
         label_state=state,
         features=n * (copies * 4.0 * (width + pictures) + 8.0 * n_nonzero),
         index=_index_size(clf, n, compared) + _index_size(clf, n_labels, compared),
@@ -224,25 +225,38 @@ def _shape_of(clf: Any) -> _Shape:
     )
 
 
-def _activations(clf: Any, shape: _Shape, texts: list[str] | None, tuned: bool) -> float:
+def _activations(
+    clf: Any,
+    shape: _Shape,
+    texts: list[str] | None,
+    names: np.ndarray,
+    pictures: bool,
+    tuned: bool,
+) -> float:
     """The larger of a batch's graphs and of a forward pass over many tokens."""
     if texts is None:
         return 0.0
     from .encoders._tower import ENCODE_TOKENS, graph_bytes_per_token
 
-    sample = texts[:: max(1, len(texts) // SAMPLE)]
-    # A token is four letters or so; a text has two special ones and prompts.
-    tokens = float(np.mean([len(text) / 4 + 6 for text in sample]))
     limit = clf.max_length or 256
-    tokens = min(tokens, limit)
+    tokens = min(_tokens(texts), limit) + pictures
     encode = min(ENCODE_TOKENS, len(texts) * tokens) * (6 * shape.width + 3 * shape.inner) * 4
     if not tuned:
         return encode
     per_token = graph_bytes_per_token(shape.layers, shape.width, shape.inner)
     if getattr(clf, "gradient_checkpointing", False):  # one layer's graph, and the input of each
         per_token = per_token / shape.layers + shape.layers * shape.width * shape.itemsize
-    batch = 1.5 * min(clf.batch_size, len(texts)) * tokens  # documents and their labels
+    n_documents = resolve_batch_size(clf.batch_size, len(texts), clf._n_batches)
+    batch = n_documents * tokens
+    if names.dtype.kind in "UO":  # else labels are numbers without a text
+        batch += min(n_documents, len(names)) * min(_tokens(names), limit)
     return max(encode, min(clf.max_graph_memory, batch * per_token))
+
+
+def _tokens(texts: Sequence[str]) -> float:
+    """Mean number: a token is four letters or so, and a text has special ones and prompts."""
+    sample = texts[:: max(1, len(texts) // SAMPLE)]
+    return float(np.mean([len(str(text)) / 4 + 6 for text in sample]))
 
 
 def _sparse_size(clf: Any, texts: list[str] | None) -> tuple[int, float]:

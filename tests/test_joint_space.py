@@ -64,12 +64,14 @@ def test_a_space_of_embeddings_alone_leaves_them():
     np.testing.assert_array_equal(JointSpace().documents(documents), documents.embeddings)
 
 
-def test_same_parameters_same_space():
+@pytest.mark.parametrize("words_dimension", [8, 512])
+def test_same_parameters_same_space(words_dimension):
     documents = features(np.random.default_rng(0), 3)
-    space = JointSpace(pictures=True, n_words=N_WORDS, seed=5)
+    space = JointSpace(pictures=True, n_words=N_WORDS, seed=5, words_dimension=words_dimension)
+    assert space.documents(documents).shape[1] >= words_dimension
     again = JointSpace(**space.state_dict())
     np.testing.assert_array_equal(space.documents(documents), again.documents(documents))
-    other = JointSpace(pictures=True, n_words=N_WORDS, seed=6)
+    other = JointSpace(pictures=True, n_words=N_WORDS, seed=6, words_dimension=words_dimension)
     assert (other.documents(documents) != space.documents(documents)).any()
 
 

@@ -25,6 +25,7 @@ from tiny_models import (
 from skxmc._features import Featurizer
 from skxmc._images import ImageFeatures
 from skxmc.encoders import _packed, _tower
+from skxmc.encoders._bert import BertBackbone
 from skxmc.encoders._fusion import ImageProjection
 from skxmc.encoders._items import make_packs
 from skxmc.encoders._packed import PACKED, packed_attention, probe_packing, probe_sharing
@@ -622,21 +623,28 @@ def test_weights_for_serving_embed_alike(rng, architecture):
     assert twin.backbone is not tower.backbone
     expected = tower.encode(items, precision=torch.bfloat16)
     np.testing.assert_array_equal(twin.encode(items, precision=torch.bfloat16), expected)
-    linear = {m.weight.dtype for m in twin.backbone.modules() if type(m) is torch.nn.Linear}
-    assert linear == {torch.bfloat16}
-    for module, original in zip(twin.backbone.modules(), tower.backbone.modules(), strict=True):
-        if type(original) is torch.nn.Linear:
-            assert original.weight.dtype == torch.float32
+    assert isinstance(twin.backbone, BertBackbone) == (architecture in ("bert", "roberta"))
+    linear = {name for name, m in tower.backbone.named_modules() if type(m) is torch.nn.Linear}
+    originals = dict(tower.backbone.named_parameters())
+    for name, parameter in twin.backbone.named_parameters():
+        original = originals.pop(name)
+        assert original.dtype == torch.float32
+        if name.rpartition(".")[0] in linear:
+            assert parameter.dtype == torch.bfloat16
         else:  # shared
-            for own, other in zip(
-                module.parameters(recurse=False), original.parameters(recurse=False), strict=True
-            ):
-                assert own is other
+            assert parameter.data_ptr() == original.data_ptr()
+    assert not originals
 
 
 def test_no_copy_for_serving_where_nothing_is_cast():
-    tower = tiny_tower("bert")
+    tower = tiny_tower("mpnet")
     assert tower.for_serving(torch.float32) is tower
+    tower = tiny_tower("bert")
+    twin = tower.for_serving(torch.float32)
+    assert isinstance(twin.backbone, BertBackbone)
+    for own, other in zip(twin.parameters(), tower.parameters(), strict=True):
+        assert own.data_ptr() == other.data_ptr()
+    assert twin.for_serving(torch.float32) is twin
 
 
 def test_changed_weights_are_served(rng):

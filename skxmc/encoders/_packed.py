@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 PACKED = "skxmc_packed"
 
@@ -55,7 +53,8 @@ def packed_attention(
         The attention layer that calls; its ``is_causal`` is honoured.
     query, key, value : torch.Tensor of shape (1, n_heads, n_tokens, head_dimension)
     runs : list of (count, length)
-        Consecutive runs of `count` sequences with `length` tokens each; they cover the row.
+        Consecutive runs of `count` sequences with `length` tokens each. What they leave of the
+        row is filling, for which there are zeros.
     shared : int, default=0
         Tokens at the head of the row, before the runs, that begin every sequence.
     sliding_window : int or None
@@ -78,10 +77,12 @@ def packed_attention(
             raise ValueError("only causal layers can share what sequences begin with")
         runs = [(1, shared), *runs]
     sizes = [count * length for count, length in runs]
+    filling = query.shape[2] - sum(sizes)
+    sizes.append(filling)
     # split, not slicing: its backward is one concatenation instead of a zero-filled row a slice.
     parts = [tensor[0].transpose(0, 1).split(sizes) for tensor in (query, key, value)]
     outputs, first = [], None
-    for (count, length), *qkv in zip(runs, *parts, strict=True):
+    for (count, length), *qkv in zip(runs, *parts, strict=False):  # filling comes last
         q, k, v = (part.view(count, length, *part.shape[1:]).transpose(1, 2) for part in qkv)
         if first is not None:
             k, v = (
@@ -92,6 +93,8 @@ def packed_attention(
             first = (k, v)
         out = _attend(q, k, v, scaling, causal, sliding_window if causal else None, softcap)
         outputs.append(out.transpose(1, 2).reshape(count * length, q.shape[1], -1))
+    if filling:
+        outputs.append(outputs[0].new_zeros(filling, *outputs[0].shape[1:]))
     return torch.cat(outputs)[None], None
 
 
@@ -164,8 +167,14 @@ def _no_mask(*args, **kwargs) -> None:
     return None
 
 
-ALL_ATTENTION_FUNCTIONS.register(PACKED, packed_attention)
-ALL_MASK_ATTENTION_FUNCTIONS.register(PACKED, _no_mask)
+def use_packed_attention(backbone: torch.nn.Module) -> None:
+    """Let a model of transformers, which is imported late, call :func:`packed_attention`."""
+    from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+    ALL_ATTENTION_FUNCTIONS.register(PACKED, packed_attention)
+    ALL_MASK_ATTENTION_FUNCTIONS.register(PACKED, _no_mask)
+    backbone.set_attn_implementation(PACKED)
 
 
 def run_transformer(
@@ -211,7 +220,6 @@ def run_transformer(
         if filling:
             embeddings = F.pad(embeddings, (0, 0, 0, filling))
             positions = F.pad(positions, (0, filling))
-            runs = [*runs, (filling, 1)]
         output = backbone(
             inputs_embeds=embeddings[None],
             position_ids=(positions + position_offset)[None],
@@ -265,7 +273,7 @@ def probe_packing(backbone: torch.nn.Module, max_length: int) -> tuple[bool, int
         padding = getattr(backbone.config, "pad_token_id", None)
         offsets = [0] if padding is None or padding < 0 else [0, padding + 1]
         try:
-            backbone.set_attn_implementation(PACKED)
+            use_packed_attention(backbone)
             for offset in offsets:
                 got = run_transformer(
                     backbone, embeddings, positions, runs, packed=True, position_offset=offset

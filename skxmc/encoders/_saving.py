@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import nullcontext
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from ._bert import BertBackbone, load_encoder
 from ._fusion import ImageProjection
 from ._image import _quiet_transformers
-from ._packed import PACKED
+from ._packed import use_packed_attention
 
 if TYPE_CHECKING:
     from ._text import TextTower
@@ -155,19 +157,20 @@ def load_tower(
             f"attention {state['attention']!r} is none of transformers; save the model anew."
         )
     # Modules start with random weights; loading must not use up the caller's random numbers.
-    with torch.random.fork_rng(devices=[]), _quiet_transformers():
+    with torch.random.fork_rng(devices=[]):
         if state["kind"] == "decoder":
             from ._saving_decoder import load_decoder
 
-            tower = load_decoder(folder, state, trust_remote_code=trust_remote_code, base=base)
+            with _quiet_transformers():
+                tower = load_decoder(folder, state, trust_remote_code=trust_remote_code, base=base)
         else:
             tower = _load_text(folder, state, trust_remote_code)
         if state["image_projection"] is not None:
             width, image_dimension = state["image_projection"]["linear.weight"].shape
             tower.image_projection = ImageProjection.empty(image_dimension, width)
             _fill(tower.image_projection, state["image_projection"])
-    if tower.packed:
-        tower.backbone.set_attn_implementation(PACKED)
+    if tower.packed and not isinstance(tower.backbone, BertBackbone):
+        use_packed_attention(tower.backbone)
     return tower.eval()
 
 
@@ -182,25 +185,27 @@ def _save_text(tower: TextTower, folder: Path) -> dict[str, Any]:
         "head": None if head is None else [_describe(part) for part in head],
         "head_weights": _arrays(head),
     }
-    with _quiet_transformers():
+    folder.mkdir(exist_ok=True)
+    own = isinstance(tower.backbone, BertBackbone)
+    with nullcontext() if own else _quiet_transformers():
         tower.backbone.save_pretrained(folder)
         tower.tokenizer.save_pretrained(folder)
     return state
 
 
 def _load_text(folder: Path, state: dict[str, Any], trust_remote_code: bool) -> TextTower:
-    import transformers
-
     from ._text import TextTower
 
-    local = {"local_files_only": True, "trust_remote_code": trust_remote_code}
     head = None
     if state["head"] is not None:
         head = torch.nn.Sequential(*[_build(part) for part in state["head"]])
         _fill(head, state["head_weights"])
+    encoder = load_encoder(folder) if state["packed"] else None
+    if encoder is None:
+        with _quiet_transformers():
+            encoder = _load_encoder(folder, state["attention"], trust_remote_code)
     return TextTower(
-        _load_backbone(folder, state["attention"], local),
-        transformers.AutoTokenizer.from_pretrained(folder, **local),
+        *encoder,
         pooling=state["pooling"],
         head=head,
         max_length=state["max_length"],
@@ -208,9 +213,13 @@ def _load_text(folder: Path, state: dict[str, Any], trust_remote_code: bool) -> 
     )
 
 
-def _load_backbone(folder: Path, attention: str | None, local: dict[str, bool]) -> torch.nn.Module:
+def _load_encoder(
+    folder: Path, attention: str | None, trust_remote_code: bool
+) -> tuple[torch.nn.Module, Any]:
+    """Backbone and tokenizer as transformers reads them."""
     import transformers
 
+    local = {"local_files_only": True, "trust_remote_code": trust_remote_code}
     config = transformers.AutoConfig.from_pretrained(folder, **local)
     name = (config.architectures or [""])[0]
     loader = getattr(transformers, name, None)
@@ -232,7 +241,7 @@ def _load_backbone(folder: Path, attention: str | None, local: dict[str, bool]) 
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])
         raise ValueError(f"its weights lack {len(missing)} tensors ({', '.join(missing[:3])} ...).")
-    return backbone
+    return backbone, transformers.AutoTokenizer.from_pretrained(folder, **local)
 
 
 def _describe(module: torch.nn.Module) -> dict[str, Any]:

@@ -13,9 +13,10 @@ import torch
 from tqdm import tqdm
 
 from .._images import ImageFeatures
+from ._bert import BertBackbone
 from ._fusion import ImageProjection
 from ._items import Items, Pack, TokenizedTexts, make_packs
-from ._packed import run_transformer
+from ._packed import run_transformer, use_packed_attention
 from ._saving import attach_weights, detach_weights
 
 # Tokens of one forward pass without a graph. Twice as many are no faster, and take more memory.
@@ -70,6 +71,8 @@ class Tower(torch.nn.Module, ABC):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         attach_weights(self, state)
+        if self.packed and not isinstance(self.backbone, BertBackbone):
+            use_packed_attention(self.backbone)
 
     @property
     @abstractmethod
@@ -167,19 +170,25 @@ class Tower(torch.nn.Module, ABC):
         """A tower with the same embeddings in `precision`, whose linear layers are stored in it.
 
         Autocast brings weights to `precision` anew for each pack, which takes as long as a short
-        text does. The copy has half the size of the linear layers; it shares all else. On an
-        accelerator, where memory is dearer than a cast, this is the tower itself.
+        text does. The copy has half the size of the linear layers; it shares all else. Where it
+        can be, the backbone is one that is made for serving. On an accelerator, where memory is
+        dearer than a cast, this is the tower itself.
         """
-        layers = [m for m in self.backbone.modules() if type(m) is torch.nn.Linear]
-        if self.device.type != "cpu" or all(m.weight.dtype == precision for m in layers):
+        if self.device.type != "cpu":
             return self
-        memo = {id(t): t for t in chain(self.backbone.parameters(), self.backbone.buffers())}
-        for parameter in chain.from_iterable(layer.parameters() for layer in layers):
-            short = parameter.detach().to(precision)
-            memo[id(parameter)] = torch.nn.Parameter(short, requires_grad=False)
+        backbone = (self.packed and BertBackbone.of(self.backbone)) or self.backbone
+        layers = [m for m in backbone.modules() if type(m) is torch.nn.Linear]
+        if any(m.weight.dtype != precision for m in layers):
+            memo = {id(t): t for t in chain(backbone.parameters(), backbone.buffers())}
+            for parameter in chain.from_iterable(layer.parameters() for layer in layers):
+                short = parameter.detach().to(precision)
+                memo[id(parameter)] = torch.nn.Parameter(short, requires_grad=False)
+            backbone = copy.deepcopy(backbone, memo)
+        if backbone is self.backbone:
+            return self
         twin = object.__new__(type(self))
         vars(twin).update(vars(self))
-        twin._modules = {**self._modules, "backbone": copy.deepcopy(self.backbone, memo)}
+        twin._modules = {**self._modules, "backbone": backbone}
         return twin
 
     def fingerprint(self) -> tuple:

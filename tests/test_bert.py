@@ -1,0 +1,143 @@
+"""BERT without transformers: the same numbers to the bit, and the same files."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+import transformers
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_models import byte_pairs, tiny_backbone, word_pieces
+
+from skxmc.encoders._bert import BertBackbone, FastTokenizer, load_encoder
+from skxmc.encoders._packed import probe_packing, run_transformer
+
+OFFSETS = {"bert": 0, "roberta": 2, "xlm-roberta": 2}
+
+
+def backbone_of(kind, **changes):
+    if kind != "xlm-roberta":
+        return tiny_backbone(kind, **changes)
+    like = tiny_backbone("roberta", **changes)
+    config = {**like.config.to_dict(), "model_type": kind}
+    config = transformers.XLMRobertaConfig(**config)
+    model = transformers.XLMRobertaModel(config).eval()
+    model.load_state_dict(like.state_dict())
+    return model
+
+
+def hidden_states(backbone, precision, offset, lengths=(1, 3, 3, 7, 20)):
+    """Of random embeddings of sequences with these lengths."""
+    generator = torch.Generator().manual_seed(0)
+    embeddings = torch.randn(sum(lengths), 32, generator=generator)
+    positions = torch.cat([torch.arange(length) for length in lengths])
+    runs = [(lengths.count(length), length) for length in sorted(set(lengths))]
+    with torch.inference_mode(), torch.autocast("cpu", precision, precision != torch.float32):
+        return run_transformer(
+            backbone, embeddings, positions, runs, packed=True, position_offset=offset
+        )
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("kind", OFFSETS)
+def test_hidden_states_are_those_of_transformers(kind, precision):
+    model = backbone_of(kind)
+    assert probe_packing(model, 20) == (True, OFFSETS[kind])
+    own = BertBackbone.of(model)
+    expected = hidden_states(model, precision, OFFSETS[kind])
+    assert torch.equal(hidden_states(own, precision, OFFSETS[kind]), expected)
+    for again in copy.deepcopy(own), pickle.loads(pickle.dumps(own)):
+        assert torch.equal(hidden_states(again, precision, OFFSETS[kind]), expected)
+
+
+@pytest.mark.parametrize("kind", OFFSETS)
+def test_folders_are_those_of_transformers(kind, tmp_path):
+    """Both ways, and whatever a model was called before its head was taken off."""
+    model = backbone_of(kind)
+    probe_packing(model, 20)
+    model.config.architectures = ["SomethingForMaskedLM"]
+    own = BertBackbone.of(model)
+    own.save_pretrained(tmp_path)
+    again = transformers.AutoModel.from_pretrained(tmp_path)
+    assert type(again) is type(model)
+    for (name, tensor), other in zip(
+        model.state_dict().items(), again.state_dict().values(), strict=True
+    ):
+        assert torch.equal(tensor, other), name
+    model.save_pretrained(tmp_path)
+    loaded = BertBackbone.load(tmp_path)
+    offset = OFFSETS[kind]
+    expected = hidden_states(model, torch.float32, offset)
+    assert torch.equal(hidden_states(loaded, torch.float32, offset), expected)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        ("distilbert", {}),
+        ("bert", {"hidden_act": "relu"}),
+        ("bert", {"hidden_act": "gelu_new"}),
+        ("bert", {"is_decoder": True}),
+    ],
+)
+def test_other_models_are_left_to_transformers(kind, changes, tmp_path):
+    model = tiny_backbone(kind, **changes)
+    assert BertBackbone.of(model) is None
+    model.save_pretrained(tmp_path)
+    assert BertBackbone.load(tmp_path) is None
+
+
+def test_changed_modules_are_left_to_transformers():
+    model = tiny_backbone("bert")
+    model.encoder.layer[1].output.dense = torch.nn.Linear(48, 32, bias=False)
+    assert BertBackbone.of(model) is None
+    assert BertBackbone.of(torch.nn.Linear(2, 3)) is None
+
+
+def test_folders_with_more_in_them_are_left_to_transformers(tmp_path):
+    tiny_backbone("bert").save_pretrained(tmp_path)
+    word_pieces().save_pretrained(tmp_path)
+    assert load_encoder(tmp_path) is not None
+    (tmp_path / "modeling.py").touch()
+    assert load_encoder(tmp_path) is None
+
+
+TOKENIZERS = {"word pieces": word_pieces(["red", "##ish"]), "byte pairs": byte_pairs()}
+
+
+@pytest.fixture(scope="module")
+def tokenizers(tmp_path_factory):
+    """Read back by both, and once more from what the own one has written."""
+    found = {}
+    for name, tokenizer in TOKENIZERS.items():
+        first, second = (tmp_path_factory.mktemp("tokenizer") for _ in range(2))
+        tokenizer.save_pretrained(first)
+        own = FastTokenizer.load(first)
+        own.save_pretrained(second)
+        by_transformers = transformers.AutoTokenizer.from_pretrained(second)
+        found[name] = own, pickle.loads(pickle.dumps(own)), by_transformers
+    return found
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+@settings(deadline=None)
+@given(texts=st.lists(st.text(max_size=40), max_size=4), max_length=st.integers(4, 30))
+def test_tokens_are_those_of_transformers(tokenizers, name, texts, max_length):
+    texts = [*texts, "", "reddish [PAD] <pad> </s> [SEP]"]
+    expected = TOKENIZERS[name](texts, truncation=True, max_length=max_length)["input_ids"]
+    for tokenizer in tokenizers[name]:
+        found = tokenizer(texts, truncation=True, max_length=max_length)["input_ids"]
+        assert found == expected
+        assert tokenizer.pad_token_id == TOKENIZERS[name].pad_token_id
+
+
+def test_texts_are_cut_on_the_side_that_the_tokenizer_says(tmp_path):
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=word_pieces().backend_tokenizer, truncation_side="left"
+    )
+    tokenizer.save_pretrained(tmp_path)
+    expected = tokenizer(["abc def"], truncation=True, max_length=5)["input_ids"]
+    found = FastTokenizer.load(tmp_path)(["abc def"], truncation=True, max_length=5)["input_ids"]
+    assert found == expected
+    assert found != word_pieces()(["abc def"], truncation=True, max_length=5)["input_ids"]
