@@ -1,6 +1,7 @@
 """BERT without transformers: the same numbers to the bit, and the same files."""
 
 import copy
+import json
 import pickle
 
 import pytest
@@ -86,6 +87,12 @@ def test_other_models_are_left_to_transformers(kind, changes, tmp_path):
     assert BertBackbone.of(model) is None
     model.save_pretrained(tmp_path)
     assert BertBackbone.load(tmp_path) is None
+
+
+def test_configurations_of_nothing_known_are_left_to_transformers(tmp_path):
+    for config in {}, {"model_type": "bert"}, {"model_type": "new", "architectures": ["NewModel"]}:
+        (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+        assert BertBackbone.load(tmp_path) is None
 
 
 def test_changed_modules_are_left_to_transformers():

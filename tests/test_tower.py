@@ -510,6 +510,28 @@ def test_packed_attention_is_attention_of_each_sequence(trained, kv_heads, causa
     assert start == n_tokens
 
 
+@pytest.mark.parametrize("softcap", [None, 0.5])
+def test_precision_of_short_runs_is_at_least_that_of_others(softcap, monkeypatch):
+    """In training, runs of few sequences are multiplied in float32; what comes out is bfloat16."""
+    generator = torch.Generator().manual_seed(0)
+    runs = [(2, 3), (3, 9)]
+    exact = torch.randn(3, 1, 4, 33, 8, generator=generator)
+    outputs, gradients = {}, {}
+    for name, few in {"float32": 2**18, "bfloat16": 0}.items():
+        monkeypatch.setattr(_packed, "FEW_SCORES", few)
+        heads = exact.to(torch.bfloat16).requires_grad_()
+        outputs[name], _ = packed_attention(torch.nn.Module(), *heads, runs=runs, softcap=softcap)
+        outputs[name].float().square().sum().backward()
+        gradients[name] = heads.grad
+    exact = exact.to(torch.bfloat16).float().requires_grad_()
+    expected, _ = packed_attention(torch.nn.Module(), *exact, runs=runs, softcap=softcap)
+    expected.square().sum().backward()
+    for got, wanted in (outputs, expected), (gradients, exact.grad):
+        errors = {name: (one.float() - wanted).abs().mean() for name, one in got.items()}
+        assert got["float32"].dtype == torch.bfloat16
+        assert errors["float32"] < errors["bfloat16"] < 0.02
+
+
 def test_attention_that_is_not_known_is_refused():
     x = torch.randn(1, 2, 6, 4)
     module = torch.nn.Module()

@@ -21,6 +21,11 @@ PACKED = "skxmc_packed"
 # attention, whose backward pass in bf16 takes five to seven times as long for 16 to 64 tokens.
 SHORT = 128
 
+# Attention scores of a run up to which products of matrices are float32 on a CPU: those in bfloat16
+# are kernels that are compiled for each shape, five milliseconds for a run and its backward pass,
+# and hardly a batch has as many sequences of a length as another.
+FEW_SCORES = 2**18
+
 # On a CPU a row is filled up to a multiple of so many tokens. The kernels for products of matrices
 # are compiled for each shape and kept, a megabyte or so each: rows of any length fill gigabytes.
 # A shorter row, such as a single document, is filled up to a multiple of the second number.
@@ -145,10 +150,12 @@ def _attend_by_products(
     count, heads, length, width = query.shape
     groups, total = key.shape[1:3]
     rows = heads // groups * length
-    dtype = value.dtype  # under autocast rotary embeddings leave queries and keys in fp32
+    dtype = out = value.dtype  # under autocast rotary embeddings leave queries and keys in fp32
+    if value.device.type == "cpu" and count * heads * length * total <= FEW_SCORES:
+        dtype = torch.float32
     query = query.to(dtype).reshape(count * groups, rows, width)
     key = key.to(dtype).reshape(count * groups, total, width).transpose(1, 2)
-    value = value.reshape(count * groups, total, -1)
+    value = value.to(dtype).reshape(count * groups, total, -1)
     bias = torch.zeros(length, total, dtype=dtype, device=query.device)
     if mask is not None:
         bias = bias.masked_fill_(~mask, -torch.inf)
@@ -160,7 +167,7 @@ def _attend_by_products(
         else:
             scores = torch.baddbmm(bias, query, key, alpha=scale)
         output = torch.bmm(scores.softmax(dim=-1), value)
-    return output.view(count, heads, length, -1)
+    return output.view(count, heads, length, -1).to(out)
 
 
 def _no_mask(*args, **kwargs) -> None:

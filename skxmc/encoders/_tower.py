@@ -113,7 +113,7 @@ class Tower(torch.nn.Module, ABC):
         """Give the tower a projection for image vectors like these, (n, image_dimension)."""
         table = self.backbone.get_input_embeddings()
         words = table.weight
-        if type(table) is not torch.nn.Embedding:  # Gemma 3 scales what its table holds
+        if type(table) is not torch.nn.Embedding:
             rows = torch.linspace(0, len(words) - 1, 1000).long().to(words.device)
             with torch.no_grad():
                 words = table(rows)
@@ -252,7 +252,14 @@ class Tower(torch.nn.Module, ABC):
 
     def _input_embeddings(self, pack: Pack) -> torch.Tensor:
         """Embeddings of the pack's tokens, images among them, (n_tokens, width)."""
-        embeddings = self.backbone.get_input_embeddings()(pack.token_ids)
+        table = self.backbone.get_input_embeddings()
+        if type(table) is torch.nn.Embedding:
+            # With a gradient of rows: each pack would fill and add up one of the whole table.
+            embeddings = torch.nn.functional.embedding(
+                pack.token_ids, table.weight, table.padding_idx, sparse=True
+            )
+        else:  # Gemma 3 scales what its table holds
+            embeddings = table(pack.token_ids)
         if pack.order is None:
             return embeddings
         image_tokens = self.image_projection(pack.image_vectors).to(embeddings.dtype)

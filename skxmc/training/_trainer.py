@@ -329,6 +329,9 @@ class TowerTrainer:
                 again = self.tower(pack)
             again.backward(gradient)
         self._set_random_state(after)
+        words = self.tower.backbone.get_input_embeddings().weight
+        if words.grad is not None and words.grad.is_sparse:  # rows of all packs
+            words.grad = words.grad.to_dense()
         return loss.detach(), joined.detach()
 
     def _count_kept(self, packs: list[Pack]) -> int:
