@@ -300,6 +300,7 @@ def test_extras_and_core_dependencies_are_as_promised():
         "scikit-learn",
         "scipy",
         "sentence-transformers",
+        "tokenizers",
         "torch",
         "tqdm",
         "transformers",

@@ -51,6 +51,10 @@ class Tower(torch.nn.Module, ABC):
     #: Parts that are trained at the learning rate of new parts, by the start of their names.
     new_parts: tuple[str, ...] = ("image_projection",)
 
+    #: Whether the gradient of word embeddings is that of rows, for whoever trains in several packs:
+    #: each would fill and add up one of the whole table.
+    sparse_gradients = False
+
     def __init__(
         self,
         backbone: torch.nn.Module,
@@ -254,9 +258,8 @@ class Tower(torch.nn.Module, ABC):
         """Embeddings of the pack's tokens, images among them, (n_tokens, width)."""
         table = self.backbone.get_input_embeddings()
         if type(table) is torch.nn.Embedding:
-            # With a gradient of rows: each pack would fill and add up one of the whole table.
             embeddings = torch.nn.functional.embedding(
-                pack.token_ids, table.weight, table.padding_idx, sparse=True
+                pack.token_ids, table.weight, table.padding_idx, sparse=self.sparse_gradients
             )
         else:  # Gemma 3 scales what its table holds
             embeddings = table(pack.token_ids)

@@ -117,6 +117,7 @@ class TowerTrainer:
         self.generator = torch.Generator().manual_seed(int(rng.randint(2**31)))
         self.loss = DynamicMarginTripletLoss(options.n_negatives, options.margin)
         self.regularizer = PrototypeRegularizer(options.n_negatives)
+        tower.sparse_gradients = True
         per_token = tower.activation_bytes_per_token(options.precision)
         # Graphs of a quarter each: small ones pass through the cache, one can be made anew.
         self.graph_tokens = max(256, int(options.max_graph_bytes / per_token))
