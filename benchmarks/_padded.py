@@ -29,8 +29,12 @@ class PaddedTrainer(TowerTrainer):
     """The plain loop; everything beside the forward and backward pass is that of skxmc.
 
     Texts are padded to the longest of the batch, one label is encoded for every document that
-    drew it, and dropout is on.
+    drew it, dropout is on, and gradients of tables are dense.
     """
+
+    def _build_network(self):
+        super()._build_network()
+        self.network.free_vectors.sparse = False
 
     def _train_step(self, rows, drawn, optimizer):
         _, batch = self._make_batch(rows, drawn)

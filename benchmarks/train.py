@@ -112,7 +112,8 @@ def flops_a_document(trainer: TowerTrainer, rows: np.ndarray) -> float:
         for name, p in trainer.tower.backbone.named_parameters()
         if p.ndim == 2 and "embed" not in name
     )
-    config = trainer.tower.backbone.config.get_text_config()
+    config = trainer.tower.backbone.config
+    config = config.get_text_config() if hasattr(config, "get_text_config") else config
     documents = trainer.documents.tokens.lengths[rows] + trainer.documents.image_counts()[rows]
     labels = trainer.label_items.tokens.lengths
     tokens = documents.mean() + labels.mean()

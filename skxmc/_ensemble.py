@@ -269,11 +269,12 @@ class EvidenceEnsemble:
         options = self.options
         n_candidates = min(max(options.shortlist, n_candidates or 0), self.n_labels_)
         found = {}
+        joint = self.space_.documents(features)
         if self.prototypes_ is not None:
-            found["prototypes"] = self._nearest(features, n_candidates)
+            found["prototypes"] = self.prototypes_.search(joint, n_candidates)
         if self.neighbours_ is not None:
             nearest = self.neighbours_.search(
-                self._neighbour_vectors(features),
+                self._neighbour_vectors(features, joint),
                 min(options.n_neighbours, len(self.neighbours_)),
             )
             found["neighbours"] = neighbour_labels(*nearest, self.Y_, n_candidates)
@@ -291,11 +292,14 @@ class EvidenceEnsemble:
         """Labels with the nearest prototypes."""
         return self.prototypes_.search(self.space_.documents(features), min(n, self.n_labels_))
 
-    def _neighbour_vectors(self, features: Features) -> np.ndarray:
-        """Rows of unit norm by which documents are compared with each other."""
-        if not self.options.tuned:
-            return unit_rows(self.space_.documents(features))
-        return features.joined()
+    def _neighbour_vectors(self, features: Features, joint: np.ndarray | None = None) -> np.ndarray:
+        """Rows of unit norm by which documents are compared with each other.
+
+        `joint` are the documents in the space of prototypes, where they are known.
+        """
+        if self.options.tuned:
+            return features.joined()
+        return unit_rows(self.space_.documents(features) if joint is None else joint)
 
     def predict(
         self, features: Features, k: int, exclude: sp.csr_array | None = None

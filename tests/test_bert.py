@@ -1,5 +1,6 @@
-"""BERT without transformers: the same numbers to the bit, and the same files."""
+"""BERT of our own: the same numbers as with transformers to the bit, and the same files."""
 
+import contextlib
 import copy
 import json
 import pickle
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_models import byte_pairs, tiny_backbone, word_pieces
 
+from skxmc.encoders import _bert
 from skxmc.encoders._bert import BertBackbone, FastTokenizer, load_encoder
 from skxmc.encoders._packed import probe_packing, run_transformer
 
@@ -148,3 +150,82 @@ def test_texts_are_cut_on_the_side_that_the_tokenizer_says(tmp_path):
     found = FastTokenizer.load(tmp_path)(["abc def"], truncation=True, max_length=5)["input_ids"]
     assert found == expected
     assert found != word_pieces()(["abc def"], truncation=True, max_length=5)["input_ids"]
+
+
+# -- training and serving ---------------------------------------------------------------------
+
+
+def gradients(backbone, cast=None):
+    """Of all parameters that have one, for hidden states of some sequences in bfloat16."""
+    backbone.zero_grad(set_to_none=True)
+    casts = backbone.cast_once(cast) if cast else contextlib.nullcontext()
+    table = backbone.get_input_embeddings()
+    ids = torch.tensor([5, 0, 7, 8, 9, 5, 11])
+    runs, positions = [(2, 2), (1, 3)], torch.tensor([0, 1, 0, 1, 0, 1, 2])
+    with torch.autocast("cpu", torch.bfloat16), casts:
+        hidden = run_transformer(backbone, table(ids), positions, runs, packed=True)
+    weights = torch.linspace(-1, 1, hidden.numel()).view(hidden.shape)
+    (hidden.float() * weights).sum().backward()
+    return {name: p.grad for name, p in backbone.named_parameters() if p.grad is not None}
+
+
+def test_gradients_are_those_of_transformers():
+    """But for the order in which queries, keys and values add up what they say of their input."""
+    model = backbone_of("bert")
+    probe_packing(model, 20)
+    model.encoder.layer[0].intermediate.requires_grad_(False)
+    expected = gradients(model)
+    own = BertBackbone.of(model)
+    for cast in None, torch.bfloat16:
+        found = gradients(own, cast)
+        assert found.keys() == expected.keys()
+        assert "encoder.layer.0.intermediate.dense.weight" not in found
+        largest = max(gradient.norm() for gradient in expected.values())
+        for name, gradient in expected.items():  # that of a key's bias is all rounding
+            error = (found[name] - gradient).norm()
+            assert error <= 0.02 * gradient.norm() + 1e-3 * largest, name
+    assert not found["embeddings.word_embeddings.weight"][0].any()  # padding learns nothing
+
+
+def test_parameters_are_those_of_the_model():
+    model = backbone_of("roberta")
+    model.embeddings.requires_grad_(False)
+    trained = {name: p.requires_grad for name, p in model.named_parameters()}
+    own = dict(BertBackbone.of(model).named_parameters())
+    assert own.keys() == trained.keys()
+    for name, parameter in model.named_parameters():
+        assert own[name] is parameter
+        assert parameter.requires_grad == trained[name]
+
+
+@pytest.mark.parametrize("packs", [True, False])
+def test_casts_give_the_same_hidden_states(packs, monkeypatch):
+    """Within a block, for good, and where the CPU has no layout of its own for weights."""
+    if not packs:
+        monkeypatch.setattr(_bert, "_can_pack", lambda: False)
+    own = BertBackbone.of(backbone_of("bert"))
+    expected = hidden_states(own, torch.bfloat16, 0)
+    serving = own.for_serving(torch.bfloat16)
+    assert torch.equal(hidden_states(serving, torch.bfloat16, 0), expected)
+    assert serving.for_serving(torch.bfloat16) is serving
+    assert own.for_serving(torch.float32) is own
+    with own.cast_once(torch.bfloat16):
+        assert torch.equal(hidden_states(own, torch.bfloat16, 0), expected)
+    with torch.no_grad():
+        own.encoder.layer[0].output.dense.weight.mul_(2)
+    assert not torch.equal(hidden_states(own, torch.bfloat16, 0), expected)
+    assert torch.equal(hidden_states(serving, torch.bfloat16, 0), expected)
+
+
+def test_weights_that_do_not_fit_are_told():
+    model = backbone_of("bert")
+    config = {**model.config.to_dict(), "architectures": ["BertModel"]}
+    weights = model.state_dict()
+    name = "encoder.layer.0.output.dense.bias"
+    with pytest.raises(ValueError, match=rf"have of another shape 1 tensors \({name}"):
+        BertBackbone(config, {**weights, name: torch.zeros(3)})
+    with pytest.raises(ValueError, match=r"have besides 1 tensors \(more"):
+        BertBackbone(config, {**weights, "more": torch.zeros(3)})
+    del weights[name]
+    with pytest.raises(ValueError, match=rf"lack 1 tensors \({name}"):
+        BertBackbone(config, weights)

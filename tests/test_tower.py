@@ -397,14 +397,30 @@ def test_window_counts_image_tokens(tmp_path, rng):
     assert_close(tower.encode(tower.items(texts, images), normalize=False), expected)
 
 
-def test_projection_makes_tokens_as_long_as_words(rng):
-    vectors = (5 + 10 * rng.normal(size=(200, 40))).astype(np.float32)
+@pytest.mark.parametrize("n_images", [200, 600])
+def test_projection_makes_tokens_as_long_as_words(rng, n_images):
+    vectors = (5 + 10 * rng.normal(size=(n_images, 40))).astype(np.float32)
     table = torch.randn(100, 64) * 0.3
     projection = ImageProjection(vectors, table)
     tokens = projection(torch.from_numpy(vectors)).detach()
     ratio = tokens.norm(dim=1).mean() / table.norm(dim=1).mean()
     assert 0.8 < ratio < 1.25
-    np.testing.assert_allclose(tokens.mean(dim=0), 0, atol=1e-4)  # what images share is taken away
+    # What images share is taken away; at unit length, nearly so.
+    assert tokens.mean(dim=0).norm() < 0.15 * tokens.norm(dim=1).mean()
+
+
+def test_projection_spreads_pictures_that_differ_along_few_directions(rng):
+    """As vectors of drawings from a network for photographs do."""
+    spread = np.repeat([10, 0.3], [3, 37])
+    vectors = (5 + spread * rng.normal(size=(600, 40))).astype(np.float32)
+    table, shares = torch.randn(100, 64), []
+    for n_images in 600, 100:  # enough to know the spread, and too few
+        projection = ImageProjection(vectors[:n_images], table)
+        tokens = projection(torch.from_numpy(vectors)).detach()
+        variances = np.linalg.svd(tokens - tokens.mean(dim=0), compute_uv=False) ** 2
+        shares.append(variances[:3].sum() / variances.sum())
+    assert shares[0] < 0.3
+    assert shares[1] > 0.9
 
 
 def test_projection_of_one_image_and_of_none(rng):
@@ -412,10 +428,12 @@ def test_projection_of_one_image_and_of_none(rng):
     assert torch.isfinite(one(torch.randn(3, 6))).all()
     none = ImageProjection(np.empty((0, 6), dtype=np.float32), torch.randn(9, WIDTH))
     assert torch.isfinite(none(torch.randn(3, 6))).all()
-    empty = ImageProjection.empty(6, WIDTH)
-    empty.load_state_dict(one.state_dict())
+    many = ImageProjection(rng.normal(size=(300, 6)).astype(np.float32), torch.randn(9, WIDTH))
     x = torch.randn(3, 6)
-    assert torch.equal(empty(x), one(x))
+    for projection in one, none, many:
+        empty = ImageProjection.empty(*projection.components.shape, WIDTH)
+        empty.load_state_dict(projection.state_dict())
+        assert torch.equal(empty(x), projection(x))
 
 
 def test_projection_follows_its_seed_alone(rng):
@@ -645,17 +663,51 @@ def test_weights_for_serving_embed_alike(rng, architecture):
     assert twin.backbone is not tower.backbone
     expected = tower.encode(items, precision=torch.bfloat16)
     np.testing.assert_array_equal(twin.encode(items, precision=torch.bfloat16), expected)
-    assert isinstance(twin.backbone, BertBackbone) == (architecture in ("bert", "roberta"))
+    own = architecture in ("bert", "roberta")
+    assert isinstance(twin.backbone, BertBackbone) == own
     linear = {name for name, m in tower.backbone.named_modules() if type(m) is torch.nn.Linear}
     originals = dict(tower.backbone.named_parameters())
     for name, parameter in twin.backbone.named_parameters():
         original = originals.pop(name)
         assert original.dtype == torch.float32
-        if name.rpartition(".")[0] in linear:
+        if name.rpartition(".")[0] in linear and not own:
             assert parameter.dtype == torch.bfloat16
-        else:  # shared
+        else:  # shared; our own has casts of its layers beside
             assert parameter.data_ptr() == original.data_ptr()
     assert not originals
+
+
+@pytest.mark.parametrize("architecture", ["bert", "mpnet"])
+def test_many_items_are_embedded_alike(rng, architecture, monkeypatch):
+    """By weights that are cast once for several packs, where that is possible."""
+    tower = tiny_tower(architecture)
+    calls = []
+    tower.backbone.register_forward_hook(lambda *_: calls.append(1))
+    items = tower.items(random_texts(rng, 40))
+    alone = [
+        tower.encode(items.take(np.array([row])), precision=torch.bfloat16)[0] for row in range(40)
+    ]
+    assert len(calls) == 40
+    calls.clear()
+    monkeypatch.setattr(_tower, "ENCODE_TOKENS", 100)
+    assert items.tokens.lengths.sum() > 200
+    assert_close(tower.encode(items, precision=torch.bfloat16), alone, 1e-2)
+    assert (len(calls) == 0) == (architecture == "bert")
+
+
+def test_the_twin_for_training_trains_the_same_parameters(rng):
+    tower = tiny_tower("bert").eval()
+    tower.add_images(rng.normal(size=(5, 6)).astype(np.float32))
+    twin = tower.for_training()
+    assert isinstance(twin.backbone, BertBackbone)
+    theirs = dict(twin.named_parameters())
+    for name, parameter in tower.named_parameters():
+        assert theirs.pop(name) is parameter
+    assert not theirs
+    assert twin.sparse_gradients
+    assert not tower.sparse_gradients
+    other = tiny_tower("mpnet")
+    assert other.for_training().backbone is other.backbone
 
 
 def test_no_copy_for_serving_where_nothing_is_cast():

@@ -22,6 +22,7 @@ from skxmc.training._batches import HardNegativeSchedule
 from skxmc.training._centroids import label_centroids
 from skxmc.training._early_stopping import PrototypeValidation
 from skxmc.training._losses import DynamicMarginTripletLoss, PrototypeRegularizer
+from skxmc.training._row_gradients import RowGradients
 from skxmc.training._trainer import TowerTrainer, TrainingOptions
 
 SYLLABLES = [consonant + vowel for consonant in "bdfgklmnprst" for vowel in "aeiou"]
@@ -273,7 +274,8 @@ def test_peak_memory_of_a_large_batch():
         from skxmc._device import resolve_precision
         from skxmc.encoders._sources import find_model
         from skxmc.encoders._text import load_text_tower
-        from skxmc.training._trainer import TowerTrainer, TrainingOptions
+        from skxmc.training._row_gradients import RowGradients
+from skxmc.training._trainer import TowerTrainer, TrainingOptions
 
         tower = load_text_tower(str(find_model("all-MiniLM-L6-v2").path), max_length=64)
         rng = np.random.RandomState(0)
@@ -851,3 +853,26 @@ def test_validation_of_fewer_than_five_labels():
     figures = validate(trainer)
     assert figures["precision_at_5"] == pytest.approx(1 / 3)
     assert 0 <= figures["validation_score"] <= 1
+
+
+# -- gradients of rows ------------------------------------------------------------------------
+
+
+def test_gradients_of_rows_become_dense():
+    """Step after step in the same memory, also where steps share rows or repeat them."""
+    table = torch.nn.Parameter(torch.randn(9, 3))
+    dense = torch.nn.Parameter(table.detach().clone())
+    gradients, memory = RowGradients(), set()
+    for rows in [1, 5, 1], [8], [], [5, 8, 0]:
+        for parameter, sparse in (table, True), (dense, False):
+            parameter.grad = None
+            found = F.embedding(torch.tensor(rows, dtype=torch.int64), parameter, sparse=sparse)
+            (found * torch.arange(1.0, 1 + len(rows))[:, None]).sum().backward()
+            gradients.make_dense(parameter)
+        assert not table.grad.is_sparse
+        assert torch.equal(table.grad, dense.grad)
+        memory.add(table.grad.data_ptr())
+    assert len(memory) == 1
+    table.grad = None
+    gradients.make_dense(table)
+    assert table.grad is None

@@ -14,7 +14,6 @@ import torch
 from ._bert import BertBackbone, load_encoder
 from ._fusion import ImageProjection
 from ._image import _quiet_transformers
-from ._packed import use_packed_attention
 
 if TYPE_CHECKING:
     from ._text import TextTower
@@ -166,11 +165,11 @@ def load_tower(
         else:
             tower = _load_text(folder, state, trust_remote_code)
         if state["image_projection"] is not None:
-            width, image_dimension = state["image_projection"]["linear.weight"].shape
-            tower.image_projection = ImageProjection.empty(image_dimension, width)
+            shape = state["image_projection"]["components"].shape
+            width = len(state["image_projection"]["linear.weight"])
+            tower.image_projection = ImageProjection.empty(*shape, width)
             _fill(tower.image_projection, state["image_projection"])
-    if tower.packed and not isinstance(tower.backbone, BertBackbone):
-        use_packed_attention(tower.backbone)
+    tower.use_packing()
     return tower.eval()
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 from sklearn.exceptions import NotFittedError
-from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.utils import check_random_state
 
 from .. import _limits
@@ -91,11 +91,10 @@ class SparseTextFeatures:
         return parts[0] if len(parts) == 1 else sp.vstack(parts, format="csr")
 
     def _transform(self, texts: list[str]) -> sp.csr_array:
-        parts = [sp.csr_array(vectorizer.transform(texts)) for vectorizer in self._vectorizers]
+        parts = [_tf_idf(vectorizer, texts) for vectorizer in self._vectorizers]
+        there = sum((np.diff(part.indptr) > 0).astype(np.float32) for part in parts)
         features = sp.csr_array(sp.hstack(parts, format="csr", dtype=np.float32))
-        lengths = np.sqrt(features.multiply(features).sum(axis=1))
-        features.data /= np.repeat(np.maximum(lengths, 1e-12), np.diff(features.indptr))
-        features.sort_indices()
+        features.data /= np.repeat(np.sqrt(there), np.diff(features.indptr))
         return features
 
     @property
@@ -157,6 +156,17 @@ class SparseTextFeatures:
     def _check_fitted(self) -> None:
         if not hasattr(self, "_vectorizers"):
             raise NotFittedError("SparseTextFeatures is not fitted yet; call fit first.")
+
+
+def _tf_idf(vectorizer: TfidfVectorizer, texts: list[str]) -> sp.csr_array:
+    """What its own `transform` gives, in a third of the time for a text: it checks much."""
+    counts = sp.csr_array(CountVectorizer.transform(vectorizer, texts))
+    values = (np.log(counts.data) + 1) * vectorizer.idf_[counts.indices].astype(np.float32)
+    n_terms = np.diff(counts.indptr)
+    rows = np.repeat(np.arange(len(texts)), n_terms)
+    squares = np.bincount(rows, weights=values.astype(np.float64) ** 2, minlength=len(texts))
+    counts.data = values / np.repeat(np.sqrt(squares), n_terms).astype(np.float32)
+    return counts
 
 
 class SparseProjection:

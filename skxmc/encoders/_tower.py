@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from itertools import chain
 from typing import Any
 
@@ -19,8 +20,9 @@ from ._items import Items, Pack, TokenizedTexts, make_packs
 from ._packed import run_transformer, use_packed_attention
 from ._saving import attach_weights, detach_weights
 
-# Tokens of one forward pass without a graph. Twice as many are no faster, and take more memory.
-ENCODE_TOKENS = 8192
+# Tokens of one forward pass without a graph. With twice as many, on a CPU, each operation writes to
+# memory that is new to the process, and takes a third longer. Half as many are no faster.
+ENCODE_TOKENS = 4096
 
 # The memory of a graph is measured on so many texts of so many tokens.
 MEASURED_TEXTS, MEASURED_LENGTH = (8, 16), 16
@@ -51,8 +53,7 @@ class Tower(torch.nn.Module, ABC):
     #: Parts that are trained at the learning rate of new parts, by the start of their names.
     new_parts: tuple[str, ...] = ("image_projection",)
 
-    #: Whether the gradient of word embeddings is that of rows, for whoever trains in several packs:
-    #: each would fill and add up one of the whole table.
+    #: Whether the gradient of word embeddings is that of rows.
     sparse_gradients = False
 
     def __init__(
@@ -75,6 +76,10 @@ class Tower(torch.nn.Module, ABC):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         attach_weights(self, state)
+        self.use_packing()
+
+    def use_packing(self) -> None:
+        """Let the backbone take packed rows, if it is known that it can."""
         if self.packed and not isinstance(self.backbone, BertBackbone):
             use_packed_attention(self.backbone)
 
@@ -156,11 +161,13 @@ class Tower(torch.nn.Module, ABC):
         distinct = np.flatnonzero(~repeated)
         packs, order = make_packs(items, distinct, ENCODE_TOKENS)
         output = np.empty((len(items), self.dimension), dtype=np.float32) if out is None else out
+        many = items.tokens.lengths[distinct].sum() > ENCODE_TOKENS
+        tower = self._with_own_backbone(precision) if many else self
         row = 0
         bar = tqdm(total=len(distinct), desc=progress, unit="item", disable=progress is None)
         for pack in packs:
             with autocast(self.device, precision):
-                embeddings = self(pack.to(self.device))
+                embeddings = tower(pack.to(self.device))
             if normalize:
                 embeddings = torch.nn.functional.normalize(embeddings, dim=1)
             output[distinct[order[row : row + pack.n_items]]] = embeddings.cpu().numpy()
@@ -174,26 +181,59 @@ class Tower(torch.nn.Module, ABC):
         """A tower with the same embeddings in `precision`, whose linear layers are stored in it.
 
         Autocast brings weights to `precision` anew for each pack, which takes as long as a short
-        text does. The copy has half the size of the linear layers; it shares all else. Where it
-        can be, the backbone is one that is made for serving. On an accelerator, where memory is
-        dearer than a cast, this is the tower itself.
+        text does. The copy has half the size of the linear layers; it shares all else. On an
+        accelerator, where memory is dearer than a cast, this is the tower itself.
         """
         if self.device.type != "cpu":
             return self
-        backbone = (self.packed and BertBackbone.of(self.backbone)) or self.backbone
-        layers = [m for m in backbone.modules() if type(m) is torch.nn.Linear]
-        if any(m.weight.dtype != precision for m in layers):
-            memo = {id(t): t for t in chain(backbone.parameters(), backbone.buffers())}
-            for parameter in chain.from_iterable(layer.parameters() for layer in layers):
-                short = parameter.detach().to(precision)
-                memo[id(parameter)] = torch.nn.Parameter(short, requires_grad=False)
-            backbone = copy.deepcopy(backbone, memo)
-        if backbone is self.backbone:
+        twin = self._with_own_backbone(precision)
+        if isinstance(twin.backbone, BertBackbone):
+            return twin
+        layers = [m for m in self.backbone.modules() if type(m) is torch.nn.Linear]
+        if all(m.weight.dtype == precision for m in layers):
             return self
+        memo = {id(t): t for t in chain(self.backbone.parameters(), self.backbone.buffers())}
+        for parameter in chain.from_iterable(layer.parameters() for layer in layers):
+            short = parameter.detach().to(precision)
+            memo[id(parameter)] = torch.nn.Parameter(short, requires_grad=False)
+        return self._twin(copy.deepcopy(self.backbone, memo))
+
+    def for_training(self) -> Tower:
+        """A tower with the same parameters, for whoever trains them in several packs.
+
+        The gradient of word embeddings is that of rows: each pack would fill and add up one of the
+        whole table. Where it can be, the backbone is our own.
+        """
+        twin = self._twin(self._own_backbone() or self.backbone)
+        twin.sparse_gradients = True
+        return twin
+
+    def _own_backbone(self) -> BertBackbone | None:
+        """Our own with the same parameters; None if there is no such one."""
+        if isinstance(self.backbone, BertBackbone):
+            return self.backbone
+        return BertBackbone.of(self.backbone) if self.packed else None
+
+    def _with_own_backbone(self, precision: torch.dtype) -> Tower:
+        """For embeddings alone, with weights cast for good; the same tower if nothing is to do."""
+        own = self._own_backbone()
+        own = own and own.for_serving(precision)
+        return self if own is None or own is self.backbone else self._twin(own)
+
+    def _twin(self, backbone: torch.nn.Module) -> Tower:
+        """The same tower with another backbone; all else is shared."""
         twin = object.__new__(type(self))
         vars(twin).update(vars(self))
         twin._modules = {**self._modules, "backbone": backbone}
         return twin
+
+    @contextmanager
+    def mixed_precision(self, precision: torch.dtype) -> Iterator[None]:
+        """Autocast in which our own backbone casts its weights once and not for each pack."""
+        own = isinstance(self.backbone, BertBackbone) and precision != torch.float32
+        casts = self.backbone.cast_once(precision) if own else nullcontext()
+        with autocast(self.device, precision), casts:
+            yield
 
     def fingerprint(self) -> tuple:
         """Equal as long as no weight was written to and no part replaced."""
@@ -231,7 +271,7 @@ class Tower(torch.nn.Module, ABC):
         with (
             torch.enable_grad(),
             torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
-            autocast(self.device, precision),
+            self.mixed_precision(precision),
         ):
             self(next(packs).to(self.device))
         return sum(storage.nbytes() for storage in kept.values())

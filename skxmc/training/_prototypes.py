@@ -55,7 +55,7 @@ class PrototypeNetwork(torch.nn.Module):
         )
         self.register_buffer("clusters", torch.as_tensor(clusters, dtype=torch.int64))
         n_clusters = int(clusters.max()) + 1 if len(clusters) else 1
-        self.free_vectors = torch.nn.Embedding(n_clusters, dimension)
+        self.free_vectors = torch.nn.Embedding(n_clusters, dimension, sparse=True)
         if free_vectors is None:
             torch.nn.init.xavier_uniform_(self.free_vectors.weight)
         else:

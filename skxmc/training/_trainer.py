@@ -17,13 +17,14 @@ from tqdm import tqdm
 from .. import _limits
 from .._features import row_norms
 from ..encoders._items import Items, Pack, make_packs
-from ..encoders._tower import Tower, autocast
+from ..encoders._tower import Tower
 from ._batches import BatchMaker, HardNegativeSchedule, PositiveSampler, count_batches
 from ._centroids import label_centroids
 from ._clustering import balanced_kmeans
 from ._linear_head import HeadTargets, LinearHead
 from ._losses import DynamicMarginTripletLoss, PrototypeRegularizer, draw_positives
 from ._prototypes import PrototypeNetwork
+from ._row_gradients import RowGradients
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +108,7 @@ class TowerTrainer:
         overwrite_bank: bool = False,
         validate: Callable[[TowerTrainer], dict] | None = None,
     ) -> None:
-        self.tower, self.options, self.rng = tower, options, rng
+        self.tower, self.options, self.rng = tower.eval().for_training(), options, rng
         self.documents, self.label_items, self.Y, self.ignore = documents, labels, Y, ignore
         self.validate = validate
         self.device = tower.device
@@ -117,14 +118,14 @@ class TowerTrainer:
         self.generator = torch.Generator().manual_seed(int(rng.randint(2**31)))
         self.loss = DynamicMarginTripletLoss(options.n_negatives, options.margin)
         self.regularizer = PrototypeRegularizer(options.n_negatives)
-        tower.sparse_gradients = True
-        per_token = tower.activation_bytes_per_token(options.precision)
+        per_token = self.tower.activation_bytes_per_token(options.precision)
         # Graphs of a quarter each: small ones pass through the cache, one can be made anew.
         self.graph_tokens = max(256, int(options.max_graph_bytes / per_token))
         self.chunk_tokens = max(256, self.graph_tokens // 4)
         if bank is not None and not (overwrite_bank and bank.flags.writeable):
             bank = bank.copy()
         self.bank = bank
+        self._row_gradients = RowGradients()
         self.centroids: torch.Tensor | None = None
         self.network: torch.nn.Module | None = None
         self.head: LinearHead | None = None
@@ -311,7 +312,8 @@ class TowerTrainer:
         """
         n_kept = self._count_kept(packs)
         states, embeddings = [], []
-        with autocast(self.device, self.options.precision):  # one, so that casts are made once
+        precision = self.options.precision
+        with self.tower.mixed_precision(precision):  # one, so that casts are made once
             for number, pack in enumerate(packs):
                 if number >= n_kept:
                     states.append(self._random_state())
@@ -326,13 +328,12 @@ class TowerTrainer:
         after = self._random_state()
         for pack, state, gradient in zip(packs[n_kept:], states, gradients[n_kept:], strict=True):
             self._set_random_state(state)  # dropout of adapters: the same masks once more
-            with autocast(self.device, self.options.precision):
+            with self.tower.mixed_precision(precision):
                 again = self.tower(pack)
             again.backward(gradient)
         self._set_random_state(after)
-        words = self.tower.backbone.get_input_embeddings().weight
-        if words.grad is not None and words.grad.is_sparse:  # rows of all packs
-            words.grad = words.grad.to_dense()
+        for _, parameter in self._trained():
+            self._row_gradients.make_dense(parameter)
         return loss.detach(), joined.detach()
 
     def _count_kept(self, packs: list[Pack]) -> int:
