@@ -221,7 +221,7 @@ class BaseXMCClassifier(PersistenceMixin, PredictionMixin, BaseEstimator, metacl
                     "label_images is given, but no document has a picture; pass images to fit."
                 )
             return None
-        self.featurizer_.whitener = ImageWhitener().fit(images.vectors)
+        self.featurizer_.whitener = ImageWhitener().fit(images)
         return images
 
     def _fit_sparse(self, X, n_labels: int):

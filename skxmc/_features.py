@@ -79,9 +79,9 @@ class ImageWhitener:
     def __init__(self, n_components: int = 512) -> None:
         self.n_components = n_components
 
-    def fit(self, vectors: np.ndarray) -> ImageWhitener:
-        """Learn from the vectors of distinct pictures, (n, image_dimension)."""
-        vectors = vectors.astype(np.float64)
+    def fit(self, images: ImageFeatures) -> ImageWhitener:
+        """Learn from the distinct pictures."""
+        vectors = images.vectors.astype(np.float64)
         mean = vectors.mean(axis=0)
         centred = vectors - mean
         variances, directions = np.linalg.eigh(centred.T @ centred / len(centred))

@@ -143,19 +143,19 @@ def test_whitened_pictures_vary_alike_in_all_directions(rng):
     spread = np.array([30.0, 5.0, 1.0, 1.0, 1.0, 1.0])
     vectors = (10 + rng.normal(size=(2000, 6)) * spread).astype(np.float32)
     images = ImageFeatures(vectors, np.arange(2000, dtype=np.int32)[:, np.newaxis])
-    white = ImageWhitener().fit(images.vectors).transform(images)
+    white = ImageWhitener().fit(images).transform(images)
     np.testing.assert_allclose(np.linalg.norm(white.vectors, axis=1), 1, atol=1e-5)
     np.testing.assert_array_equal(white.index, images.index)
     assert white.vectors.dtype == np.float32
     np.testing.assert_allclose(np.cov(white.vectors.T), np.eye(6) / 6, atol=0.03)
-    few = ImageWhitener(n_components=2).fit(images.vectors).transform(images)
+    few = ImageWhitener(n_components=2).fit(images).transform(images)
     assert few.dimension == 2
 
 
 @pytest.mark.parametrize("n", [1, 2])
 def test_whitening_of_hardly_any_pictures(rng, n):
     images = ImageFeatures(rng.normal(size=(n, 6)).astype(np.float32), np.zeros((3, 1), np.int32))
-    white = ImageWhitener().fit(images.vectors).transform(images)
+    white = ImageWhitener().fit(images).transform(images)
     assert np.isfinite(white.vectors).all()
 
 

@@ -419,6 +419,22 @@ def test_sparse_text_features_have_unit_norm_and_know_words():
     assert features.transform([""]).nnz == 0
 
 
+def test_tf_idf_is_that_of_scikit_learn():
+    texts = [*WORDS, "", "unheard-of", "blue blue blue tree", "xylophone red"]
+    features = SparseTextFeatures().fit(WORDS)
+    parts = [vectorizer.transform(texts).toarray() for vectorizer in features._vectorizers]
+    for vectorizer, part in zip(features._vectorizers, parts, strict=True):
+        found = _sparse._tf_idf(vectorizer, texts)
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found.toarray(), part, rtol=1e-6)
+    joined = np.hstack(parts)
+    lengths = np.linalg.norm(joined, axis=1, keepdims=True)
+    assert (lengths == 0).any()
+    np.testing.assert_allclose(
+        features.transform(texts).toarray(), joined / np.maximum(lengths, 1e-12), rtol=1e-6
+    )
+
+
 def test_character_ngrams_know_parts_of_words():
     known = (
         SparseTextFeatures(min_df=1).fit(["librarian", "whale"]).transform(["library", "whales"])

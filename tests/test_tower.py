@@ -397,30 +397,14 @@ def test_window_counts_image_tokens(tmp_path, rng):
     assert_close(tower.encode(tower.items(texts, images), normalize=False), expected)
 
 
-@pytest.mark.parametrize("n_images", [200, 600])
-def test_projection_makes_tokens_as_long_as_words(rng, n_images):
-    vectors = (5 + 10 * rng.normal(size=(n_images, 40))).astype(np.float32)
+def test_projection_makes_tokens_as_long_as_words(rng):
+    vectors = (5 + 10 * rng.normal(size=(200, 40))).astype(np.float32)
     table = torch.randn(100, 64) * 0.3
     projection = ImageProjection(vectors, table)
     tokens = projection(torch.from_numpy(vectors)).detach()
     ratio = tokens.norm(dim=1).mean() / table.norm(dim=1).mean()
     assert 0.8 < ratio < 1.25
-    # What images share is taken away; at unit length, nearly so.
-    assert tokens.mean(dim=0).norm() < 0.15 * tokens.norm(dim=1).mean()
-
-
-def test_projection_spreads_pictures_that_differ_along_few_directions(rng):
-    """As vectors of drawings from a network for photographs do."""
-    spread = np.repeat([10, 0.3], [3, 37])
-    vectors = (5 + spread * rng.normal(size=(600, 40))).astype(np.float32)
-    table, shares = torch.randn(100, 64), []
-    for n_images in 600, 100:  # enough to know the spread, and too few
-        projection = ImageProjection(vectors[:n_images], table)
-        tokens = projection(torch.from_numpy(vectors)).detach()
-        variances = np.linalg.svd(tokens - tokens.mean(dim=0), compute_uv=False) ** 2
-        shares.append(variances[:3].sum() / variances.sum())
-    assert shares[0] < 0.3
-    assert shares[1] > 0.9
+    np.testing.assert_allclose(tokens.mean(dim=0), 0, atol=1e-4)  # what images share is taken away
 
 
 def test_projection_of_one_image_and_of_none(rng):
@@ -428,12 +412,10 @@ def test_projection_of_one_image_and_of_none(rng):
     assert torch.isfinite(one(torch.randn(3, 6))).all()
     none = ImageProjection(np.empty((0, 6), dtype=np.float32), torch.randn(9, WIDTH))
     assert torch.isfinite(none(torch.randn(3, 6))).all()
-    many = ImageProjection(rng.normal(size=(300, 6)).astype(np.float32), torch.randn(9, WIDTH))
+    empty = ImageProjection.empty(6, WIDTH)
+    empty.load_state_dict(one.state_dict())
     x = torch.randn(3, 6)
-    for projection in one, none, many:
-        empty = ImageProjection.empty(*projection.components.shape, WIDTH)
-        empty.load_state_dict(projection.state_dict())
-        assert torch.equal(empty(x), projection(x))
+    assert torch.equal(empty(x), one(x))
 
 
 def test_projection_follows_its_seed_alone(rng):

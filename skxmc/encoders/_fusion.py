@@ -4,23 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-
-from .._features import ImageWhitener
-
-# Fewer pictures say too little of how such pictures are spread.
-MANY_PICTURES = 256
 
 
 class ImageProjection(torch.nn.Module):
     """Linear map W_img from image vectors into the word-embedding space of an encoder.
 
     Each image is one token of the sequence (Section 1 of the method in the user guide; ViXML,
-    AAAI 2026, Section 3). Vectors are whitened as those of an untuned encoder are and scaled to
-    unit length first, with statistics of the training images: else a few directions, along which
-    pictures like these hardly differ from each other, would be most of a token. The map starts so
-    that image tokens are as long as word embeddings: a backbone whose vectors are ten times longer
-    needs no other learning rate.
+    AAAI 2026, Section 3). Vectors are centred and scaled to unit mean norm first, with
+    statistics of the training images, and the map starts so that image tokens are as long as
+    word embeddings: a backbone whose vectors are ten times longer needs no other learning rate.
 
     Parameters
     ----------
@@ -35,16 +27,14 @@ class ImageProjection(torch.nn.Module):
     def __init__(self, vectors: np.ndarray, word_embeddings: torch.Tensor, seed: int = 0) -> None:
         super().__init__()
         image_dimension, dimension = vectors.shape[1], word_embeddings.shape[1]
-        if len(vectors) >= MANY_PICTURES:
-            whitener = ImageWhitener().fit(vectors)
-            mean, components = whitener.mean_, whitener.components_
-        else:
-            mean = vectors.sum(axis=0) / np.float32(max(1, len(vectors)))
-            components = np.eye(image_dimension, dtype=np.float32)
-        self.register_buffer("mean", torch.from_numpy(mean))
-        self.register_buffer("components", torch.from_numpy(np.ascontiguousarray(components)))
+        if not len(vectors):
+            vectors = np.zeros((1, image_dimension), dtype=np.float32)
+        mean = vectors.mean(axis=0)
+        norm = float(np.linalg.norm(vectors - mean, axis=1).mean())
+        self.register_buffer("mean", torch.from_numpy(mean.astype(np.float32)))
+        self.register_buffer("norm", torch.tensor(norm or 1.0, dtype=torch.float32))
         # Without the usual start, which would draw from the caller's random numbers.
-        self.linear = torch.nn.utils.skip_init(torch.nn.Linear, components.shape[1], dimension)
+        self.linear = torch.nn.utils.skip_init(torch.nn.Linear, image_dimension, dimension)
         token_norm = word_embeddings.detach().float().norm(dim=1).mean().item()
         # A unit vector times a matrix of deviation s has norm s * sqrt(dimension).
         generator = torch.Generator().manual_seed(seed)
@@ -54,15 +44,10 @@ class ImageProjection(torch.nn.Module):
         torch.nn.init.zeros_(self.linear.bias)
 
     @classmethod
-    def empty(cls, image_dimension: int, n_components: int, dimension: int) -> ImageProjection:
+    def empty(cls, image_dimension: int, dimension: int) -> ImageProjection:
         """A projection of the given shape whose weights are to be loaded."""
-        projection = cls(np.zeros((0, n_components), dtype=np.float32), torch.ones(1, dimension))
-        projection.mean = torch.zeros(image_dimension)
-        projection.components = torch.zeros(image_dimension, n_components)
-        return projection
+        return cls(np.zeros((0, image_dimension), dtype=np.float32), torch.ones(1, dimension))
 
     def forward(self, vectors: torch.Tensor) -> torch.Tensor:
         """Image vectors (n, image_dimension) to tokens (n, dimension)."""
-        with torch.autocast(vectors.device.type, enabled=False):
-            white = F.normalize((vectors - self.mean) @ self.components, dim=1)
-        return self.linear(white)
+        return self.linear((vectors - self.mean) / self.norm)

@@ -165,9 +165,8 @@ def load_tower(
         else:
             tower = _load_text(folder, state, trust_remote_code)
         if state["image_projection"] is not None:
-            shape = state["image_projection"]["components"].shape
-            width = len(state["image_projection"]["linear.weight"])
-            tower.image_projection = ImageProjection.empty(*shape, width)
+            width, image_dimension = state["image_projection"]["linear.weight"].shape
+            tower.image_projection = ImageProjection.empty(image_dimension, width)
             _fill(tower.image_projection, state["image_projection"])
     tower.use_packing()
     return tower.eval()
