@@ -660,8 +660,8 @@ def test_weights_for_serving_embed_alike(rng, architecture):
 
 
 @pytest.mark.parametrize("architecture", ["bert", "mpnet"])
-def test_many_items_are_embedded_alike(rng, architecture, monkeypatch):
-    """By weights that are cast once for several packs, where that is possible."""
+def test_our_own_backbone_embeds_alike(rng, architecture, monkeypatch):
+    """Where there is one; many texts or one, in several packs."""
     tower = tiny_tower(architecture)
     calls = []
     tower.backbone.register_forward_hook(lambda *_: calls.append(1))
@@ -669,8 +669,6 @@ def test_many_items_are_embedded_alike(rng, architecture, monkeypatch):
     alone = [
         tower.encode(items.take(np.array([row])), precision=torch.bfloat16)[0] for row in range(40)
     ]
-    assert len(calls) == 40
-    calls.clear()
     monkeypatch.setattr(_tower, "ENCODE_TOKENS", 100)
     assert items.tokens.lengths.sum() > 200
     assert_close(tower.encode(items, precision=torch.bfloat16), alone, 1e-2)

@@ -274,8 +274,7 @@ def test_peak_memory_of_a_large_batch():
         from skxmc._device import resolve_precision
         from skxmc.encoders._sources import find_model
         from skxmc.encoders._text import load_text_tower
-        from skxmc.training._row_gradients import RowGradients
-from skxmc.training._trainer import TowerTrainer, TrainingOptions
+        from skxmc.training._trainer import TowerTrainer, TrainingOptions
 
         tower = load_text_tower(str(find_model("all-MiniLM-L6-v2").path), max_length=64)
         rng = np.random.RandomState(0)

@@ -161,8 +161,7 @@ class Tower(torch.nn.Module, ABC):
         distinct = np.flatnonzero(~repeated)
         packs, order = make_packs(items, distinct, ENCODE_TOKENS)
         output = np.empty((len(items), self.dimension), dtype=np.float32) if out is None else out
-        many = items.tokens.lengths[distinct].sum() > ENCODE_TOKENS
-        tower = self._with_own_backbone(precision) if many else self
+        tower = self._with_own_backbone(precision)
         row = 0
         bar = tqdm(total=len(distinct), desc=progress, unit="item", disable=progress is None)
         for pack in packs:
