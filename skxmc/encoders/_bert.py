@@ -14,6 +14,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -187,14 +188,20 @@ class _Products(NamedTuple):
     outer: Callable[[torch.Tensor], torch.Tensor]
 
 
-def _own_products(layer: torch.nn.Module) -> _Products:
+def _linear_layers(layer: torch.nn.Module) -> tuple[tuple[torch.nn.Linear, ...], ...]:
+    """What each of the products of a layer is made of."""
     own = layer.attention.self
-    return _Products(
-        lambda hidden: (own.query(hidden), own.key(hidden), own.value(hidden)),
-        layer.attention.output.dense,
-        layer.intermediate.dense,
-        layer.output.dense,
+    return (
+        (own.query, own.key, own.value),
+        (layer.attention.output.dense,),
+        (layer.intermediate.dense,),
+        (layer.output.dense,),
     )
+
+
+def _own_products(layer: torch.nn.Module) -> _Products:
+    heads, *others = _linear_layers(layer)
+    return _Products(lambda hidden: tuple(part(hidden) for part in heads), *chain(*others))
 
 
 def _cast_products(
@@ -203,19 +210,12 @@ def _cast_products(
     product: Callable[[torch.Tensor, torch.Tensor], Callable[[torch.Tensor], torch.Tensor]],
 ) -> _Products:
     """As :func:`_own_products` in another precision; `product` is made of weight and bias."""
-    own = layer.attention.self
-    groups = (
-        (own.query, own.key, own.value),
-        (layer.attention.output.dense,),
-        (layer.intermediate.dense,),
-        (layer.output.dense,),
-    )
     heads, *others = (
         product(
             torch.cat([part.weight.to(dtype) for part in group]),
             torch.cat([part.bias.to(dtype) for part in group]),
         )
-        for group in groups
+        for group in _linear_layers(layer)
     )
     return _Products(lambda hidden: heads(hidden).chunk(3, dim=-1), *others)
 
