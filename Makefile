@@ -3,6 +3,7 @@
 #
 #   make demo PYTHON=python3.12                 another Python (after `make clean`)
 #   make test PYTEST_ARGS="-m 'not slow' -k metrics"
+#   make test PYTEST_ARGS="-n 0 --pdb"     in one process, for a debugger
 #   make docs SPHINX_ARGS="-D plot_gallery=0"   without running the examples
 #   make bench BENCH_ARGS="quality --data debian"
 
@@ -38,7 +39,7 @@ demo: $(VENV)/.with-demo
 	$(BIN)/python examples/plot_fontawesome.py
 
 test: $(VENV)/.with-dev
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n auto --maxprocesses=4 $(PYTEST_ARGS)
 
 # The same tests with the oldest dependencies that pyproject.toml allows, beside .venv.
 test-oldest:

@@ -1,9 +1,21 @@
-"""Fixtures shared by the tests."""
+"""Fixtures shared by the tests, and how processes share the cores."""
 
+import os
 from pathlib import Path
 
-import numpy as np
-import pytest
+# Read once, when numpy and torch are imported. Threads of all cores in each process of pytest-xdist
+# would wait for each other.
+workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+if workers > 1:
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow tests come first: no process has a long one left when the others are done."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.fixture(scope="session")

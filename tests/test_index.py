@@ -16,7 +16,7 @@ from hypothesis.extra.numpy import arrays
 from sklearn.exceptions import NotFittedError
 
 from skxmc import _limits
-from skxmc._device import has_fast_bfloat16_cpu
+from skxmc._device import has_fast_bfloat16_cpu, has_fast_int8_cpu
 from skxmc.retrieval import (
     ExactIndex,
     HNSWIndex,
@@ -108,6 +108,7 @@ def test_ties_go_to_the_lower_index(rng, monkeypatch, precision, pending):
 def test_vectors_too_alike_for_bfloat16(rng):
     vectors = unit(1 + 1e-3 * rng.normal(size=(3000, 32))).astype(np.float32)
     index = ExactIndex("bfloat16").build(vectors)
+    assert index._shortlist(vectors[:50], 3, index._scorer("bfloat16"), limit=500) is None
     assert_same(index.search(vectors[:50], 3), brute_force(vectors, vectors[:50], 3))
 
 
@@ -136,32 +137,75 @@ def test_exact_for_any_small_integers(data):
         np.testing.assert_array_equal(found[1][row, : len(best)], products[row, best])
 
 
-def test_a_query_has_one_answer_in_every_batch(rng, monkeypatch):
-    monkeypatch.setattr(_exact, "_MANY", 9000)  # single ones are searched in bfloat16 as well
+@pytest.mark.parametrize("precision", ["auto", "float32", "bfloat16"])
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_query_has_one_answer_in_every_batch(rng, monkeypatch, precision, size):
+    monkeypatch.setattr(_exact, "_MANY", 9000)  # few are searched in fewer bits as well
     vectors, queries = clustered(rng, 9000), clustered(rng, 40)
-    index = ExactIndex().build(vectors)
+    index = ExactIndex(precision).build(vectors)
     together = index.search(queries, 10)
-    alone = [index.search(query[None], 10) for query in queries]
-    assert_same(together, [np.concatenate(part) for part in zip(*alone, strict=True)])
+    apart = [index.search(queries[start : start + size], 10) for start in range(0, 40, size)]
+    assert_same(together, [np.concatenate(part) for part in zip(*apart, strict=True)])
 
 
-def test_single_queries_read_bfloat16_from_the_second_on(rng):
+def test_few_queries_read_fewer_bits_from_the_second_on(rng):
     index = ExactIndex().build(clustered(rng, _exact._MANY // 32))
-    fast = has_fast_bfloat16_cpu()
-    assert [index._use_bfloat16(1, 5) for _ in range(3)] == [False, fast, fast]
-    assert not index._use_bfloat16(3, 5)  # no faster
-    assert not index._use_bfloat16(1, 5000)  # exact scores of many vectors
+    few = "int8" if has_fast_int8_cpu() else "float32"
+    assert [index._rough_precision(1, 5) for _ in range(3)] == ["float32", few, few]
+    assert index._rough_precision(7, 5) == few
+    assert index._rough_precision(8, 5) == ("bfloat16" if has_fast_bfloat16_cpu() else "float32")
+    assert index._rough_precision(1, 5000) == "float32"  # exact scores of many vectors
 
 
 @pytest.mark.parametrize("n_queries", [1, 3, 40])
-def test_bfloat16_scores_are_within_their_bound(rng, n_queries):
-    """Whatever the kernel that the number of queries calls: it must add up in float32."""
-    vectors = np.abs(rng.normal(size=(500, 3001))).astype(np.float32)  # sums that only grow
-    queries = np.abs(rng.normal(size=(n_queries, 3001))).astype(np.float32)
-    scorer = _exact._TorchScorer(vectors, "cpu")
-    scores = scorer.to_numpy(scorer.scores(scorer.prepare(queries), 0, 500))
-    error = np.abs(scores - queries.astype(np.float64) @ vectors.T)
-    assert (error <= scorer.error(queries)[:, None]).all()
+@pytest.mark.parametrize("width", [1, 15, 16, 385, 3001])
+def test_scores_of_fewer_bits_are_within_their_bound(rng, n_queries, width):
+    """Whatever the kernel that the number of queries calls: it must add up without rounding."""
+    vectors = np.abs(rng.normal(size=(500, width))).astype(np.float32)  # sums that only grow
+    queries = np.abs(rng.normal(size=(n_queries, width))).astype(np.float32)
+    vectors[::7] *= rng.choice([0, 1e-20, 1e3, 1e6], size=(72, 1)).astype(np.float32)
+    vectors[::5, 0] = 30 * vectors[::5].max(axis=1)  # one number that leaves few bits to the others
+    exact = queries.astype(np.float64) @ vectors.T
+    scorers = [_exact._BFloat16Scorer(vectors, "cpu")]
+    if has_fast_int8_cpu():
+        scorers.append(_exact._Int8Scorer(vectors))
+    for scorer in scorers:
+        prepared, bounds = scorer.prepare(queries)
+        scores = scorer.to_numpy(scorer.scores(prepared, 0, 500))
+        assert scores.shape == (n_queries, 500)
+        assert (np.abs(scores - exact) <= bounds).all()
+
+
+def test_integers_bring_rows_back(rng):
+    vectors = rng.normal(size=(50, 33)).astype(np.float32)
+    vectors[7] = 0
+    integers, scales, lost = _exact._quantize(vectors)
+    assert integers.dtype == np.int8
+    assert (np.abs(integers).max(axis=1) == np.where(np.arange(50) == 7, 0, 127)).all()
+    rest = vectors - integers * scales[:, None]
+    assert (np.abs(rest) <= scales[:, None] * 0.5001).all()
+    np.testing.assert_allclose(lost, np.linalg.norm(rest, axis=1), rtol=1e-4)
+
+
+@pytest.mark.parametrize("size", [1, 3])
+@pytest.mark.parametrize("kind", ["clustered", "any length", "ties", "too alike"])
+def test_few_queries_of_many_vectors(rng, monkeypatch, size, kind):
+    """The way of integers, where there is one."""
+    monkeypatch.setattr(_exact, "_MANY", 1)
+    vectors = {
+        "clustered": lambda: clustered(rng, 4000),
+        "any length": lambda: rng.normal(size=(4000, 33)) * rng.gamma(1, size=(4000, 1)),
+        "ties": lambda: clustered(rng, 9)[rng.randint(9, size=4000)],
+        "too alike": lambda: unit(1 + 1e-3 * rng.normal(size=(4000, 32))),
+    }[kind]()
+    vectors = vectors.astype(np.float32)
+    queries = np.concatenate((vectors[:8], np.zeros_like(vectors[:1])))
+    index = ExactIndex().build(vectors)
+    index.search(queries[:1], 1)
+    for start in range(0, 9, size):
+        some = queries[start : start + size]
+        assert index._rough_precision(size, 12) == ("int8" if has_fast_int8_cpu() else "float32")
+        assert_same(index.search(some, 12), brute_force(vectors, some, 12))
 
 
 # ---------------------------------------------------------------------------------- sort_candidates

@@ -316,7 +316,7 @@ class LabelVectors:
         device = resolve_device(self.device)
         alone = n == 1 and candidates is None and 32 * k <= n_labels
         if alone and device.type == "cpu" and self.storage == "float32":
-            # For one document, reading the vectors takes the time: an index reads half the bytes.
+            # For one document, reading the vectors takes the time: an index reads fewer bytes.
             x = self._join(blocks, sparse, slice(None)) * np.float32(self.scale)
             return self._index().search(x, k)
         weights = as_tensor(self.weights_, device)
