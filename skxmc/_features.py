@@ -168,20 +168,15 @@ class Featurizer:
         )
 
     def _encode_for_serving(self, texts: list[str], images: ImageFeatures | None) -> np.ndarray:
-        """As :meth:`encode`; from the second call on by weights that need no cast any more.
-
-        The first call does not wait for their copy. Weights that somebody changed are copied anew.
-        """
+        """As :meth:`encode`, by weights that are cast once; anew when somebody changed them."""
         import torch
 
         precision = getattr(torch, self.precision)
         state = (self.precision, self.tower.fingerprint())
         seen, tower = self._serving
         if state != seen:
-            tower = self.tower
-        elif tower is self.tower:
             tower = self.tower.for_serving(precision)
-        self._serving = state, tower
+            self._serving = state, tower
         return tower.encode(tower.items(texts, images), precision=precision)
 
     def features(self, X: list[str] | np.ndarray, images: ImageFeatures | None) -> Features:

@@ -122,8 +122,11 @@ class ExactIndex(Index):
 
         # The first query alone may be the only one: it does not wait for a copy of the vectors.
         again, self._asked = self._asked or n_queries > 1, True
-        if again and (has_fast_int8_cpu() if few else has_fast_bfloat16_cpu()):
-            return "int8" if few else "bfloat16"
+        if again and not few and has_fast_bfloat16_cpu():
+            return "bfloat16"
+        # Sums of 2^17 products of 8-bit integers fit in 32 bits.
+        if again and few and self._vectors.shape[1] <= 2**17 and has_fast_int8_cpu():
+            return "int8"
         return "float32"
 
     def _scorer(self, precision: str) -> _Scorer:
