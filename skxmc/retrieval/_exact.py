@@ -88,18 +88,47 @@ class ExactIndex(Index):
         # A vector times the integers takes less than half the time of two vectors, or of seven.
         step = 1 if rough == "int8" else max(1, min(_QUERIES, _PENDING // (4 * k)))
         for start in range(0, len(queries), step):
-            block = queries[start : start + step]
-            lists = None
+            rows = slice(start, start + step)
+            found = None
             if rough != "float32":
-                limit = len(block) * (8 * k + 512)
-                lists = self._shortlist(block, k, self._scorer(rough), limit)
-                if lists is None:  # too alike to be told apart by so few bits
+                found = self._search_block(queries[rows], k, self._scorer(rough), 8 * k + 512)
+                if found is None:  # too alike to be told apart by so few bits
                     rough = "float32"
-            if lists is None:
-                lists = self._shortlist(block, k, self._scorer("float32"))
-            for row, (query, ids) in enumerate(zip(block, lists, strict=True), start):
-                indices[row], scores[row] = self._best(query, ids, k)
+            if found is None:
+                found = self._search_block(queries[rows], k, self._scorer("float32"))
+            indices[rows], scores[rows] = found
         return indices, scores
+
+    def _search_block(
+        self, queries: np.ndarray, k: int, scorer: _Scorer, limit: float = np.inf
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """The k best of each query; None where more than `limit` for each need exact scores."""
+        if len(queries) == 1 and 2 * k < len(self) <= _BLOCK:
+            return self._search_one(queries, k, scorer, limit)
+        lists = self._shortlist(queries, k, scorer, limit * len(queries))
+        if lists is None:
+            return None
+        best = [self._best(query, ids, k) for query, ids in zip(queries, lists, strict=True)]
+        return np.stack([ids for ids, _ in best]), np.stack([scores for _, scores in best])
+
+    def _search_one(
+        self, queries: np.ndarray, k: int, scorer: _Scorer, limit: float
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """As :meth:`_search_block` for one query, whose scores fit in a block."""
+        prepared, errors = scorer.prepare(queries)
+        scores = scorer.to_numpy(scorer.scores(prepared, 0, len(self)))[0]
+        ids = _near_the_best(scores, errors[0], k)
+        if len(ids) > limit:
+            return None
+        greatest = (scores + errors[0])[ids]
+        if len(ids) > 2 * k:
+            order = np.argpartition(-greatest, 2 * k)
+            ids, greatest = ids[order], greatest[order]
+        # The best of those that promise most are a higher bar for the others than estimates are.
+        best, exact = self._best(queries[0], ids[: 2 * k], k)
+        rest = ids[2 * k :][greatest[2 * k :] >= exact[-1]]
+        exact = np.concatenate((exact, self._exact(queries[0], rest)))
+        return sort_candidates(np.concatenate((best, rest)), exact, k)
 
     def _rough_precision(self, n_queries: int, k: int) -> str:
         """Of the approximate scores."""
@@ -155,10 +184,6 @@ class ExactIndex(Index):
         if n <= 2 * k:
             return [np.arange(n)] * m
         prepared, errors = scorer.prepare(queries)
-        if m == 1 and n <= _BLOCK:
-            scores = scorer.to_numpy(scorer.scores(prepared, 0, n))
-            near = _near_the_best(scores[0], errors[0], k)
-            return [near] if len(near) <= limit else None
         slack = 2 * errors.max(axis=1)
         bounds = np.full((m, k), -np.inf, dtype=np.float32)  # k distinct scores, as great as seen
         floor = np.full(m, -np.inf, dtype=np.float32)
@@ -213,12 +238,16 @@ class ExactIndex(Index):
 
     def _best(self, query: np.ndarray, ids: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """The k best of the vectors `ids` by their float32 inner product."""
+        return sort_candidates(ids, self._exact(query, ids), k)
+
+    def _exact(self, query: np.ndarray, ids: np.ndarray) -> np.ndarray:
+        """Float32 inner products with the vectors `ids`."""
         scores = np.empty(len(ids), dtype=np.float32)
         for start in range(0, len(ids), 1024):  # 1,024 vectors stay in the cache
             part = slice(start, start + 1024)
             # One dot product a pair: its bits do not depend on what else is computed.
             np.vecdot(self._vectors[ids[part]], query, out=scores[part])
-        return sort_candidates(ids, scores, k)
+        return scores
 
 
 class _Scorer:
