@@ -34,6 +34,7 @@ def measure(name: str, options: argparse.Namespace) -> list[dict[str, Any]]:
     import torch
     from sentence_transformers import SentenceTransformer
 
+    from skxmc._device import resolve_precision
     from skxmc.encoders._sources import find_model
     from skxmc.encoders._text import load_text_tower
 
@@ -48,10 +49,9 @@ def measure(name: str, options: argparse.Namespace) -> list[dict[str, Any]]:
             texts, show_progress_bar=False
         )
     for word in options.precision:
-        dtype = getattr(torch, word)
-        contestants[f"skxmc, {word}"] = lambda dtype=dtype: tower.encode(
-            tower.items(texts), precision=dtype
-        )
+        dtype = resolve_precision(word, torch.device("cpu"))
+        title = f"skxmc, {str(dtype).removeprefix('torch.')}"
+        contestants[title] = lambda dtype=dtype: tower.encode(tower.items(texts), precision=dtype)
     seconds = interleaved(contestants, options.repeats)
     reference, *_ = contestants
     expected = _unit(contestants[reference]())
@@ -88,7 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--encoder", default="sentence-transformers/all-MiniLM-L6-v2", help="name or folder")
     add("--texts", type=int, default=2000, help="documents of each data set, at most")
     add("--max-length", type=int, default=None, help="longest text in tokens")
-    add("--precision", nargs="+", default=["bfloat16"], help="precisions of skxmc")
+    add("--precision", nargs="+", default=["auto"], help="precisions of skxmc")
     add("--plain", nargs="+", default=["float32"],
         help="precisions of sentence-transformers, of which float32 is the default; the first is "
         "what the others are compared with")  # fmt: skip

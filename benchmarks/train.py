@@ -1,8 +1,9 @@
 """Training against the plain padded loop over the same model: speed, loss, time to accuracy.
 
 Speed is documents a second (one document with one label, forward and backward), and the share of
-the processor's bfloat16 matrix products that goes into the model. The loops optimise the same loss
-on the same batches from the same weights and take turns, step by step.
+the processor's matrix products, in the precision that skxmc takes by itself, that goes into the
+model. The loops optimise the same loss on the same batches from the same weights and take turns,
+step by step.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from skxmc._device import precision_name
 from skxmc.training._batches import PositiveSampler
 from skxmc.training._trainer import TowerTrainer, TrainingOptions
 
@@ -22,16 +24,17 @@ from ._data import add_data, load
 from ._padded import ENCODERS, PaddedTrainer, load_tower, picture_vectors
 from ._report import command, parameter, peak_gb, ratio, show, spread, table
 
-OURS = "skxmc, bfloat16"
+PRECISION = precision_name("auto", torch.device("cpu"))
+OURS = f"skxmc, {PRECISION}"
 # Batches that nothing is trained on, for the loss after training.
 N_EVALUATION = 4
 
 
 def product_limit(size: int) -> float:
-    """GFLOP/s of the fastest of some bfloat16 matrix products of torch."""
+    """GFLOP/s of the fastest of some matrix products of torch."""
     best = 0.0
     for n in {size, size // 2, size // 4}:
-        left, right = torch.ones(2, n, n, dtype=torch.bfloat16)
+        left, right = torch.ones(2, n, n, dtype=getattr(torch, PRECISION))
         left @ right
         for _ in range(3):
             started = time.perf_counter()
@@ -131,7 +134,7 @@ def compare(options: argparse.Namespace, data: Any, images: Any, seed: int) -> d
     evaluation = [(rows, sampler.draw(rows, rng)) for rows in parts]
     rest = labelled[len(kept) :]
     kinds = {f"plain, {name}": (PaddedTrainer, name) for name in options.plain}
-    kinds[OURS] = (TowerTrainer, "bfloat16")
+    kinds[OURS] = (TowerTrainer, PRECISION)
     loops = {
         name: _Loop(make_trainer(kind, options, data, images, dtype, seed), options.steps, seed)
         for name, (kind, dtype) in kinds.items()
@@ -241,7 +244,7 @@ def markdown(results: list[dict[str, Any]]) -> str:
     steps = len(loops[0]["seconds"])
     return (
         f"{what}, batch {first['batch']}, {steps} steps, {len(results)} seeds; limit: "
-        f"{limit:.0f} GFLOP/s of bfloat16 products; peak of all loops together "
+        f"{limit:.0f} GFLOP/s of {PRECISION} products; peak of all loops together "
         f"{max(result['peak_gb'] for result in results):.2f} GB\n\n"
         + table([*header, "loss after"], rows, left=1)
     )

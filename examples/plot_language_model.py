@@ -40,14 +40,14 @@ print(f"{len(icons.label_text)} tags")
 # them, and every drawing is one more token among those of the prompt.
 #
 # ``memory`` keeps what both models need: the vectors of the drawings, and the texts' embeddings
-# before tuning. Four epochs are half of the default, for a page that is soon built; the user guide
-# has the figures of eight.
+# before tuning. Two epochs are a quarter of the default, for a page that is soon built; the user
+# guide has the figures of eight.
 
 folder = tempfile.TemporaryDirectory()
 frozen = DecoderXMCClassifier(
     label_text=icons.label_text,
     train_encoder="frozen",
-    epochs=4,
+    epochs=2,
     memory=folder.name,
     random_state=0,
 )
