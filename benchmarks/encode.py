@@ -34,7 +34,7 @@ def measure(name: str, options: argparse.Namespace) -> list[dict[str, Any]]:
     import torch
     from sentence_transformers import SentenceTransformer
 
-    from skxmc._device import resolve_precision
+    from skxmc._device import precision_name
     from skxmc.encoders._sources import find_model
     from skxmc.encoders._text import load_text_tower
 
@@ -49,9 +49,11 @@ def measure(name: str, options: argparse.Namespace) -> list[dict[str, Any]]:
             texts, show_progress_bar=False
         )
     for word in options.precision:
-        dtype = resolve_precision(word, torch.device("cpu"))
-        title = f"skxmc, {str(dtype).removeprefix('torch.')}"
-        contestants[title] = lambda dtype=dtype: tower.encode(tower.items(texts), precision=dtype)
+        word = precision_name(word, torch.device("cpu"))
+        dtype = getattr(torch, word)
+        contestants[f"skxmc, {word}"] = lambda dtype=dtype: tower.encode(
+            tower.items(texts), precision=dtype
+        )
     seconds = interleaved(contestants, options.repeats)
     reference, *_ = contestants
     expected = _unit(contestants[reference]())

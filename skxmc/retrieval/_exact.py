@@ -20,6 +20,7 @@ _ROWS = 8192
 _PENDING = 2**21
 # Fewest numbers that few queries find faster in fewer bits: reading them takes the time.
 _MANY = 2**22
+# So many queries are a batch, fewer are few.
 _FEW = 8
 
 
@@ -103,7 +104,8 @@ class ExactIndex(Index):
         self, queries: np.ndarray, k: int, scorer: _Scorer, limit: float = np.inf
     ) -> tuple[np.ndarray, np.ndarray] | None:
         """The k best of each query; None where more than `limit` for each need exact scores."""
-        if len(queries) == 1 and 2 * k < len(self) <= _BLOCK:
+        # Another device would send all scores to the host; of a block it sends few.
+        if self.device == "cpu" and len(queries) == 1 and 2 * k < len(self) <= _BLOCK:
             return self._search_one(queries, k, scorer, limit)
         lists = self._shortlist(queries, k, scorer, limit * len(queries))
         if lists is None:
@@ -151,12 +153,13 @@ class ExactIndex(Index):
 
         # The first query alone may be the only one: it does not wait for a copy of the vectors.
         again, self._asked = self._asked or n_queries > 1, True
-        if again and not few and has_fast_bfloat16_cpu():
-            return "bfloat16"
+        if not again:
+            return "float32"
+        if not few:
+            return "bfloat16" if has_fast_bfloat16_cpu() else "float32"
         # Sums of 2^17 products of 8-bit integers fit in 32 bits.
-        if again and few and self._vectors.shape[1] <= 2**17 and has_fast_int8_cpu():
-            return "int8"
-        return "float32"
+        fits = self._vectors.shape[1] <= 2**17
+        return "int8" if fits and has_fast_int8_cpu() else "float32"
 
     def _scorer(self, precision: str) -> _Scorer:
         with self._lock:
