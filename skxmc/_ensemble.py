@@ -16,6 +16,7 @@ from ._joint_space import JointSpace
 from ._labels import narrow_indices
 from .metrics import label_propensities
 from .retrieval import Index, make_index
+from .retrieval._index import join_candidates
 from .retrieval._mixture import (
     TEMPERATURES,
     TUNED_TEMPERATURES,
@@ -26,6 +27,7 @@ from .retrieval._mixture import (
 )
 from .retrieval._neighbours import neighbour_labels
 from .retrieval._reranker import MIN_DOCUMENTS, Reranker
+from .training._hard_negatives import HardNegatives
 
 # Documents scored at a time.
 BLOCK = 2048
@@ -235,8 +237,11 @@ class EvidenceEnsemble:
             linear = self._linear(features)
             negatives = None
             if self.prototypes_ is not None and self.n_labels_ > self.label_vectors_.max_labels:
+                n_nearest = min(options.shortlist, self.n_labels_)
                 negatives = HardNegatives(
-                    lambda found: self._nearest(features.take(found), options.shortlist)[0],
+                    lambda found: self.prototypes_.search(
+                        self.space_.documents(features.take(found)), n_nearest
+                    )[0],
                     len(features),
                 )
             self.label_vectors_.fit(
@@ -287,10 +292,6 @@ class EvidenceEnsemble:
                 linear.blocks(), sparse=linear.sparse, k=n_candidates, candidates=shortlist
             )
         return found
-
-    def _nearest(self, features: Features, n: int) -> tuple[np.ndarray, np.ndarray]:
-        """Labels with the nearest prototypes."""
-        return self.prototypes_.search(self.space_.documents(features), min(n, self.n_labels_))
 
     def _neighbour_vectors(self, features: Features, joint: np.ndarray | None = None) -> np.ndarray:
         """Rows of unit norm by which documents are compared with each other.
@@ -403,32 +404,6 @@ class EvidenceEnsemble:
         return ensemble
 
 
-class HardNegatives:
-    """Labels that documents are likely to be mistaken for, searched when first asked for.
-
-    Parameters
-    ----------
-    search : callable
-        Gives the labels of some documents, (n, m) int64, from their numbers.
-    n_documents : int
-    """
-
-    def __init__(self, search: Callable[[np.ndarray], np.ndarray], n_documents: int) -> None:
-        self._search = search
-        self._known = np.zeros(n_documents, dtype=bool)
-        self._found: np.ndarray | None = None
-
-    def __call__(self, rows: np.ndarray) -> np.ndarray:
-        """Labels of some documents, (n, m) int32, padded with -1."""
-        new = rows[~self._known[rows]]
-        if len(new):
-            found = self._search(new)
-            if self._found is None:  # takes memory only where it is written
-                self._found = np.empty((len(self._known), found.shape[1]), dtype=np.int32)
-            self._found[new], self._known[new] = found, True
-        return self._found[rows]
-
-
 def best_threshold(indices: np.ndarray, scores: np.ndarray, truth: sp.csr_array) -> float:
     """Score above which giving labels has the best micro-averaged F1.
 
@@ -450,23 +425,6 @@ def best_threshold(indices: np.ndarray, scores: np.ndarray, truth: sp.csr_array)
     f1 = 2 * hits / (np.arange(1, len(order) + 1) + truth.nnz)
     best = flat[order[np.argmax(f1)]]
     return float(np.nextafter(best, np.float32(-1)))  # labels above it are given
-
-
-def join_candidates(found: list[np.ndarray]) -> np.ndarray:
-    """The distinct labels of several candidate lists, row by row, padded with -1.
-
-    Parameters
-    ----------
-    found : list of ndarray of shape (n, m_i), int64
-
-    Returns
-    -------
-    joined : ndarray of shape (n, sum of m_i), int64, sorted
-    """
-    joined = np.sort(np.concatenate(found, axis=1), axis=1)
-    repeated = joined[:, 1:] == joined[:, :-1]
-    joined[:, 1:][repeated] = -1
-    return joined
 
 
 def _index(options: EvidenceOptions, n: int, vectors_of: Callable[[slice], np.ndarray]) -> Index:

@@ -172,7 +172,7 @@ def test_dropout_of_adapters_draws_the_same_masks_in_chunks(problem, folder_of):
 
     def make_recording(*args, **kwargs):
         trainer = make(*args, **kwargs)
-        trainer.graph_tokens = trainer.chunk_tokens = 40
+        trainer.gradient_cache.graph_tokens = trainer.gradient_cache.chunk_tokens = 40
         trainer.tower.register_forward_hook(record)
         return trainer
 

@@ -157,7 +157,7 @@ def test_chunks_do_not_change_gradients(architecture, pictures):
     assert len(sizes) == 1
     assert len(chunks) >= 4  # two passes over two chunks or more
     assert sum(chunks) == 2 * sizes[0]
-    assert trainer.chunk_tokens == 256
+    assert trainer.gradient_cache.chunk_tokens == 256
     assert chunked_loss.item() == pytest.approx(loss.item(), abs=1e-5)
     assert got.keys() == expected.keys()
     assert "PrototypeNetwork.free_vectors.weight" in got
@@ -177,8 +177,9 @@ def test_graphs_that_fit_are_kept_and_do_not_change_gradients(room):
     rows = np.arange(400)
     expected, _, (n_items,), _ = one_step(problem, rows=rows, max_graph_bytes=1e12)
     trainer = problem.trainer()
-    trainer.graph_tokens = int(room * trainer.items.tokens.lengths[rows].sum())
-    trainer.chunk_tokens = trainer.graph_tokens // 4
+    cache = trainer.gradient_cache
+    cache.graph_tokens = int(room * trainer.items.tokens.lengths[rows].sum())
+    cache.chunk_tokens = cache.graph_tokens // 4
     problem.trainer = lambda **options: trainer
     got, _, chunks, _ = one_step(problem, rows=rows)
     # All but what fits, less the room for one chunk, goes through twice.

@@ -203,6 +203,23 @@ def sort_candidates(
     return keys.astype(np.uint32).view(np.int32).astype(np.int64), scores
 
 
+def join_candidates(found: list[np.ndarray]) -> np.ndarray:
+    """The distinct labels of several candidate lists, row by row, padded with -1.
+
+    Parameters
+    ----------
+    found : list of ndarray of shape (n, m_i), int64
+
+    Returns
+    -------
+    joined : ndarray of shape (n, sum of m_i), int64, sorted
+    """
+    joined = np.sort(np.concatenate(found, axis=1), axis=1)
+    repeated = joined[:, 1:] == joined[:, :-1]
+    joined[:, 1:][repeated] = -1
+    return joined
+
+
 def check_vectors(vectors: Any, argument: str, dimension: int | None = None) -> np.ndarray:
     """Return `vectors` as a C-contiguous float32 array (n, d), or say what is wrong with it."""
     vectors = np.asarray(vectors)

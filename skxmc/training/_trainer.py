@@ -16,11 +16,12 @@ from tqdm import tqdm
 
 from .. import _limits
 from .._features import row_norms
-from ..encoders._items import Items, Pack, make_packs
+from ..encoders._items import Items, make_packs
 from ..encoders._tower import Tower
 from ._batches import BatchMaker, HardNegativeSchedule, PositiveSampler, count_batches
 from ._centroids import label_centroids
 from ._clustering import balanced_kmeans
+from ._gradient_cache import GradientCache
 from ._linear_head import HeadTargets, LinearHead
 from ._losses import DynamicMarginTripletLoss, PrototypeRegularizer, draw_positives
 from ._prototypes import PrototypeNetwork
@@ -118,10 +119,7 @@ class TowerTrainer:
         self.generator = torch.Generator().manual_seed(int(rng.randint(2**31)))
         self.loss = DynamicMarginTripletLoss(options.n_negatives, options.margin)
         self.regularizer = PrototypeRegularizer(options.n_negatives)
-        per_token = self.tower.activation_bytes_per_token(options.precision)
-        # Graphs of a quarter each: small ones pass through the cache, one can be made anew.
-        self.graph_tokens = max(256, int(options.max_graph_bytes / per_token))
-        self.chunk_tokens = max(256, self.graph_tokens // 4)
+        self.gradient_cache = GradientCache(self.tower, options.precision, options.max_graph_bytes)
         if bank is not None and not (overwrite_bank and bank.flags.writeable):
             bank = bank.copy()
         self.bank = bank
@@ -272,14 +270,19 @@ class TowerTrainer:
     def _train_step(self, rows, drawn, optimizer) -> torch.Tensor:
         ids, batch = self._make_batch(rows, drawn)
         distinct, inverse = np.unique(self._representatives[ids], return_inverse=True)
-        packs, order = make_packs(self.items, distinct, self.chunk_tokens)
+        packs, order = make_packs(self.items, distinct, self.gradient_cache.chunk_tokens)
         # Row of the packs' output that belongs to each document and label of the batch.
         place = np.empty(len(order), dtype=np.int64)
         place[order] = np.arange(len(order))
         gather = torch.from_numpy(place[inverse]).to(self.device)
         batch.documents, batch.labels = gather[: len(rows)], gather[len(rows) :]
         optimizer.zero_grad(set_to_none=True)
-        loss, embeddings = self._backward([pack.to(self.device) for pack in packs], batch)
+        packs = [pack.to(self.device) for pack in packs]
+        loss, embeddings = self.gradient_cache.backward(
+            packs, lambda found: self._loss(found, batch)
+        )
+        for _, parameter in self._trained():
+            self._row_gradients.make_dense(parameter)
         if self.options.max_grad_norm is not None:
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
             torch.nn.utils.clip_grad_norm_(parameters, self.options.max_grad_norm)
@@ -301,57 +304,6 @@ class TowerTrainer:
             ignore = None if self.ignore is None else self.ignore[rows]
             batch.of_head = HeadTargets.of(self.Y[rows], ignore, self.rng, self.device)
         return np.concatenate([rows, len(self.documents) + labels]), batch
-
-    def _backward(self, packs: list[Pack], batch: _Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Gradients of one batch, by gradient caching for the packs whose graphs do not fit.
-
-        Gradient caching (Gao et al., RepL4NLP 2021): embeddings without a graph, the loss and its
-        gradient on them, then each pack once more with a graph that takes its share of that
-        gradient. The first packs keep their graphs, as many as memory allows, and need no second
-        pass. Gradients are the same.
-        """
-        n_kept = self._count_kept(packs)
-        states, embeddings = [], []
-        precision = self.options.precision
-        with self.tower.mixed_precision(precision):  # one, so that casts are made once
-            for number, pack in enumerate(packs):
-                if number >= n_kept:
-                    states.append(self._random_state())
-                with torch.set_grad_enabled(number < n_kept):
-                    embeddings.append(self.tower(pack))
-        joined = torch.cat([part.detach() for part in embeddings]).requires_grad_()
-        loss = self._loss(joined, batch)
-        loss.backward()
-        gradients = joined.grad.split([pack.n_items for pack in packs])
-        torch.autograd.backward(embeddings[:n_kept], gradients[:n_kept])
-        del embeddings
-        after = self._random_state()
-        for pack, state, gradient in zip(packs[n_kept:], states, gradients[n_kept:], strict=True):
-            self._set_random_state(state)  # dropout of adapters: the same masks once more
-            with self.tower.mixed_precision(precision):
-                again = self.tower(pack)
-            again.backward(gradient)
-        self._set_random_state(after)
-        for _, parameter in self._trained():
-            self._row_gradients.make_dense(parameter)
-        return loss.detach(), joined.detach()
-
-    def _count_kept(self, packs: list[Pack]) -> int:
-        """How many of the first packs keep their graphs: all, or what leaves room for one more."""
-        ends = np.cumsum([pack.n_tokens for pack in packs])
-        if ends[-1] <= self.graph_tokens:
-            return len(packs)
-        return int(np.searchsorted(ends, self.graph_tokens - self.chunk_tokens, side="right"))
-
-    def _random_state(self) -> torch.Tensor:
-        on_cuda = self.device.type == "cuda"
-        return torch.cuda.get_rng_state(self.device) if on_cuda else torch.get_rng_state()
-
-    def _set_random_state(self, state: torch.Tensor) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.set_rng_state(state, self.device)
-        else:
-            torch.set_rng_state(state)
 
     def _loss(self, embeddings: torch.Tensor, batch: _Batch) -> torch.Tensor:
         """The total of Section 5: text against text both ways, prototypes, and the head."""
