@@ -23,15 +23,20 @@ def add_data(parser: argparse.ArgumentParser, default: str, several: bool = Fals
         nargs="+" if several else None,
         default=[default] if several else default,
         metavar="NAME",
-        help="folder below --folder, or 'fontawesome', which is built from a package",
+        help="folder below --folder, or 'fontawesome', which is built from a package; "
+        "'fontawesome:1' is another split of it",
     )
     parser.add_argument("--folder", default="../shared/data", help="where the data sets are")
 
 
 def load(name: str, folder: str) -> Bunch:
-    """Load the quick-start set by the name "fontawesome", or a folder of that name."""
-    if name == "fontawesome":
-        return load_fontawesome()
+    """Load the quick-start set by the name "fontawesome", or a folder of that name.
+
+    "fontawesome:1" is the quick-start set with its split of `random_state` 1.
+    """
+    quick_start, _, split = name.partition(":")
+    if quick_start == "fontawesome":
+        return load_fontawesome(random_state=int(split or 0))
     return load_xmc_folder(Path(folder) / name)
 
 

@@ -221,6 +221,23 @@ def test_fontawesome_pictures(icons):
         assert (pixels == 255).mean() > 0.1  # on white
 
 
+def test_fontawesome_has_other_splits(icons):
+    home, data = icons
+    other = load_fontawesome(data_home=home, random_state=1)
+    same = load_fontawesome(data_home=home, random_state=0)
+    assert same.text_test == data.text_test
+    seen = set(other.text_train) & set(data.text_test)
+    assert len(seen) > 0.5 * len(data.text_test)
+    assert len(other.images_test) == len(other.text_test) == other.Y_test.shape[0]
+    assert 0.15 < other.Y_test.shape[0] / (len(other.text_train) + len(other.text_test)) < 0.25
+    assert not {icon_group(text) for text in other.text_train} & {
+        icon_group(text) for text in other.text_test
+    } - {"fort awesome"}
+    for wrong in (None, "1", 0.5):
+        with pytest.raises(TypeError, match="random_state must be an integer"):
+            load_fontawesome(data_home=home, random_state=wrong)
+
+
 def test_fontawesome_equals_the_icons_set(icons, shared):
     _, data = icons
     reference = {}
