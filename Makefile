@@ -23,7 +23,7 @@ SPHINX_ARGS ?=
 BENCH_ARGS ?= quality --data icons
 
 .NOTPARALLEL:
-.PHONY: help demo test test-oldest lint format docs bench clean
+.PHONY: help demo test test-oldest venv-oldest lint format docs bench clean
 
 help:
 	@echo "make demo         fit on real icons and show that pictures help (a few minutes)"
@@ -42,10 +42,13 @@ test: $(VENV)/.with-dev
 	$(BIN)/python -m pytest -n auto --maxprocesses=4 $(PYTEST_ARGS)
 
 # The same tests with the oldest dependencies that pyproject.toml allows, beside .venv.
-test-oldest:
+test-oldest: venv-oldest
+	@$(MAKE) test VENV=.venv-oldest
+
+venv-oldest:
 	@sed -n '/^dependencies/,/^]/s/^ *"\(.*\)>=\(.*\)",$$/\1==\2/p' pyproject.toml \
 		> .venv-oldest.txt
-	PIP_CONSTRAINT=$(CURDIR)/.venv-oldest.txt $(MAKE) test VENV=.venv-oldest
+	@PIP_CONSTRAINT=$(CURDIR)/.venv-oldest.txt $(MAKE) .venv-oldest/.with-dev VENV=.venv-oldest
 
 docs: $(VENV)/.with-docs
 	$(BIN)/python -m sphinx -W --keep-going -b html $(SPHINX_ARGS) docs docs/_build/html
@@ -79,7 +82,7 @@ $(VENV)/.created:
 # Compiling every file of every package would double the time: Python compiles what it imports,
 # once, if it may keep the result.
 $(VENV)/.with-%: pyproject.toml $(VENV)/.created
-	@echo "Installing skxmc and what '$(MAKECMDGOALS)' needs into $(VENV)" \
+	@echo "Installing skxmc with its extra '$*' into $(VENV)" \
 		"(PyTorch is large: a few minutes the first time)"
 	@$(PIP) install --no-compile --editable ".[$*]"
 	@$(PIP) install --no-compile --no-deps "$$(sed -n 's/^# pip install --no-deps //p' pyproject.toml)"
