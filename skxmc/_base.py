@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import scipy.sparse as sp
 from sklearn.base import BaseEstimator, _fit_context
 from sklearn.utils import ClassifierTags, TransformerTags, check_random_state
 from sklearn.utils.validation import check_memory, validate_data
@@ -27,6 +28,25 @@ if TYPE_CHECKING:
 
 # Value of `prototypes` for a linear head in their place.
 LINEAR = "linear"
+
+# Parameters that do not change what tuning the encoder gives: those of what comes after it, and
+# those that stand for something which is looked at instead.
+_NOT_OF_TUNING = {
+    *("encoder", "image_encoder", "label_text", "label_images", "text_column", "image_column"),
+    *("text_features", "refine_labels", "retrieval_augmentation", "n_neighbors", "index"),
+    *("threshold", "device", "memory", "random_state", "trust_remote_code", "verbose"),
+}
+
+
+class _TuningInputs(NamedTuple):
+    """What an encoder is tuned with, as :meth:`BaseXMCClassifier.fit` has checked it."""
+
+    X: list[str]
+    images: ImageFeatures | None
+    Y: sp.csr_array
+    exclude: sp.csr_array | None
+    label_text: list[str] | None
+    label_images: ImageFeatures | None
 
 
 class BaseXMCClassifier(PersistenceMixin, PredictionMixin, BaseEstimator, metaclass=ABCMeta):
@@ -126,8 +146,9 @@ class BaseXMCClassifier(PersistenceMixin, PredictionMixin, BaseEstimator, metacl
                 labels = None if label_text is None else self._encode_frozen(digest, label_text)
                 make_prototypes = self._untuned_prototypes(embeddings, labels)
             else:
+                inputs = _TuningInputs(X, images, Y, exclude, label_text, label_images)
                 embeddings, labels, make_prototypes = self._train_tower(
-                    X, Y, images, label_text, label_images, exclude, embeddings, held_out, rng
+                    inputs, digest, embeddings, held_out, rng
                 )
         self.ensemble_ = EvidenceEnsemble(self._evidence_options(device, precision)).fit(
             self.featurizer_.complete(embeddings, X, images),
@@ -250,13 +271,14 @@ class BaseXMCClassifier(PersistenceMixin, PredictionMixin, BaseEstimator, metacl
         return cached(key, texts, featurizer=self.featurizer_)
 
     def _train_tower(
-        self, X, Y, images, label_text, label_images, exclude, bank, held_out, rng
+        self, inputs: _TuningInputs, digest: str, bank: np.ndarray, held_out: np.ndarray, rng
     ) -> tuple[np.ndarray, np.ndarray, Any]:
         """Tune the tower; embeddings of documents and labels, and how prototypes are made."""
         from .training._early_stopping import PrototypeValidation
 
-        featurizer = self.featurizer_
-        tower = featurizer.tower
+        tower = self.featurizer_.tower
+        X, images, Y, exclude, label_text, label_images = inputs
+        checkpoint = self._find_checkpoint(inputs, digest, held_out, rng)
         if images is not None:
             tower.add_images(images.vectors, seed=int(rng.randint(2**31)))
         self._adapt_tower(tower, rng)
@@ -278,6 +300,7 @@ class BaseXMCClassifier(PersistenceMixin, PredictionMixin, BaseEstimator, metacl
             bank=bank,
             overwrite_bank=self.memory is None,  # else the cache may hold it
             validate=validate,
+            checkpoint=checkpoint,
         )
         self.history_ = trainer.history  # filled as training goes on
         trainer.fit()
@@ -285,6 +308,19 @@ class BaseXMCClassifier(PersistenceMixin, PredictionMixin, BaseEstimator, metacl
         vectors, lengths = trainer.encode_labels()
         start = trainer.prototypes() if vectors is None else vectors
         return trainer.bank, start, lambda Y: trainer.prototypes(vectors, lengths, Y)
+
+    def _find_checkpoint(self, inputs: _TuningInputs, digest: str, held_out: np.ndarray, rng):
+        """Where `memory` keeps the tuning; None if it is not kept, as it is unlike any other."""
+        if self.memory is None or self.random_state is None:
+            return None
+        from . import __version__
+        from .training._checkpoint import Checkpoint
+
+        params = self.get_params(deep=False)
+        params = {name: params[name] for name in sorted(params.keys() - _NOT_OF_TUNING)}
+        settings = (self.featurizer_.tower.settings(), self.featurizer_.precision)
+        start = (__version__, type(self).__name__, digest, settings, rng.get_state(legacy=False))
+        return Checkpoint.of(self.memory, start, params, inputs, held_out)
 
     def _held_out_share(self) -> float:
         if self.validation_fraction != "auto":
@@ -307,7 +343,7 @@ class BaseXMCClassifier(PersistenceMixin, PredictionMixin, BaseEstimator, metacl
         import torch
 
         from .training._batches import HardNegativeSchedule
-        from .training._trainer import TrainingOptions
+        from .training._options import TrainingOptions
 
         # None: the trainer makes one for as many epochs as it gets to.
         schedule = None if self.hard_negatives else HardNegativeSchedule(start=None, update=1)

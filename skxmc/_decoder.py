@@ -147,7 +147,9 @@ class DecoderXMCClassifier(BaseXMCClassifier):
         Of matrix products, and of frozen base weights; "auto" is bfloat16 where the device
         multiplies it fast.
     memory : str or joblib.Memory, default=None
-        Cache of picture vectors and of the embeddings of the untuned model.
+        Where picture vectors and embeddings of the untuned model are kept, and with a
+        `random_state` tuning itself, written once a minute: a fit that was cut off goes on there,
+        and one that tunes the same is not repeated.
     trust_remote_code : bool, default=False
         Whether code that comes with a model of the hub may run.
     random_state : int, RandomState instance or None, default=None

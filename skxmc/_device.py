@@ -49,6 +49,19 @@ def precision_name(precision: str, device: torch.device) -> str:
     return str(resolve_precision(precision, device)).removeprefix("torch.")
 
 
+def random_state(device: torch.device) -> torch.Tensor:
+    """State of the random numbers that are drawn on a device."""
+    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
+
+
+def set_random_state(state: torch.Tensor, device: torch.device) -> None:
+    """Draw them from there again."""
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state, device)
+    else:
+        torch.set_rng_state(state)
+
+
 def as_tensor(array: np.ndarray, device: torch.device | str = "cpu") -> torch.Tensor:
     """The array itself as a tensor, on the CPU without a copy; to be read only."""
     with warnings.catch_warnings():

@@ -122,7 +122,9 @@ class ViXMLClassifier(BaseXMCClassifier):
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Of matrix products; "auto" is bfloat16 where the device multiplies it fast.
     memory : str or joblib.Memory, default=None
-        Cache of picture vectors and of the embeddings of a frozen encoder.
+        Where picture vectors and embeddings of the untuned encoder are kept, and with a
+        `random_state` tuning itself, written once a minute: a fit that was cut off goes on there,
+        and one that tunes the same is not repeated.
     trust_remote_code : bool, default=False
         Whether code that comes with a model of the hub may run.
     random_state : int, RandomState instance or None, default=None

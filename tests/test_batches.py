@@ -106,7 +106,7 @@ def test_every_epoch_has_every_document_once(n, batch_size, size, seed):
     maker = BatchMaker(n, batch_size, schedule, rng)
     bank = rng.normal(size=(n, 4)).astype(np.float32)
     for epoch in range(5):
-        batches = list(maker.epoch(epoch, bank))
+        batches = maker.start_epoch(epoch, bank)
         assert len(batches) == len(maker) == -(-n // min(batch_size, n))
         np.testing.assert_array_equal(np.sort(np.concatenate(batches)), np.arange(n))
         sizes = [len(batch) for batch in batches]
@@ -125,8 +125,8 @@ def test_clustered_batches_hold_similar_documents(rng):
     """With batches of two clusters, a batch has two blobs of documents; at random it has most."""
     bank, of = blobs(rng, 8, 16)
     maker = BatchMaker(128, 32, HardNegativeSchedule(start=1, update=1, size=16), rng)
-    at_random = [len(np.unique(of[batch])) for batch in maker.epoch(0, bank)]
-    clustered = [len(np.unique(of[batch])) for batch in maker.epoch(1, bank)]
+    at_random = [len(np.unique(of[batch])) for batch in maker.start_epoch(0, bank)]
+    clustered = [len(np.unique(of[batch])) for batch in maker.start_epoch(1, bank)]
     assert min(at_random) >= 6
     assert clustered == [2, 2, 2, 2]
 
@@ -135,7 +135,7 @@ def test_clusters_come_in_another_order_each_epoch(rng):
     bank, of = blobs(rng, 8, 16)
     maker = BatchMaker(128, 32, HardNegativeSchedule(start=0, update=10, size=16), rng)
     partners = [
-        frozenset(frozenset(of[batch].tolist()) for batch in maker.epoch(epoch, bank))
+        frozenset(frozenset(of[batch].tolist()) for batch in maker.start_epoch(epoch, bank))
         for epoch in range(4)
     ]
     assert len(set(partners)) > 1
@@ -147,7 +147,7 @@ def test_clusters_are_made_anew_only_when_due(rng):
     maker = BatchMaker(128, 16, HardNegativeSchedule(start=0, update=2, size=16), rng)
 
     def blobs_per_batch(epoch, bank, of):
-        return max(len(np.unique(of[batch])) for batch in maker.epoch(epoch, bank))
+        return max(len(np.unique(of[batch])) for batch in maker.start_epoch(epoch, bank))
 
     assert blobs_per_batch(0, first, of_first) == 1
     assert blobs_per_batch(1, second, of_first) == 1  # still those of epoch 0
@@ -157,7 +157,7 @@ def test_clusters_are_made_anew_only_when_due(rng):
 def test_clusters_never_exceed_a_batch(rng):
     bank, of = blobs(rng, 8, 8)
     maker = BatchMaker(64, 8, HardNegativeSchedule(start=0, update=1, size=512), rng)
-    assert [len(np.unique(of[batch])) for batch in maker.epoch(0, bank)] == [1] * 8
+    assert [len(np.unique(of[batch])) for batch in maker.start_epoch(0, bank)] == [1] * 8
 
 
 def test_batches_follow_the_random_state():
@@ -166,7 +166,7 @@ def test_batches_follow_the_random_state():
 
     def run(seed):
         maker = BatchMaker(50, 12, schedule, np.random.RandomState(seed))
-        return [batch.tolist() for epoch in range(3) for batch in maker.epoch(epoch, bank)]
+        return [batch.tolist() for epoch in range(3) for batch in maker.start_epoch(epoch, bank)]
 
     assert run(0) == run(0)
     assert run(0) != run(1)

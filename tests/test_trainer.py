@@ -17,13 +17,14 @@ from skxmc import _limits, metrics
 from skxmc._holdout import without_rows
 from skxmc._images import ImageFeatures
 from skxmc.encoders._lora import add_adapters, merge_adapters
-from skxmc.training import _trainer
 from skxmc.training._batches import HardNegativeSchedule
 from skxmc.training._centroids import label_centroids
 from skxmc.training._early_stopping import PrototypeValidation
 from skxmc.training._losses import DynamicMarginTripletLoss, PrototypeRegularizer
+from skxmc.training._options import TrainingOptions
 from skxmc.training._row_gradients import RowGradients
-from skxmc.training._trainer import TowerTrainer, TrainingOptions
+from skxmc.training._run import build_optimizer
+from skxmc.training._trainer import TowerTrainer
 
 SYLLABLES = [consonant + vowel for consonant in "bdfgklmnprst" for vowel in "aeiou"]
 WORDS = [a + b for a in SYLLABLES[:10] for b in SYLLABLES[10:20]]
@@ -79,6 +80,7 @@ class Problem:
         validate=None,
         bank=None,
         overwrite_bank=False,
+        checkpoint=None,
         **options,
     ):
         options = {"epochs": 2, "batch_size": 32, "learning_rate": 2e-3, **options}
@@ -94,6 +96,7 @@ class Problem:
             bank=bank,
             overwrite_bank=overwrite_bank,
             validate=validate,
+            checkpoint=checkpoint,
         )
 
 
@@ -275,7 +278,8 @@ def test_peak_memory_of_a_large_batch():
         from skxmc._device import resolve_precision
         from skxmc.encoders._sources import find_model
         from skxmc.encoders._text import load_text_tower
-        from skxmc.training._trainer import TowerTrainer, TrainingOptions
+        from skxmc.training._options import TrainingOptions
+        from skxmc.training._trainer import TowerTrainer
 
         tower = load_text_tower(str(find_model("all-MiniLM-L6-v2").path), max_length=64)
         rng = np.random.RandomState(0)
@@ -315,7 +319,7 @@ def test_groups_of_the_optimizer():
     )
     trainer.bank = trainer._encode(trainer.documents)
     trainer._build_network()
-    optimizer, _ = trainer._build_optimizer(10)
+    optimizer = trainer._start_run().optimizer
     assert isinstance(optimizer, torch.optim.AdamW)
     found = {}
     for group in optimizer.param_groups:
@@ -338,8 +342,9 @@ def test_groups_of_the_optimizer():
 )
 def test_warm_up_and_decay(n_steps, warmup_steps, expected_warmup):
     problem = Problem(24)
-    trainer = problem.trainer(prototypes=False, learning_rate=0.5, warmup_steps=warmup_steps)
-    optimizer, scheduler = trainer._build_optimizer(n_steps)
+    options = TrainingOptions(learning_rate=0.5, warmup_steps=warmup_steps)
+    parameters = problem.tower.named_parameters()
+    optimizer, scheduler = build_optimizer(parameters, options, (), n_steps)
     rates = []
     for _ in range(n_steps):
         rates.append(optimizer.param_groups[0]["lr"])
@@ -393,9 +398,9 @@ def test_bounded_number_of_steps(max_steps, epochs):
 
 def test_hard_negatives_follow_the_bounded_epochs(monkeypatch):
     seen = []
-    for_epochs = _trainer.HardNegativeSchedule.for_epochs
+    for_epochs = HardNegativeSchedule.for_epochs
     monkeypatch.setattr(
-        _trainer.HardNegativeSchedule, "for_epochs", lambda n: seen.append(n) or for_epochs(n)
+        HardNegativeSchedule, "for_epochs", lambda n: seen.append(n) or for_epochs(n)
     )
     Problem(48).trainer(epochs=9, max_steps=9).fit()
     assert seen == [5]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -100,6 +100,11 @@ class BatchMaker:
 
     Similar documents in one batch make each other's labels hard negatives (NGAME, WSDM 2023,
     Section 3).
+
+    Attributes
+    ----------
+    batches : list of ndarray of int64
+        Documents of each batch of the epoch that was started last.
     """
 
     def __init__(
@@ -113,21 +118,31 @@ class BatchMaker:
         self.batch_size = min(batch_size, n_documents)
         self.schedule = schedule
         self.rng = rng
-        self._clusters: list[np.ndarray] | None = None
+        self._clusters: tuple[np.ndarray, np.ndarray] | None = None
+        self.batches: list[np.ndarray] = []
 
     def __len__(self) -> int:
         return count_batches(self.n_documents, self.batch_size)
 
-    def epoch(self, epoch: int, bank: np.ndarray) -> Iterator[np.ndarray]:
-        """Batches of one epoch; `bank` has the documents' latest embeddings."""
+    def start_epoch(self, epoch: int, bank: np.ndarray) -> list[np.ndarray]:
+        """Make the batches of an epoch and return them; `bank` has the documents' latest embeddings."""
         if self.schedule.is_due(epoch):
             size = min(self.schedule.cluster_size(epoch), self.batch_size)
-            order, offsets = balanced_bisecting(bank, size, random_state=self.rng)
-            self._clusters = np.split(order, offsets[1:-1])
+            self._clusters = balanced_bisecting(bank, size, random_state=self.rng)
         if self.schedule.uses_clusters(epoch) and self._clusters is not None:
-            order = self.rng.permutation(len(self._clusters))
-            documents = np.concatenate([self._clusters[cluster] for cluster in order])
+            order, offsets = self._clusters
+            clusters = np.split(order, offsets[1:-1])
+            documents = np.concatenate([clusters[i] for i in self.rng.permutation(len(clusters))])
         else:
             documents = self.rng.permutation(self.n_documents)
         # Batches of equal size: a last batch of three documents has no negatives to speak of.
-        yield from np.array_split(documents, len(self))
+        self.batches = np.array_split(documents, len(self))
+        return self.batches
+
+    def state_dict(self) -> dict[str, Any]:
+        """What :meth:`load_state_dict` goes on from, in the middle of an epoch."""
+        return {"clusters": self._clusters, "batches": self.batches}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self._clusters, self.batches = state["clusters"], state["batches"]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from .._device import random_state, set_random_state
 from ..encoders._items import Pack
 from ..encoders._tower import Tower
 
@@ -67,7 +68,7 @@ class GradientCache:
         with self.tower.mixed_precision(self.precision):  # one, so that casts are made once
             for number, pack in enumerate(packs):
                 if number >= n_kept:
-                    states.append(self._random_state())
+                    states.append(random_state(self.tower.device))
                 with torch.set_grad_enabled(number < n_kept):
                     embeddings.append(self.tower(pack))
         joined = torch.cat([part.detach() for part in embeddings]).requires_grad_()
@@ -76,13 +77,14 @@ class GradientCache:
         gradients = joined.grad.split([pack.n_items for pack in packs])
         torch.autograd.backward(embeddings[:n_kept], gradients[:n_kept])
         del embeddings
-        after = self._random_state()
+        after = random_state(self.tower.device)
         for pack, state, gradient in zip(packs[n_kept:], states, gradients[n_kept:], strict=True):
-            self._set_random_state(state)  # dropout of adapters: the same masks once more
+            # Dropout of adapters: the same masks once more.
+            set_random_state(state, self.tower.device)
             with self.tower.mixed_precision(self.precision):
                 again = self.tower(pack)
             again.backward(gradient)
-        self._set_random_state(after)
+        set_random_state(after, self.tower.device)
         return loss.detach(), joined.detach()
 
     def _count_kept(self, packs: list[Pack]) -> int:
@@ -91,14 +93,3 @@ class GradientCache:
         if ends[-1] <= self.graph_tokens:
             return len(packs)
         return int(np.searchsorted(ends, self.graph_tokens - self.chunk_tokens, side="right"))
-
-    def _random_state(self) -> torch.Tensor:
-        device = self.tower.device
-        return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
-
-    def _set_random_state(self, state: torch.Tensor) -> None:
-        device = self.tower.device
-        if device.type == "cuda":
-            torch.cuda.set_rng_state(state, device)
-        else:
-            torch.set_rng_state(state)

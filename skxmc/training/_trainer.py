@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -15,17 +15,20 @@ import torch.nn.functional as F
 from tqdm import tqdm
 
 from .. import _limits
+from .._device import random_state, set_random_state
 from .._features import row_norms
 from ..encoders._items import Items, make_packs
 from ..encoders._tower import Tower
-from ._batches import BatchMaker, HardNegativeSchedule, PositiveSampler, count_batches
 from ._centroids import label_centroids
+from ._checkpoint import Checkpoint
 from ._clustering import balanced_kmeans
 from ._gradient_cache import GradientCache
 from ._linear_head import HeadTargets, LinearHead
 from ._losses import DynamicMarginTripletLoss, PrototypeRegularizer, draw_positives
+from ._options import TrainingOptions
 from ._prototypes import PrototypeNetwork
 from ._row_gradients import RowGradients
+from ._run import TrainingRun
 
 logger = logging.getLogger(__name__)
 
@@ -34,33 +37,6 @@ CHECK_EVERY = 16
 
 # What to do about numbers that are not finite.
 MEND = "lower learning_rate, or set precision='float32'"
-
-
-@dataclass
-class TrainingOptions:
-    """All that a :class:`TowerTrainer` can be told; the estimators' docstrings explain it."""
-
-    epochs: int = 10
-    max_steps: int | None = None
-    batch_size: int = 512
-    learning_rate: float = 2e-4
-    head_learning_rate: float = 5e-4
-    weight_decay: float = 0.01
-    warmup_steps: int = 100
-    max_grad_norm: float | None = None
-    prototypes: bool = True
-    head_loss: str = "decoupled_softmax"
-    head_weight: float = 0.0
-    free_vectors_from_labels: bool = False
-    n_negatives: int = 10
-    margin: tuple[float, float] = (0.1, 0.3)
-    regularization: float = 0.1
-    propensity: tuple[float, float] = (0.55, 1.5)
-    schedule: HardNegativeSchedule | None = None
-    max_graph_bytes: float = 1.5e9
-    precision: torch.dtype = torch.float32
-    patience: int | None = None
-    verbose: int = 0
 
 
 class TowerTrainer:
@@ -85,6 +61,9 @@ class TowerTrainer:
     validate : callable or None
         ``validate(trainer) -> dict`` of figures, called after each epoch. The figure
         ``"validation_score"`` decides which epoch's weights are kept.
+    checkpoint : Checkpoint or None
+        Where the state is kept while training runs, and what has come of it when it has ended. A
+        state that is there is gone on from: the same arguments must have led to it.
 
     Attributes
     ----------
@@ -108,10 +87,11 @@ class TowerTrainer:
         bank: np.ndarray | None = None,
         overwrite_bank: bool = False,
         validate: Callable[[TowerTrainer], dict] | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> None:
         self.tower, self.options, self.rng = tower.eval().for_training(), options, rng
         self.documents, self.label_items, self.Y, self.ignore = documents, labels, Y, ignore
-        self.validate = validate
+        self.validate, self.checkpoint = validate, checkpoint
         self.device = tower.device
         self.labelled = np.flatnonzero(np.diff(Y.indptr))
         self.items = documents if labels is None else documents + labels
@@ -146,48 +126,35 @@ class TowerTrainer:
         return self
 
     def _fit(self) -> None:
-        options = self.options
         if self.bank is None:
             self.bank = self._encode(self.documents)
-        if options.prototypes:
+        if self.options.prototypes:
             self._build_network()
-        n_epochs, n_steps = self._count_steps()
-        schedule = options.schedule or HardNegativeSchedule.for_epochs(n_epochs)
-        batches = BatchMaker(len(self.labelled), options.batch_size, schedule, self.rng)
-        sampler = PositiveSampler(self.Y, options.propensity)
-        optimizer, scheduler = self._build_optimizer(n_steps)
-        best_score, best_epoch, best_weights = -np.inf, -1, None
+        run = self._start_run()
+        if not self._resume(run):
+            self._train(run)
+        self.centroids = None  # those of the prototypes are taken anew
+
+    def _train(self, run: TrainingRun) -> None:
+        """Train from where a run is to its end, or to an interrupt."""
         try:
-            for epoch in range(n_epochs):
-                n_left = n_steps - epoch * len(batches)
-                entry = self._train_epoch(epoch, batches, sampler, optimizer, scheduler, n_left)
-                self._follow_bank()
-                if self.validate is not None:
-                    entry.update(self.validate(self))
-                self.history.append(entry)
-                if self.validate is None:
-                    continue
-                if entry["validation_score"] > best_score:
-                    best_score, best_epoch = entry["validation_score"], epoch
-                    best_weights = self._snapshot()
-                elif options.patience is not None and epoch - best_epoch >= options.patience:
-                    logger.info("no better figure for %d epochs: stopping early", options.patience)
-                    break
+            self._train_epochs(run)
         except KeyboardInterrupt:
             logger.warning(
                 "training interrupted after %d epochs; going on with what was learned",
                 len(self.history),
             )
-        if best_weights is not None:
-            self._restore(best_weights)  # also after the last epoch: one may be half done
-        optimizer.zero_grad(set_to_none=True)
-        self.centroids = None  # those of the prototypes are taken anew
+        if run.best_weights is not None:
+            self._restore(run.best_weights)  # also after the last epoch: one may be half done
+        run.optimizer.zero_grad(set_to_none=True)
         self.bank = self._encode(self.documents, "documents", out=self.bank)
         if not np.isfinite(self.bank).all():  # the last step of all broke the weights
             raise FloatingPointError(
-                f"embeddings are not finite after epoch {len(self.history)}, step {len(batches)}; "
-                f"{MEND}"
+                f"embeddings are not finite after epoch {len(self.history)}, step "
+                f"{len(run.batches)}; {MEND}"
             )
+        if self.checkpoint is not None and run.ended:
+            self.checkpoint.save(self._state())
 
     def encode_labels(self) -> tuple[np.ndarray, np.ndarray]:
         """Label embeddings of unit norm, (n_labels, dimension), and their lengths before."""
@@ -220,49 +187,69 @@ class TowerTrainer:
                 prototypes[part] = self.network(raw, ids, centroids[ids]).cpu().numpy()
         return prototypes
 
-    # -- one epoch ----------------------------------------------------------------------------
+    # -- epochs -------------------------------------------------------------------------------
 
-    def _count_steps(self) -> tuple[int, int]:
-        """Epochs, of which the last may be cut short, and steps of all of them together."""
-        options = self.options
-        per_epoch = count_batches(len(self.labelled), options.batch_size)
-        n_steps = per_epoch * options.epochs
-        if options.max_steps is not None:
-            n_steps = min(n_steps, options.max_steps)
-        return -(-n_steps // per_epoch), n_steps
+    def _start_run(self) -> TrainingRun:
+        new = ("network.", "head.", *(f"tower.{name}" for name in self.tower.new_parts))
+        return TrainingRun(self.Y, self.options, self.rng, self._trained(), new)
 
-    def _train_epoch(self, epoch, batches, sampler, optimizer, scheduler, n_steps) -> dict:
-        """Train on all documents once, but for `n_steps` steps at most."""
+    def _train_epochs(self, run: TrainingRun) -> None:
+        patience = self.options.patience
+        for epoch in range(run.epoch, run.n_epochs):
+            entry = self._train_epoch(run)
+            self._follow_bank()
+            if self.validate is not None:
+                entry.update(self.validate(self))
+            self.history.append(entry)
+            run.epoch, run.losses, run.seconds = epoch + 1, [], 0.0
+            if self.validate is None:
+                continue
+            if entry["validation_score"] > run.best_score:
+                run.best_score, run.best_epoch = entry["validation_score"], epoch
+                run.best_weights = self._snapshot()
+            elif patience is not None and epoch - run.best_epoch >= patience:
+                logger.info("no better figure for %d epochs: stopping early", patience)
+                break
+        run.ended = True
+
+    def _train_epoch(self, run: TrainingRun) -> dict:
+        """Train on all documents once, or on those that steps are left for."""
         self.tower.train()
         if self.network is not None:
             self.network.train()
-        started = time.perf_counter()
-        losses: list[torch.Tensor] = []
-        n_seen = 0
+        started = time.perf_counter() - run.seconds
+        epoch, losses = run.epoch, run.losses
+        if not losses:
+            due = run.batches.schedule.is_due(epoch)  # else nobody reads the bank
+            run.batches.start_epoch(epoch, self.bank[self.labelled] if due else self.bank)
+        batches = run.batches.batches[: run.n_steps - epoch * len(run.batches)]
+        n_seen = sum(map(len, batches))
         with tqdm(
-            total=min(len(self.labelled), n_steps * self.options.batch_size),
+            total=n_seen,
+            initial=sum(map(len, batches[: len(losses)])),
             desc=f"epoch {epoch + 1}/{self.options.epochs}",
             unit="doc",
             disable=not self.options.verbose,
         ) as bar:
-            due = batches.schedule.is_due(epoch)  # else nobody reads the bank
-            bank = self.bank[self.labelled] if due else self.bank
-            for batch in itertools.islice(batches.epoch(epoch, bank), n_steps):
+            for batch in batches[len(losses) :]:
                 rows = self.labelled[batch]
-                loss = self._train_step(rows, sampler.draw(rows, self.rng), optimizer)
-                scheduler.step()
+                loss = self._train_step(rows, run.sampler.draw(rows, self.rng), run.optimizer)
+                run.scheduler.step()
                 losses.append(loss)
-                n_seen += len(rows)
-                if self.device.type == "cpu" or len(losses) % CHECK_EVERY == 0:
+                due = self.checkpoint is not None and self.checkpoint.is_due()
+                if due or self.device.type == "cpu" or len(losses) % CHECK_EVERY == 0:
                     self._check_finite(losses, epoch)
                     bar.set_postfix(loss=f"{losses[-1].item():.4f}", refresh=False)
                 bar.update(len(rows))
+                if due:
+                    run.seconds = time.perf_counter() - started
+                    self.checkpoint.save(self._state(run))
         self._check_finite(losses, epoch)
         seconds = time.perf_counter() - started
         return {
             "epoch": epoch + 1,
             "loss": float(torch.stack(losses).mean()),
-            "learning_rate": scheduler.get_last_lr()[0],
+            "learning_rate": run.scheduler.get_last_lr()[0],
             "seconds": seconds,
             "documents_per_second": n_seen / seconds,
         }
@@ -358,30 +345,6 @@ class TowerTrainer:
     def _centroids_of(self, Y: sp.csr_array) -> torch.Tensor:
         return torch.from_numpy(label_centroids(self.bank, Y)).to(self.device)
 
-    def _build_optimizer(self, n_steps: int):
-        options = self.options
-        groups: dict[tuple[float, float], list] = {}
-        new = ("network.", "head.", *(f"tower.{name}" for name in self.tower.new_parts))
-        for name, parameter in self._trained():
-            rate = options.head_learning_rate if name.startswith(new) else options.learning_rate
-            # None on biases and LayerNorm weights (vectors) and on free vectors.
-            plain = parameter.ndim < 2 or name.startswith("network.free_vectors")
-            key = (rate, 0.0 if plain else options.weight_decay)
-            groups.setdefault(key, []).append(parameter)
-        optimizer = torch.optim.AdamW(
-            [{"params": p, "lr": lr, "weight_decay": wd} for (lr, wd), p in groups.items()],
-            eps=1e-6,
-            fused=True,
-        )
-        warmup = min(options.warmup_steps, max(1, n_steps // 5))
-
-        def factor(step: int) -> float:
-            if step < warmup:
-                return (step + 1) / warmup
-            return max(0.0, (n_steps - step) / max(1, n_steps - warmup))
-
-        return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-
     def _encode(
         self,
         items: Items,
@@ -401,6 +364,44 @@ class TowerTrainer:
     def _submatrix(self, matrix: sp.csr_array, rows, columns) -> torch.Tensor:
         dense = matrix[rows][:, columns].toarray() > 0
         return torch.from_numpy(dense).to(self.device)
+
+    def _state(self, run: TrainingRun | None = None) -> dict[str, Any]:
+        """What has come of training, and while it runs all that it goes on from."""
+        state = {
+            "weights": dict(self._trained()),
+            "bank": torch.from_numpy(self.bank),
+            "history": self.history,
+            "rng": self.rng.get_state(legacy=False),
+        }
+        if run is not None:
+            state["run"] = {
+                **run.state_dict(),
+                "centroids": self.centroids,
+                "generator": self.generator.get_state(),
+                "random_state": random_state(self.device),
+            }
+        return state
+
+    def _resume(self, run: TrainingRun) -> bool:
+        """Go on from the checkpoint, if there is one; whether training had ended there."""
+        state = None if self.checkpoint is None else self.checkpoint.load()
+        if state is None:
+            return False
+        self._restore(state["weights"])
+        self.bank[:] = state["bank"].numpy()
+        self.history[:] = state["history"]
+        self.rng.set_state(state["rng"])
+        if "run" not in state:
+            logger.info("training is taken from %s", self.checkpoint.path)
+            return True
+        state = state["run"]
+        run.load_state_dict(state, self.device)
+        if self.centroids is not None:
+            self.centroids.copy_(state["centroids"])
+        self.generator.set_state(state["generator"])
+        set_random_state(state["random_state"], self.device)
+        logger.info("training goes on from %s", self.checkpoint.path)
+        return False
 
     def _snapshot(self) -> dict:
         """Copies of all that is trained; a frozen base stays as it is."""

@@ -1,0 +1,92 @@
+"""What training has come to, on disk: a training that is cut off goes on, an ended one is kept."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import joblib
+import torch
+from sklearn.utils.validation import check_memory
+
+logger = logging.getLogger(__name__)
+
+# Seconds between two writings, and how many times what one takes must pass before the next.
+SECONDS = 60.0
+PATIENCE = 20
+
+
+class Checkpoint:
+    """A file with the state of a training, written again and again while it runs.
+
+    A file is replaced as a whole, so that there is a good one at any time. What cannot be written
+    or read is reported, and training goes on without.
+
+    Parameters
+    ----------
+    path : Path
+        Its folder is made when needed.
+    seconds : float, default=60
+        Least time between two writings. They take a twentieth of the time at most.
+    """
+
+    def __init__(self, path: Path, seconds: float | None = None) -> None:
+        self.path = path
+        self.seconds = SECONDS if seconds is None else seconds
+        self._written = time.monotonic()
+        self._took = 0.0
+
+    @classmethod
+    def of(cls, memory: Any, *inputs: Any) -> Checkpoint | None:
+        """Where a ``memory`` (folder or joblib.Memory) keeps the training with these inputs.
+
+        It is in the store of joblib, so that ``memory.clear()`` and ``memory.reduce_size()`` count
+        it in. None if there is no memory, or one that is not in a folder.
+        """
+        memory = check_memory(memory)
+        if not isinstance(memory, joblib.Memory) or memory.backend != "local":
+            return None
+        if memory.store_backend is None:
+            return None
+        key = joblib.hash(inputs, coerce_mmap=True)
+        return cls(Path(memory.store_backend.location, "skxmc", "training", key, "state.pt"))
+
+    def is_due(self) -> bool:
+        """Whether it is time to write."""
+        passed = time.monotonic() - self._written
+        return passed >= max(self.seconds, PATIENCE * self._took)
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Write a state, in place of the one before."""
+        started = time.monotonic()
+        new = self.path.with_name(f"{self.path.name}.{os.getpid()}")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with new.open("wb") as file:
+                torch.save(state, file)
+                file.flush()
+                os.fsync(file.fileno())
+            new.replace(self.path)
+        except (OSError, RuntimeError) as error:  # torch makes the latter of a full disk
+            logger.warning("the state of training cannot be kept in %s (%s)", self.path, error)
+        finally:
+            with contextlib.suppress(OSError):
+                new.unlink(missing_ok=True)
+        self._written = time.monotonic()
+        self._took = self._written - started
+
+    def load(self) -> dict[str, Any] | None:
+        """The state that was written last; None if there is none that can be read."""
+        if not self.path.is_file():
+            return None
+        try:
+            # With states of random generators, which are no tensors. Like all of joblib's store,
+            # the file is the user's own.
+            return torch.load(self.path, map_location="cpu", weights_only=False)
+        except Exception as error:  # whatever a broken pickle raises
+            logger.warning("%s cannot be read (%s); training starts anew", self.path, error)
+            return None
