@@ -125,7 +125,7 @@ class BatchMaker:
         return count_batches(self.n_documents, self.batch_size)
 
     def start_epoch(self, epoch: int, bank: np.ndarray) -> list[np.ndarray]:
-        """Make the batches of an epoch and return them; `bank` has the documents' latest embeddings."""
+        """Make and return the batches of an epoch; `bank` has the latest embeddings."""
         if self.schedule.is_due(epoch):
             size = min(self.schedule.cluster_size(epoch), self.batch_size)
             self._clusters = balanced_bisecting(bank, size, random_state=self.rng)
