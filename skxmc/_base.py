@@ -18,7 +18,7 @@ from ._holdout import hold_out, without_rows
 from ._images import ImageFeatures, ImageItems, collect_images
 from ._labels import check_exclude, encode_targets, without_pairs
 from ._parameters import PRECOMPUTED, resolve_batch_size
-from ._persistence import PersistenceMixin
+from ._persistence import PersistenceMixin, skxmc_version
 from ._prediction import PredictionMixin, with_pictures
 from ._validation import check_texts, sequence_to_list
 from .training._centroids import untuned_prototypes
@@ -313,13 +313,12 @@ class BaseXMCClassifier(PersistenceMixin, PredictionMixin, BaseEstimator, metacl
         """Where `memory` keeps the tuning; None if it is not kept, as it is unlike any other."""
         if self.memory is None or self.random_state is None:
             return None
-        from . import __version__
         from .training._checkpoint import Checkpoint
 
         params = self.get_params(deep=False)
         params = {name: params[name] for name in sorted(params.keys() - _NOT_OF_TUNING)}
         settings = (self.featurizer_.tower.settings(), self.featurizer_.precision)
-        start = (__version__, type(self).__name__, digest, settings, rng.get_state(legacy=False))
+        start = (skxmc_version(), type(self).__name__, digest, settings, rng.get_state(legacy=False))
         return Checkpoint.of(self.memory, start, params, inputs, held_out)
 
     def _held_out_share(self) -> float:

@@ -172,7 +172,7 @@ class PersistenceMixin:
         return {
             **super().__getstate__(),
             "_sklearn_version": sklearn.__version__,
-            "_skxmc_version": _skxmc_version(),
+            "_skxmc_version": skxmc_version(),
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -189,9 +189,9 @@ class PersistenceMixin:
                 stacklevel=2,
             )
         before = state.pop("_skxmc_version", "unknown")
-        if before != _skxmc_version():
+        if before != skxmc_version():
             warnings.warn(
-                f"this {name} was pickled by skxmc {before} and is read by {_skxmc_version()}, "
+                f"this {name} was pickled by skxmc {before} and is read by {skxmc_version()}, "
                 "which may fail or give other results; save and load work across versions.",
                 UserWarning,
                 stacklevel=2,
@@ -370,10 +370,11 @@ def _warn_of_loss(notes: dict[str, str], name: str) -> None:
     warnings.warn(f"{name} is not saved: {notes[name]}.", UserWarning, stacklevel=3)
 
 
-def _skxmc_version() -> str:
+def skxmc_version() -> str:
+    """Version of the package, which this module must not import as a whole."""
     return sys.modules[__package__].__version__
 
 
 def _versions() -> dict[str, str]:
     others = ("scikit-learn", "numpy", "torch", "transformers")
-    return {"skxmc": _skxmc_version(), **{name: version(name) for name in others}}
+    return {"skxmc": skxmc_version(), **{name: version(name) for name in others}}

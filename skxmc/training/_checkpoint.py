@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from sklearn.utils.validation import check_memory
 
 logger = logging.getLogger(__name__)
 
-# Seconds between two writings, and how many times what one takes must pass before the next.
+# Least seconds between two writings, and how many times what one takes: no more than a twentieth of
+# the time goes into them.
 SECONDS = 60.0
 PATIENCE = 20
 
@@ -30,13 +32,10 @@ class Checkpoint:
     ----------
     path : Path
         Its folder is made when needed.
-    seconds : float, default=60
-        Least time between two writings. They take a twentieth of the time at most.
     """
 
-    def __init__(self, path: Path, seconds: float | None = None) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self.seconds = SECONDS if seconds is None else seconds
         self._written = time.monotonic()
         self._took = 0.0
 
@@ -58,12 +57,13 @@ class Checkpoint:
     def is_due(self) -> bool:
         """Whether it is time to write."""
         passed = time.monotonic() - self._written
-        return passed >= max(self.seconds, PATIENCE * self._took)
+        return passed >= max(SECONDS, PATIENCE * self._took)
 
     def save(self, state: dict[str, Any]) -> None:
         """Write a state, in place of the one before."""
         started = time.monotonic()
-        new = self.path.with_name(f"{self.path.name}.{os.getpid()}")
+        # Candidates of a search that tune the same may run side by side.
+        new = self.path.with_name(f"{self.path.name}.{os.getpid()}.{threading.get_ident()}")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with new.open("wb") as file:
@@ -84,8 +84,8 @@ class Checkpoint:
         if not self.path.is_file():
             return None
         try:
-            # With states of random generators, which are no tensors. Like all of joblib's store,
-            # the file is the user's own.
+            # Not of weights alone: states of random generators are no tensors. Like all of joblib's
+            # store, the file is the user's own.
             return torch.load(self.path, map_location="cpu", weights_only=False)
         except Exception as error:  # whatever a broken pickle raises
             logger.warning("%s cannot be read (%s); training starts anew", self.path, error)
