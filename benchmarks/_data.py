@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.utils import Bunch
 
-from skxmc.datasets import load_fontawesome, load_xmc_folder
+from skxmc.datasets import load_fontawesome, load_xmc_folder, load_xmc_repository
 
 # Distinct words of the synthetic texts; a word has two or more syllables, each a word piece.
 N_WORDS = 100_000
@@ -32,12 +32,16 @@ def add_data(parser: argparse.ArgumentParser, default: str, several: bool = Fals
 def load(name: str, folder: str) -> Bunch:
     """Load the quick-start set by the name "fontawesome", or a folder of that name.
 
+    The folder is one of skxmc's own layout or of a public benchmark.
+
     "fontawesome:1" is the quick-start set with its split of `random_state` 1.
     """
     quick_start, _, split = name.partition(":")
     if quick_start == "fontawesome":
         return load_fontawesome(random_state=int(split or 0))
-    return load_xmc_folder(Path(folder) / name)
+    path = Path(folder) / name
+    load_folder = load_xmc_folder if (path / "labels.jsonl.gz").is_file() else load_xmc_repository
+    return load_folder(path)
 
 
 def texts_of_words(texts: Sequence[str], n: int, n_words: int = 10, seed: int = 0) -> list[str]:

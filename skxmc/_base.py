@@ -265,10 +265,13 @@ class BaseXMCClassifier(PersistenceMixin, PredictionMixin, BaseEstimator, metacl
 
     def _encode_frozen(self, digest: str, texts: list[str]) -> np.ndarray:
         """Embeddings of the pretrained encoder, cached where there is a memory."""
-        memory = check_memory(self.memory)
-        cached = memory.cache(_encode_texts, ignore=["featurizer"])
+        cached = check_memory(self.memory).cache(_encode_texts, ignore=["featurizer"])
         key = (digest, self.featurizer_.tower.settings(), self.featurizer_.precision)
-        return cached(key, texts, featurizer=self.featurizer_)
+        embeddings = np.empty((len(texts), self.featurizer_.tower.dimension), dtype=np.float32)
+        for start in range(0, len(texts), _limits.ROWS):  # a crash loses one block at most
+            block = texts[start : start + _limits.ROWS]
+            embeddings[start : start + len(block)] = cached(key, block, featurizer=self.featurizer_)
+        return embeddings
 
     def _train_tower(
         self, inputs: _TuningInputs, digest: str, bank: np.ndarray, held_out: np.ndarray, rng
@@ -298,7 +301,6 @@ class BaseXMCClassifier(PersistenceMixin, PredictionMixin, BaseEstimator, metacl
             rng,
             ignore=exclude,
             bank=bank,
-            overwrite_bank=self.memory is None,  # else the cache may hold it
             validate=validate,
             checkpoint=checkpoint,
         )
@@ -318,8 +320,9 @@ class BaseXMCClassifier(PersistenceMixin, PredictionMixin, BaseEstimator, metacl
         params = self.get_params(deep=False)
         params = {name: params[name] for name in sorted(params.keys() - _NOT_OF_TUNING)}
         settings = (self.featurizer_.tower.settings(), self.featurizer_.precision)
-        start = (skxmc_version(), type(self).__name__, digest, settings, rng.get_state(legacy=False))
-        return Checkpoint.of(self.memory, start, params, inputs, held_out)
+        start = (digest, settings, rng.get_state(legacy=False))
+        code = (skxmc_version(), type(self).__name__)
+        return Checkpoint.of(self.memory, code, params, start, inputs, held_out)
 
     def _held_out_share(self) -> float:
         if self.validation_fraction != "auto":

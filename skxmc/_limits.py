@@ -3,6 +3,9 @@
 # Rows that are read or computed at a time, where all at once would need a copy of all.
 ROWS = 65_536
 
+# Pictures that are encoded between two writings to `memory`.
+PICTURES = 8192
+
 # Up to this number of labels, each is a negative of every document that a linear head or the label
 # vectors learn from. Above, batches have hard and random negatives.
 MAX_ALL_NEGATIVES = 65_536

@@ -11,7 +11,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.preprocessing import MultiLabelBinarizer
 
-from skxmc import ViXMLClassifier
+from skxmc import ViXMLClassifier, _limits
 from skxmc._parameters import resolve_batch_size
 from skxmc.training._label_vectors import LabelVectors
 
@@ -354,6 +354,20 @@ def test_results_of_a_frozen_encoder_are_cached(corpus, tmp_path):
     assert n_calls > 0
     assert len(calls) == n_calls
     np.testing.assert_array_equal(first[1], second[1])
+
+
+def test_texts_are_stored_in_blocks(corpus, tmp_path, monkeypatch):
+    """A crash loses one of them, and texts that come last leave the others as they are."""
+    texts, labels, _ = corpus
+    without = ViXMLClassifier(train_encoder="frozen", random_state=0).fit(texts, labels)
+    monkeypatch.setattr(_limits, "ROWS", 20)
+    clf = ViXMLClassifier(train_encoder="frozen", memory=str(tmp_path), random_state=0)
+    embeddings = clf.fit(texts, labels).transform(texts)
+    np.testing.assert_allclose(embeddings, without.transform(texts), atol=1e-5)
+    n_blocks = -(-len(texts) // 20) + 1  # and the labels
+    assert len(list(tmp_path.rglob("output.pkl"))) == n_blocks
+    clone(clf).fit([*texts[:-1], "another text"], labels)
+    assert len(list(tmp_path.rglob("output.pkl"))) == n_blocks + 1
 
 
 def test_label_vectors_are_the_mean_of_both_fits(corpus, monkeypatch):

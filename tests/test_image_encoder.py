@@ -20,6 +20,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from skxmc import _limits
 from skxmc._images import ImageFeatures, collect_images
 from skxmc.encoders._efficientnet import EfficientNetLite0
 from skxmc.encoders._image import ImageEncoder, _limit_aspect
@@ -428,6 +429,25 @@ def test_cache(form, tmp_path):
     other.fingerprint = "another model"
     ImageEncoder(other, memory=form(tmp_path)).encode(items(picture(0), picture(1)))
     assert other.batches == [2]
+
+
+def test_pictures_that_were_done_are_stored(tmp_path, monkeypatch):
+    """A crash between two blocks loses none of the first."""
+    monkeypatch.setattr(_limits, "PICTURES", 2)
+    collected = items(*map(picture, range(5)))
+
+    class Crash(MeanColour):
+        def __call__(self, images):
+            if sum(self.batches) == 4:
+                raise RuntimeError("out of memory")
+            return super().__call__(images)
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        ImageEncoder(Crash(), memory=tmp_path).encode(collected)
+    second = MeanColour()
+    vectors = ImageEncoder(second, memory=tmp_path).encode(collected).vectors
+    assert second.batches == [1]
+    np.testing.assert_array_equal(vectors, ImageEncoder(MeanColour()).encode(collected).vectors)
 
 
 def test_without_memory_nothing_is_cached():

@@ -24,6 +24,7 @@ from sklearn.utils.validation import check_memory
 from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
+from .. import _limits
 from .._images import ImageFeatures, ImageItems, collect_images
 from .._optional import import_optional
 from ._efficientnet import EfficientNetBackbone
@@ -132,13 +133,9 @@ class ImageEncoder:
         if images.n_distinct == 0:
             vectors = np.zeros((0, self.dimension), dtype=np.float32)
         elif self.memory is None:
-            vectors = self._encode_distinct(images)
+            vectors = self._encode_distinct(images, range(images.n_distinct))
         else:
-            path_like = isinstance(self.memory, os.PathLike)
-            memory = check_memory(os.fspath(self.memory) if path_like else self.memory)
-            cached = memory.cache(_encode_cached, ignore=["encoder", "images"])
-            content = hashlib.sha256("".join(images.hashes).encode()).hexdigest()
-            vectors = np.asarray(cached(self.fingerprint, content, self, images))
+            vectors = self._encode_cached(images)
         self._dimension = vectors.shape[1]
         return ImageFeatures(vectors, images.index)
 
@@ -148,7 +145,7 @@ class ImageEncoder:
         if self._dimension is None:
             white = np.full((32, 32, 3), 255, dtype=np.uint8)
             probe = collect_images([white], 1, argument="probe")
-            self._dimension = self._encode_distinct(probe).shape[1]
+            self._dimension = self._encode_distinct(probe, range(1)).shape[1]
         return self._dimension
 
     @property
@@ -195,13 +192,25 @@ class ImageEncoder:
                     )
         return self._backbone
 
-    def _encode_distinct(self, images: ImageItems) -> np.ndarray:
-        """Vectors of all distinct pictures, float32 of shape (n_distinct, dimension)."""
+    def _encode_cached(self, images: ImageItems) -> np.ndarray:
+        """Vectors of all distinct pictures, stored after every few thousand of them."""
+        path_like = isinstance(self.memory, os.PathLike)
+        memory = check_memory(os.fspath(self.memory) if path_like else self.memory)
+        cached = memory.cache(_encode_block, ignore=["encoder", "images", "positions"])
+        blocks = []
+        for start in range(0, images.n_distinct, _limits.PICTURES):
+            positions = range(start, min(start + _limits.PICTURES, images.n_distinct))
+            names = "".join(images.hashes[start : positions.stop])
+            content = hashlib.sha256(names.encode()).hexdigest()
+            blocks.append(np.asarray(cached(self.fingerprint, content, self, images, positions)))
+        return np.concatenate(blocks)
+
+    def _encode_distinct(self, images: ImageItems, positions: range) -> np.ndarray:
+        """Vectors of some distinct pictures, float32 of shape (len(positions), dimension)."""
         backbone = self._load_backbone()
         in_threads = backbone.thread_safe and self.device.type == "cpu"
         size = min(self.batch_size, _CPU_BATCH) if in_threads else self.batch_size
-        starts = range(0, images.n_distinct, size)
-        parts = [range(start, min(start + size, images.n_distinct)) for start in starts]
+        parts = [positions[start : start + size] for start in range(0, len(positions), size)]
 
         def prepare(part: range) -> Any:
             return backbone.prepare([images.decode(position) for position in part])
@@ -217,7 +226,12 @@ class ImageEncoder:
         blocks = []
         with (
             closing(_ordered_map(job, parts, n_threads)) as results,
-            tqdm(total=images.n_distinct, desc="pictures", disable=not self.verbose) as bar,
+            tqdm(
+                total=images.n_distinct,
+                initial=positions.start,
+                desc="pictures",
+                disable=not self.verbose,
+            ) as bar,
         ):
             for part, result in zip(parts, results, strict=True):
                 output = result if in_threads else forward(result)
@@ -231,11 +245,11 @@ class ImageEncoder:
         return np.concatenate(blocks)
 
 
-def _encode_cached(
-    fingerprint: str, content: str, encoder: ImageEncoder, images: ImageItems
+def _encode_block(
+    fingerprint: str, content: str, encoder: ImageEncoder, images: ImageItems, positions: range
 ) -> np.ndarray:
     """What joblib caches; the first two arguments are the key."""
-    return encoder._encode_distinct(images)
+    return encoder._encode_distinct(images, positions)
 
 
 def _check_vectors(output: Any, names: Sequence[str]) -> np.ndarray:

@@ -55,9 +55,8 @@ class TowerTrainer:
     ignore : csr of shape (n_documents, n_labels) or None
         Pairs that are neither positive nor negative.
     bank : ndarray of shape (n_documents, dimension), float32, or None
-        Unit-norm embeddings of the documents before training, if they are known.
-    overwrite_bank : bool, default=False
-        Whether `bank` may be written to, which saves a copy.
+        Unit-norm embeddings of the documents before training, if they are known; those after
+        training take their place in the same memory.
     validate : callable or None
         ``validate(trainer) -> dict`` of figures, called after each epoch. The figure
         ``"validation_score"`` decides which epoch's weights are kept.
@@ -85,7 +84,6 @@ class TowerTrainer:
         *,
         ignore: sp.csr_array | None = None,
         bank: np.ndarray | None = None,
-        overwrite_bank: bool = False,
         validate: Callable[[TowerTrainer], dict] | None = None,
         checkpoint: Checkpoint | None = None,
     ) -> None:
@@ -100,8 +98,6 @@ class TowerTrainer:
         self.loss = DynamicMarginTripletLoss(options.n_negatives, options.margin)
         self.regularizer = PrototypeRegularizer(options.n_negatives)
         self.gradient_cache = GradientCache(self.tower, options.precision, options.max_graph_bytes)
-        if bank is not None and not (overwrite_bank and bank.flags.writeable):
-            bank = bank.copy()
         self.bank = bank
         self._row_gradients = RowGradients()
         self.centroids: torch.Tensor | None = None
