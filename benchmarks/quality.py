@@ -47,7 +47,8 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
     ----------
     task : dict
         data, folder, estimator, mode ("baseline" or a value of `train_encoder`), baseline (its
-        name), images (bool), exclude_train (bool), params (dict of the method's parameters).
+        name), images (bool), exclude_train (bool), preset (constants of the propensities), params
+        (dict of the method's parameters).
 
     Returns
     -------
@@ -58,7 +59,7 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
         the mixture, and ``history``. Or with ``skipped``, the reason.
     """
     data = load(task["data"], task["folder"])
-    propensities = label_propensities(data.Y_train)
+    propensities = label_propensities(data.Y_train, preset=task["preset"])
 
     def figures(found: Any) -> dict[str, float]:
         report = xmc_report(
@@ -231,6 +232,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--param", action="append", type=parameter, default=[], metavar="NAME=VALUE",
         help="parameter of the estimator, the value in JSON or as a word; repeatable")  # fmt: skip
     add("--exclude-train", action="store_true", help="pass the training set's filter pairs to fit")
+    add("--preset", default="default", choices=["default", "amazon", "wikipedia"],
+        help="constants of the propensities in PSP, by the kind of data")  # fmt: skip
     add("--baseline", nargs="*", type=_baseline, default=None, metavar="NAME",
         help=f"other methods ({', '.join(BASELINES)}), without a name the first; parameters: "
         "linear:C=1,tol=0.01")  # fmt: skip
@@ -256,7 +259,8 @@ def tasks(options: argparse.Namespace) -> list[dict[str, Any]]:
         baselines = [(next(iter(BASELINES)), {})]
     found = []
     for data in options.data:
-        common = {"data": data, "folder": options.folder, "estimator": options.estimator}
+        common = {name: getattr(options, name) for name in ("folder", "estimator", "preset")}
+        common["data"] = data
         for name, parameters in baselines or []:
             found.append(
                 {
