@@ -309,7 +309,8 @@ class BaseXMCClassifier(PersistenceMixin, PredictionMixin, BaseEstimator, metacl
         self._finish_tower(tower)
         vectors, lengths = trainer.encode_labels()
         start = trainer.prototypes() if vectors is None else vectors
-        return trainer.bank, start, lambda Y: trainer.prototypes(vectors, lengths, Y)
+        # Tokens, targets and gradients of training are not kept for this.
+        return trainer.bank, start, trainer.prototype_maker(vectors, lengths)
 
     def _find_checkpoint(self, inputs: _TuningInputs, digest: str, held_out: np.ndarray, rng):
         """Where `memory` keeps the tuning; None if it is not kept, as it is unlike any other."""

@@ -23,7 +23,6 @@ from skxmc.training._early_stopping import PrototypeValidation
 from skxmc.training._losses import DynamicMarginTripletLoss, PrototypeRegularizer
 from skxmc.training._options import TrainingOptions
 from skxmc.training._row_gradients import RowGradients
-from skxmc.training._run import build_optimizer
 from skxmc.training._trainer import TowerTrainer
 
 SYLLABLES = [consonant + vowel for consonant in "bdfgklmnprst" for vowel in "aeiou"]
@@ -317,7 +316,7 @@ def test_groups_of_the_optimizer():
     )
     trainer.bank = trainer._encode(trainer.documents)
     trainer._build_network()
-    optimizer = trainer._start_run().optimizer
+    optimizer, _ = trainer._build_optimizer(10)
     assert isinstance(optimizer, torch.optim.AdamW)
     found = {}
     for group in optimizer.param_groups:
@@ -340,9 +339,8 @@ def test_groups_of_the_optimizer():
 )
 def test_warm_up_and_decay(n_steps, warmup_steps, expected_warmup):
     problem = Problem(24)
-    options = TrainingOptions(learning_rate=0.5, warmup_steps=warmup_steps)
-    parameters = problem.tower.named_parameters()
-    optimizer, scheduler = build_optimizer(parameters, options, (), n_steps)
+    trainer = problem.trainer(prototypes=False, learning_rate=0.5, warmup_steps=warmup_steps)
+    optimizer, scheduler = trainer._build_optimizer(n_steps)
     rates = []
     for _ in range(n_steps):
         rates.append(optimizer.param_groups[0]["lr"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,11 +23,14 @@ class LinearHeadTrainer(TowerTrainer):
     MiniLM on the quick-start icons 0.610 without, 0.623 with, means of three seeds).
     """
 
-    def prototypes(self, labels=None, lengths=None, Y: sp.csr_array | None = None) -> np.ndarray:
-        """The head's vectors, (n_labels, dimension) float32, of mean length 1."""
+    def prototype_maker(
+        self, labels: np.ndarray | None, lengths: np.ndarray | None
+    ) -> Callable[[sp.csr_array], np.ndarray]:
+        """Make a function that gives the head's vectors, of mean length 1, for any targets."""
         weight = self.network.weight.detach().cpu().numpy()
         mean = np.linalg.norm(weight, axis=1).mean()
-        return weight / np.float32(max(mean, 1e-12))
+        vectors = weight / np.float32(max(mean, 1e-12))
+        return lambda Y: vectors
 
     def encode_labels(self) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Embeddings and lengths of the labels' texts, if they have texts."""

@@ -8,6 +8,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+# Labels whose prototypes are computed at a time.
+_ROWS = 8192
+
 
 class PrototypeNetwork(torch.nn.Module):
     """Fuses a label's embedding, a free vector and its documents' centroid into a prototype.
@@ -84,3 +87,25 @@ class PrototypeNetwork(torch.nn.Module):
         fused = self.layer(tokens).mean(dim=1)
         has_documents = (centroids != 0).any(dim=1, keepdim=True)
         return F.normalize(torch.where(has_documents, fused, embeddings), dim=1)
+
+    @torch.inference_mode()
+    def of_all(self, labels: np.ndarray, lengths: np.ndarray, centroids: np.ndarray) -> np.ndarray:
+        """Prototypes of all labels, (n_labels, dimension) float32.
+
+        Parameters
+        ----------
+        labels : ndarray of shape (n_labels, dimension), float32, unit norm
+        lengths : ndarray of shape (n_labels, 1), float32
+            Those of the encoder's outputs before they were brought to unit norm.
+        centroids : ndarray of shape (n_labels, dimension), float32
+        """
+        self.eval()
+        device = self.free_vectors.weight.device
+        prototypes = np.empty_like(labels)
+        for start in range(0, len(labels), _ROWS):
+            part = slice(start, start + _ROWS)
+            raw = torch.from_numpy(labels[part] * lengths[part]).to(device)
+            ids = torch.arange(start, start + len(raw), device=device)
+            of_documents = torch.from_numpy(centroids[part]).to(device)
+            prototypes[part] = self(raw, ids, of_documents).cpu().numpy()
+        return prototypes

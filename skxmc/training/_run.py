@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 import torch
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from ._batches import BatchMaker, HardNegativeSchedule, PositiveSampler, count_batches
 from ._options import TrainingOptions
@@ -22,11 +24,8 @@ class TrainingRun:
         Documents without labels take no part.
     options : TrainingOptions
     rng : numpy.random.RandomState
-    parameters : iterable of (str, Parameter)
-        What is trained.
-    new : tuple of str
-        Names that begin so are of parts that start from scratch, and learn at
-        ``head_learning_rate``.
+    make_optimizer : callable
+        Gives optimizer and scheduler for a number of steps.
 
     Attributes
     ----------
@@ -52,8 +51,7 @@ class TrainingRun:
         Y: sp.csr_array,
         options: TrainingOptions,
         rng: np.random.RandomState,
-        parameters: Iterable[tuple[str, torch.nn.Parameter]],
-        new: tuple[str, ...],
+        make_optimizer: Callable[[int], tuple[Optimizer, LRScheduler]],
     ) -> None:
         n_documents = int(np.count_nonzero(np.diff(Y.indptr)))
         per_epoch = count_batches(n_documents, options.batch_size)
@@ -64,7 +62,7 @@ class TrainingRun:
         schedule = options.schedule or HardNegativeSchedule.for_epochs(self.n_epochs)
         self.batches = BatchMaker(n_documents, options.batch_size, schedule, rng)
         self.sampler = PositiveSampler(Y, options.propensity)
-        self.optimizer, self.scheduler = build_optimizer(parameters, options, new, self.n_steps)
+        self.optimizer, self.scheduler = make_optimizer(self.n_steps)
         self.epoch = 0
         self.losses: list[torch.Tensor] = []
         self.seconds = 0.0
@@ -91,8 +89,19 @@ def build_optimizer(
     options: TrainingOptions,
     new: tuple[str, ...],
     n_steps: int,
-) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    """AdamW with two learning rates, which rise for a while and then fall to zero."""
+) -> tuple[Optimizer, LRScheduler]:
+    """AdamW with two learning rates, which rise for a while and then fall to zero.
+
+    Parameters
+    ----------
+    parameters : iterable of (str, Parameter)
+        What is trained.
+    options : TrainingOptions
+    new : tuple of str
+        Names that begin so are of parts that start from scratch, and learn at
+        ``head_learning_rate``.
+    n_steps : int
+    """
     groups: dict[tuple[float, float], list] = {}
     for name, parameter in parameters:
         rate = options.head_learning_rate if name.startswith(new) else options.learning_rate
@@ -112,4 +121,4 @@ def build_optimizer(
             return (step + 1) / warmup
         return max(0.0, (n_steps - step) / max(1, n_steps - warmup))
 
-    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    return optimizer, LambdaLR(optimizer, factor)

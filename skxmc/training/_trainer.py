@@ -28,7 +28,7 @@ from ._losses import DynamicMarginTripletLoss, PrototypeRegularizer, draw_positi
 from ._options import TrainingOptions
 from ._prototypes import PrototypeNetwork
 from ._row_gradients import RowGradients
-from ._run import TrainingRun
+from ._run import TrainingRun, build_optimizer
 
 logger = logging.getLogger(__name__)
 
@@ -126,7 +126,7 @@ class TowerTrainer:
             self.bank = self._encode(self.documents)
         if self.options.prototypes:
             self._build_network()
-        run = self._start_run()
+        run = TrainingRun(self.Y, self.options, self.rng, self._build_optimizer)
         if not self._resume(run):
             self._train(run)
         self.centroids = None  # those of the prototypes are taken anew
@@ -159,7 +159,10 @@ class TowerTrainer:
         return np.divide(raw, np.maximum(lengths, 1e-12), out=raw), lengths
 
     def prototypes(
-        self, labels: np.ndarray, lengths: np.ndarray, Y: sp.csr_array | None = None
+        self,
+        labels: np.ndarray | None = None,
+        lengths: np.ndarray | None = None,
+        Y: sp.csr_array | None = None,
     ) -> np.ndarray:
         """Prototypes of all labels, (n_labels, dimension) float32 of unit norm.
 
@@ -170,24 +173,18 @@ class TowerTrainer:
         Y : csr of shape (n_documents, n_labels) or None
             Which documents a centroid is taken from; None takes those of training.
         """
-        if self.network is None:
-            return labels
-        centroids = self._centroids_of(self.Y if Y is None else Y)
-        self.network.eval()
-        prototypes = np.empty_like(labels)
-        with torch.inference_mode():
-            for start in range(0, len(labels), 8192):
-                part = slice(start, start + 8192)
-                raw = torch.from_numpy(labels[part] * lengths[part]).to(self.device)
-                ids = torch.arange(start, start + len(raw), device=self.device)
-                prototypes[part] = self.network(raw, ids, centroids[ids]).cpu().numpy()
-        return prototypes
+        return self.prototype_maker(labels, lengths)(self.Y if Y is None else Y)
+
+    def prototype_maker(
+        self, labels: np.ndarray | None, lengths: np.ndarray | None
+    ) -> Callable[[sp.csr_array], np.ndarray]:
+        """Make the function of :meth:`prototypes` from `Y`, which keeps no more than it needs."""
+        network, bank = self.network, self.bank
+        if network is None:
+            return lambda Y: labels
+        return lambda Y: network.of_all(labels, lengths, label_centroids(bank, Y))
 
     # -- epochs -------------------------------------------------------------------------------
-
-    def _start_run(self) -> TrainingRun:
-        new = ("network.", "head.", *(f"tower.{name}" for name in self.tower.new_parts))
-        return TrainingRun(self.Y, self.options, self.rng, self._trained(), new)
 
     def _train_epochs(self, run: TrainingRun) -> None:
         patience = self.options.patience
@@ -340,6 +337,10 @@ class TowerTrainer:
 
     def _centroids_of(self, Y: sp.csr_array) -> torch.Tensor:
         return torch.from_numpy(label_centroids(self.bank, Y)).to(self.device)
+
+    def _build_optimizer(self, n_steps: int):
+        new = ("network.", "head.", *(f"tower.{name}" for name in self.tower.new_parts))
+        return build_optimizer(self._trained(), self.options, new, n_steps)
 
     def _encode(
         self,
