@@ -101,6 +101,7 @@ class LinearOneVsRest(Baseline):
         """Train one model for each label that has documents."""
         self.vectorizer_ = words()
         X = self.vectorizer_.fit_transform(X)
+        X.sum_duplicates()  # SciPy does it when it is first needed, which threads would do at once
         counts = Y.sum(axis=0)
         self.used_ = np.flatnonzero((counts > 0) & (counts < X.shape[0]))
         model = _PrunedLogistic(C=self.C, tol=self.tol, solver="liblinear", dual=True)

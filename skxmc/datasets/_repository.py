@@ -142,7 +142,8 @@ def _read_json(
         texts, rows = [], []
         for number, record in _records(path):
             texts.append(_text_of(record, fields))
-            rows.append(_checked_labels(record.get("target_ind", ()), len(labels), path, number))
+            found = record.get("target_ind") or ()
+            rows.append(_checked_labels(found, len(labels), path, number))
         parts.append((texts, targets(rows, len(labels))))
     return parts, labels
 
