@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.base import clone
-from test_trainer import Problem, assert_equal_weights, weights
+from test_trainer import Interrupted, Problem, assert_equal_weights, weights
 from tiny_models import save_encoder, save_language_model
 
 from skxmc import DecoderXMCClassifier, ViXMLClassifier
@@ -39,21 +39,7 @@ def file(tmp_path, always):
 
 
 class PowerCut(Exception):
-    pass
-
-
-class CutAt:
-    """Ends training in a forward pass, as if the process were gone."""
-
-    def __init__(self, tower, step):
-        self.left = step
-        tower.register_forward_pre_hook(self)
-
-    def __call__(self, module, args):
-        if module.training:
-            self.left -= 1
-            if self.left == 0:
-                raise PowerCut
+    """Ends training as if the process were gone."""
 
 
 class Score:
@@ -105,7 +91,7 @@ def assert_same(first, second):
 def test_training_goes_on_to_the_same_bits(file, options, step):
     uncut = make(None, **options).fit()
     cut = make(file, **options)
-    CutAt(cut.tower, step)
+    Interrupted(cut.tower, step, PowerCut)
     with pytest.raises(PowerCut):
         cut.fit()
     resumed = make(file, **options)
@@ -117,7 +103,7 @@ def test_training_can_be_cut_off_again_and_again(file):
     uncut = make(None).fit()
     for _ in range(11):  # the second step of each is never done
         trainer = make(file)
-        CutAt(trainer.tower, 2)
+        Interrupted(trainer.tower, 2, PowerCut)
         with pytest.raises(PowerCut):
             trainer.fit()
     assert_same(make(file).fit(), uncut)
@@ -126,7 +112,7 @@ def test_training_can_be_cut_off_again_and_again(file):
 def test_what_has_ended_is_not_trained_again(file, caplog):
     first = make(file).fit()
     again = make(file)
-    CutAt(again.tower, 1)
+    Interrupted(again.tower, 1, PowerCut)
     with caplog.at_level(logging.INFO, "skxmc"):
         assert_same(again.fit(), first)
     assert "training is taken from" in caplog.text

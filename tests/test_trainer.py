@@ -651,17 +651,17 @@ def test_few_documents(n, prototypes):
 
 
 class Interrupted:
-    """Raises KeyboardInterrupt in a forward pass of training."""
+    """Raises KeyboardInterrupt, or another error, in a forward pass of training."""
 
-    def __init__(self, tower, at):
-        self.left = at
+    def __init__(self, tower, at, error=KeyboardInterrupt):
+        self.left, self.error = at, error
         tower.register_forward_pre_hook(self)
 
     def __call__(self, module, args):
         if module.training:
             self.left -= 1
             if self.left == 0:
-                raise KeyboardInterrupt
+                raise self.error
 
 
 def assert_usable(trainer, problem):
