@@ -47,22 +47,24 @@ def load_xmc_repository(
 ) -> Bunch:
     """Load a public benchmark from the folder that its archive unpacks to.
 
-    The files are told by their names:
+    The files are told by their names. Archives of the Extreme Classification Repository [1]_ have
+    JSON, scripts for dual encoders and PECOS lines of text beside matrices:
 
-    =======================  ==================================  ==================================
-    from                     texts                               targets
-    =======================  ==================================  ==================================
-    the Extreme              ``trn.json.gz``, ``tst.json.gz``,   in the texts, ``"target_ind"``
-    Classification           ``lbl.json.gz``, or without
-    Repository [1]_          ``.gz``
-    scripts for              ``raw/trn_X.txt``,                  ``trn_X_Y.txt`` (sparse text with a
-    dual encoders            ``raw/tst_X.txt``, ``raw/Y.txt``,   header), ``trn_X_Y.npz`` or
-                             or ``raw_data/train.raw.txt``,      ``Y.trn.npz`` (SciPy); so for
-                             ``test.raw.txt``,                   ``tst``
-                             ``label.raw.txt``
-    PECOS                    ``X.trn.txt``, ``X.tst.txt``,       the same
-                             ``output-items.txt``
-    =======================  ==================================  ==================================
+    ================  ===================================  =====================================
+    layout            texts                                targets
+    ================  ===================================  =====================================
+    the repository    ``trn.json.gz``, ``tst.json.gz``,    in the texts, ``"target_ind"``
+                      ``lbl.json.gz``, or without
+                      ``.gz``
+    dual encoders     ``raw/trn_X.txt``,                   ``trn_X_Y.txt`` (sparse text with a
+                      ``raw/tst_X.txt``, ``raw/Y.txt``     header), ``trn_X_Y.npz`` or
+                                                           ``Y.trn.npz`` (SciPy); so for ``tst``
+    dual encoders     ``raw_data/train.raw.txt``,          the same
+                      ``raw_data/test.raw.txt``,
+                      ``raw_data/label.raw.txt``
+    PECOS             ``X.trn.txt``, ``X.tst.txt``,        the same
+                      ``output-items.txt``
+    ================  ===================================  =====================================
 
     ``filter_labels_train.txt`` and ``filter_labels_test.txt``, pairs of row and label in which both
     are the same thing, are read if they are there. The test set may be missing.
