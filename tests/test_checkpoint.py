@@ -275,6 +275,19 @@ def test_nothing_is_kept_without_seed_or_for_frozen_encoders(encoder, tmp_path):
     assert states(tmp_path) == []
 
 
+class Elsewhere:
+    """Keeps nothing, but is all that scikit-learn asks of a memory."""
+
+    def cache(self, function, **options):
+        return function
+
+
+def test_memory_that_is_no_folder(encoder):
+    fitted = small(encoder, Elsewhere()).fit(TEXTS, TAGS)
+    assert_alike(fitted, small(encoder, None).fit(TEXTS, TAGS))
+    assert Checkpoint.of(Elsewhere()) is None
+
+
 def test_memory_can_be_cleared_and_reduced(encoder, tmp_path):
     memory = joblib.Memory(tmp_path, verbose=0)
     small(encoder, memory).fit(TEXTS, TAGS)

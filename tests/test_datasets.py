@@ -403,6 +403,7 @@ def spoil(name, old, new):
         ("json", spoil("tst.json", "[1, 0]", "[1, 3]"), "row 0 of .*tst.json has the label 3"),
         ("json", spoil("tst.json", "[1, 0]", '["1"]'), "row 0 of .*tst.json has the label '1'"),
         ("json", spoil("lbl.json", "}\n{", "\n{"), "row 0 of .*lbl.json is not JSON"),
+        ("json", spoil("lbl.json", '{"uid": "2", "title": "kettle"}', "3"), "row 1 of .*record"),
         ("encoders, text", spoil("trn_X_Y.txt", "4 3\n", "1:1 2:1\n"), "first line"),
         ("encoders, text", spoil("trn_X_Y.txt", "4 3\n", "9 3\n"), "has 4 rows, and 9"),
         ("encoders, text", spoil("trn_X_Y.txt", "2:1.0", "3:1.0"), "row 1 of .*outside"),
