@@ -314,7 +314,7 @@ class BaseXMCClassifier(PersistenceMixin, PredictionMixin, BaseEstimator, metacl
 
     def _find_checkpoint(self, inputs: _TuningInputs, digest: str, held_out: np.ndarray, rng):
         """Where `memory` keeps the tuning; None if it is not kept, as it is unlike any other."""
-        if self.memory is None or self.random_state is None:
+        if self.random_state is None:
             return None
         from .training._checkpoint import Checkpoint
 

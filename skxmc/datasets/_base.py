@@ -54,6 +54,17 @@ def group_ids(groups: Iterable[Hashable]) -> np.ndarray:
     return np.array([numbers.setdefault(group, len(numbers)) for group in groups], dtype=np.int64)
 
 
+def distinct_labels(labels: Iterable[Any], n_labels: int, row: int, source: Any) -> set[int]:
+    """Return the labels of a row of a file without repetition, or say which one does not exist."""
+    for label in labels:
+        if not isinstance(label, int) or not 0 <= label < n_labels:
+            raise ValueError(
+                f"row {row} of {source} has the label {label!r} but there are {n_labels} labels; "
+                "correct the row or add the label."
+            )
+    return set(labels)
+
+
 def targets(labels: Sequence[Iterable[int]], n_labels: int) -> sp.csr_array:
     """Turn lists of distinct label indices into CSR, float32."""
     rows = [sorted(row) for row in labels]

@@ -10,7 +10,14 @@ from typing import Any
 from sklearn.utils import Bunch
 
 from skxmc._labels import check_exclude
-from skxmc.datasets._base import Images, group_ids, icon_group, make_bunch, targets
+from skxmc.datasets._base import (
+    Images,
+    distinct_labels,
+    group_ids,
+    icon_group,
+    make_bunch,
+    targets,
+)
 
 _SUFFIX = ".jsonl.gz"
 _NOT_A_SPLIT = ("labels", "label_extra", "filter")
@@ -153,20 +160,17 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
 def _read_split(
     folder: Path, name: str, rows: list[dict[str, Any]], n_labels: int, reader: _ImageReader
 ) -> Bunch:
-    for number, row in enumerate(rows):
-        for label in row["labels"]:
-            if not 0 <= label < n_labels:
-                raise ValueError(
-                    f"row {number} of {name}{_SUFFIX} has the label {label} but there are "
-                    f"{n_labels} labels; correct the row or add the label."
-                )
+    labels = [
+        distinct_labels(row["labels"], n_labels, number, f"{name}{_SUFFIX}")
+        for number, row in enumerate(rows)
+    ]
     filter_file = folder / ("filter" if name == "test" else f"filter_{name}")
     filter_file = filter_file.with_name(filter_file.name + _SUFFIX)
     pairs = _read_lines(filter_file) if filter_file.is_file() else []
     return Bunch(
         text=[row["text"] for row in rows],
         images=reader.read(rows, f"{name}{_SUFFIX}"),
-        Y=targets([set(row["labels"]) for row in rows], n_labels),
+        Y=targets(labels, n_labels),
         exclude=check_exclude(
             [(pair["row"], pair["label"]) for pair in pairs], len(rows), n_labels
         ),

@@ -12,10 +12,8 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.utils import Bunch
 
-from skxmc._labels import check_exclude, narrow_indices
-from skxmc.datasets._base import make_bunch, targets
-
-_Part = tuple[list[str], sp.csr_array]
+from skxmc._labels import as_indicator, check_exclude
+from skxmc.datasets._base import distinct_labels, make_bunch, targets
 
 
 @dataclass(frozen=True)
@@ -119,61 +117,41 @@ def load_xmc_repository(
         raise FileNotFoundError(
             f"{folder} has none of {names}; pass the folder of one benchmark, with its raw texts."
         )
-    if layout.labels.startswith("lbl.json"):
-        parts, labels = _read_json(folder, layout, tuple(fields))
+    of_json = layout.labels.startswith("lbl.json")
+    if of_json:
+        labels = [_text_of(record, fields) for _, record in _records(folder / layout.labels)]
     else:
-        parts, labels = _read_lines(folder, layout)
-    splits = [
-        part if part is None else _split(part, folder / f"filter_labels_{name}.txt")
-        for part, name in zip(parts, ("train", "test"), strict=True)
-    ]
+        labels = list(_lines(folder / layout.labels))
+    splits: list[Bunch | None] = []
+    for name, short, own in zip(("train", "test"), ("trn", "tst"), layout.splits, strict=True):
+        path = folder / layout.documents.format(own)
+        if not path.is_file():
+            splits.append(None)
+            continue
+        if of_json:
+            texts, Y = _read_records(path, fields, len(labels))
+        else:
+            texts = list(_lines(path))
+            source, Y = _read_targets(folder, short)
+            if Y.shape != (len(texts), len(labels)):
+                raise ValueError(
+                    f"{source} is for {Y.shape[0]} documents and {Y.shape[1]} labels, but {path} "
+                    f"has {len(texts)} lines and {folder / layout.labels} has {len(labels)}; the "
+                    "files must be of one data set."
+                )
+        exclude = _read_filter(folder / f"filter_labels_{name}.txt", Y.shape)
+        splits.append(Bunch(text=texts, images=None, Y=Y, exclude=exclude))
     return make_bunch(*splits, label_text=labels, label_images=None, splits={}, DESCR=folder.name)
 
 
-def _read_json(
-    folder: Path, layout: _Layout, fields: tuple[str, ...]
-) -> tuple[list[_Part | None], list[str]]:
-    """Texts and targets of training and test set, and texts of the labels."""
-    labels = [_text_of(record, fields) for _, record in _records(folder / layout.labels)]
-    parts = []
-    for name in layout.splits:
-        path = folder / layout.documents.format(name)
-        if not path.is_file():
-            parts.append(None)
-            continue
-        texts, rows = [], []
-        for number, record in _records(path):
-            texts.append(_text_of(record, fields))
-            found = record.get("target_ind") or ()
-            rows.append(_checked_labels(found, len(labels), path, number))
-        parts.append((texts, targets(rows, len(labels))))
-    return parts, labels
-
-
-def _read_lines(folder: Path, layout: _Layout) -> tuple[list[_Part | None], list[str]]:
-    """The same from lines of texts, and matrices."""
-    labels = list(_lines(folder / layout.labels))
-    parts = []
-    for name, short in zip(layout.splits, ("trn", "tst"), strict=True):
-        path = folder / layout.documents.format(name)
-        if not path.is_file():
-            parts.append(None)
-            continue
-        texts = list(_lines(path))
-        source, Y = _read_targets(folder, short)
-        if Y.shape != (len(texts), len(labels)):
-            raise ValueError(
-                f"{source} is for {Y.shape[0]} documents and {Y.shape[1]} labels, but {path} has "
-                f"{len(texts)} lines and {folder / layout.labels} has {len(labels)}; the files "
-                "must be of one data set."
-            )
-        parts.append((texts, Y))
-    return parts, labels
-
-
-def _split(part: _Part, filter_file: Path) -> Bunch:
-    texts, Y = part
-    return Bunch(text=texts, images=None, Y=Y, exclude=_read_filter(filter_file, Y.shape))
+def _read_records(
+    path: Path, fields: Sequence[str], n_labels: int
+) -> tuple[list[str], sp.csr_array]:
+    texts, rows = [], []
+    for number, record in _records(path):
+        texts.append(_text_of(record, fields))
+        rows.append(distinct_labels(record.get("target_ind") or (), n_labels, number, path))
+    return texts, targets(rows, n_labels)
 
 
 def _lines(path: Path) -> Iterator[str]:
@@ -201,20 +179,9 @@ def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         yield number, record
 
 
-def _text_of(record: dict[str, Any], fields: tuple[str, ...]) -> str:
+def _text_of(record: dict[str, Any], fields: Sequence[str]) -> str:
     parts = (str(record.get(field) or "").strip() for field in fields)
     return " ".join(part for part in parts if part)
-
-
-def _checked_labels(found: Any, n_labels: int, path: Path, row: int) -> set[int]:
-    labels = set(found)
-    bad = [label for label in labels if not isinstance(label, int) or not 0 <= label < n_labels]
-    if bad:
-        raise ValueError(
-            f"row {row} of {path} has the label {bad[0]!r} but there are {n_labels} labels; "
-            "correct the row or add the label."
-        )
-    return labels
 
 
 def _read_targets(folder: Path, split: str) -> tuple[Path, sp.csr_array]:
@@ -225,11 +192,8 @@ def _read_targets(folder: Path, split: str) -> tuple[Path, sp.csr_array]:
     else:
         names = ", ".join(name.format(split) for name in _TARGETS)
         raise FileNotFoundError(f"{folder} has none of {names}; put the targets there.")
-    Y = sp.csr_array(sp.load_npz(path)) if path.suffix == ".npz" else _read_sparse(path)
-    Y.sum_duplicates()
-    Y.eliminate_zeros()
-    ones = np.ones(Y.nnz, dtype=np.float32)
-    return path, narrow_indices(sp.csr_array((ones, Y.indices, Y.indptr), shape=Y.shape))
+    Y = sp.load_npz(path) if path.suffix == ".npz" else _read_sparse(path)
+    return path, as_indicator(Y.astype(bool))
 
 
 def _read_sparse(path: Path) -> sp.csr_array:

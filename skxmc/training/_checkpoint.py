@@ -47,12 +47,11 @@ class Checkpoint:
         it in. None if there is no memory, or one that is not in a folder.
         """
         memory = check_memory(memory)
-        if not isinstance(memory, joblib.Memory) or memory.backend != "local":
-            return None
-        if memory.store_backend is None:
+        store = getattr(memory, "store_backend", None)
+        if store is None or memory.backend != "local":
             return None
         key = joblib.hash(inputs, coerce_mmap=True)
-        return cls(Path(memory.store_backend.location, "skxmc", "training", key, "state.pt"))
+        return cls(Path(store.location, "skxmc", "training", key, "state.pt"))
 
     def is_due(self) -> bool:
         """Whether it is time to write."""

@@ -39,8 +39,6 @@ class TrainingRun:
         That these have taken in a process before.
     best_score, best_epoch, best_weights
         Of validation.
-    ended : bool
-        Whether there is nothing left to do.
     """
 
     _PARTS = ("batches", "optimizer", "scheduler")
@@ -68,7 +66,6 @@ class TrainingRun:
         self.seconds = 0.0
         self.best_score, self.best_epoch = -np.inf, -1
         self.best_weights: dict[str, torch.Tensor] | None = None
-        self.ended = False
 
     def state_dict(self) -> dict[str, Any]:
         """What :meth:`load_state_dict` goes on from."""

@@ -133,9 +133,11 @@ class TowerTrainer:
 
     def _train(self, run: TrainingRun) -> None:
         """Train from where a run is to its end, or to an interrupt."""
+        interrupted = False
         try:
             self._train_epochs(run)
         except KeyboardInterrupt:
+            interrupted = True
             logger.warning(
                 "training interrupted after %d epochs; going on with what was learned",
                 len(self.history),
@@ -149,7 +151,7 @@ class TowerTrainer:
                 f"embeddings are not finite after epoch {len(self.history)}, step "
                 f"{len(run.batches)}; {MEND}"
             )
-        if self.checkpoint is not None and run.ended:
+        if self.checkpoint is not None and not interrupted:
             self.checkpoint.save(self._state())
 
     def encode_labels(self) -> tuple[np.ndarray, np.ndarray]:
@@ -203,7 +205,6 @@ class TowerTrainer:
             elif patience is not None and epoch - run.best_epoch >= patience:
                 logger.info("no better figure for %d epochs: stopping early", patience)
                 break
-        run.ended = True
 
     def _train_epoch(self, run: TrainingRun) -> dict:
         """Train on all documents once, or on those that steps are left for."""
@@ -328,15 +329,15 @@ class TowerTrainer:
             self.head = head.to(self.device)
         network = PrototypeNetwork(self.tower.dimension, clusters, free_vectors=free_vectors)
         self.network = network.to(self.device)
-        self.centroids = self._centroids_of(self.Y)
+        self.centroids = self._centroids()
 
     def _follow_bank(self) -> None:
         """After an epoch: centroids of the embeddings that it left in the bank."""
         if self.network is not None:
-            self.centroids = self._centroids_of(self.Y)
+            self.centroids = self._centroids()
 
-    def _centroids_of(self, Y: sp.csr_array) -> torch.Tensor:
-        return torch.from_numpy(label_centroids(self.bank, Y)).to(self.device)
+    def _centroids(self) -> torch.Tensor:
+        return torch.from_numpy(label_centroids(self.bank, self.Y)).to(self.device)
 
     def _build_optimizer(self, n_steps: int):
         new = ("network.", "head.", *(f"tower.{name}" for name in self.tower.new_parts))
