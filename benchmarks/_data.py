@@ -81,8 +81,8 @@ def targets(n: int, n_labels: int, positives: float, rng: np.random.Generator) -
     return Y
 
 
-def tiny_encoder(folder: Path, width: int = 64) -> str:
-    """Write a random BERT of two layers, which knows all syllables; its folder."""
+def tiny_encoder(folder: Path, width: int = 64, layers: int = 2) -> str:
+    """Write a random BERT of few layers, which knows all syllables; its folder."""
     import torch
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
@@ -106,7 +106,7 @@ def tiny_encoder(folder: Path, width: int = 64) -> str:
     config = BertConfig(
         vocab_size=len(vocabulary),
         hidden_size=width,
-        num_hidden_layers=2,
+        num_hidden_layers=layers,
         num_attention_heads=4,
         intermediate_size=2 * width,
         max_position_embeddings=512,

@@ -138,8 +138,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="one point, {documents:,} documents x {labels:,} labels".format(**FULL))  # fmt: skip
     add("--repeats", type=int, default=3, help="processes for each point")
     add("--encoder", default="tiny",
-        help="name or folder; 'tiny' is a random BERT of two layers")  # fmt: skip
+        help="name or folder; 'tiny' is a random BERT of few layers")  # fmt: skip
     add("--width", type=int, default=64, help="of the tiny encoder; 384 is that of MiniLM")
+    add("--layers", type=int, default=2, help="of the tiny encoder")
     add("--param", action="append", type=parameter, default=[], metavar="NAME=VALUE",
         help="parameter of the estimator, the value in JSON or as a word; repeatable")  # fmt: skip
 
@@ -150,7 +151,9 @@ def run(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as temporary:
         encoder = options.encoder
         if encoder == "tiny":
-            encoder = apart(tiny_encoder, Path(temporary) / "encoder", options.width)
+            encoder = apart(
+                tiny_encoder, Path(temporary) / "encoder", options.width, options.layers
+            )
         for number in range(options.repeats):
             for task in points:
                 size = task.get(task["axis"], "")

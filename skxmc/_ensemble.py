@@ -111,8 +111,9 @@ class EvidenceEnsemble:
     ) -> EvidenceEnsemble:
         """Learn without the held-out documents, then to mix and rank on these, then on all.
 
-        Above `MAX_REBUILT` documents or labels nothing is learned twice: in the end the held-out
-        documents become neighbours, and that is all.
+        Above `MAX_TRAINED_TWICE` labels the label vectors of the second time go on from those of
+        the first. Above `MAX_REBUILT` documents or labels nothing is learned twice: in the end the
+        held-out documents become neighbours, and that is all.
 
         Parameters
         ----------
@@ -167,7 +168,8 @@ class EvidenceEnsemble:
         if len(held_out) and max(Y.shape) > _limits.MAX_REBUILT:
             self._add_documents(features, Y, held_out)
         else:
-            self._build(features, Y, make_prototypes, labels, exclude)
+            go_on = earlier is not None and self.n_labels_ > _limits.MAX_TRAINED_TWICE
+            self._build(features, Y, make_prototypes, labels, exclude, go_on)
             if earlier is not None:
                 # Both saw nearly the same documents; their mean has less of the noise of training.
                 self.label_vectors_.average(earlier)
@@ -211,8 +213,12 @@ class EvidenceEnsemble:
         make_prototypes: Callable[[sp.csr_array], np.ndarray | None],
         labels: Features | None,
         exclude: sp.csr_array | None,
+        go_on: bool = False,
     ) -> None:
-        """The three kinds of evidence from the documents that have labels in Y."""
+        """The three kinds of evidence from the documents that have labels in Y.
+
+        `go_on` says whether label vectors go on from those there are.
+        """
         options = self.options
         self.prototypes_ = self.neighbours_ = None
         prototypes = make_prototypes(Y)
@@ -251,6 +257,7 @@ class EvidenceEnsemble:
                 labels=None if labels is None else self._linear(labels),
                 negatives=negatives,
                 ignore=exclude,
+                warm_start=go_on,
             )
 
     def _add_documents(self, features: Features, Y: sp.csr_array, rows: np.ndarray) -> None:
