@@ -77,6 +77,22 @@ class TfidfNeighbours(Baseline):
         return sp.csr_array(nearest) @ self.Y_
 
 
+class TfidfLabels(Baseline):
+    """Labels whose own texts are nearest by cosine of TF-IDF words; documents teach it nothing."""
+
+    title = "TF-IDF, labels' texts"
+
+    def fit(self, X: Sequence[str], Y: sp.csr_array, label_text: Sequence[str]) -> "TfidfLabels":
+        """Store the labels' texts."""
+        self.vectorizer_ = words().fit([*X, *label_text])
+        self.labels_ = sp.csr_array(self.vectorizer_.transform(label_text).T)
+        return self
+
+    def predict(self, X: Sequence[str]) -> sp.csr_array:
+        """Cosines."""
+        return sp.csr_array(self.vectorizer_.transform(X)) @ self.labels_
+
+
 class _PrunedLogistic(LogisticRegression):
     """Forgets small weights: with them, one dense vector a label would not fit into memory."""
 
@@ -268,6 +284,7 @@ class TunedSentenceTransformer(Baseline):
 
 BASELINES: dict[str, type[Baseline]] = {
     "tfidf-neighbours": TfidfNeighbours,
+    "tfidf-labels": TfidfLabels,
     "linear": LinearOneVsRest,
     "omikuji": Omikuji,
     "napkinxc": NapkinXC,

@@ -24,7 +24,8 @@ def add_data(parser: argparse.ArgumentParser, default: str, several: bool = Fals
         default=[default] if several else default,
         metavar="NAME",
         help="folder below --folder, or 'fontawesome', which is built from a package; "
-        "'fontawesome:1' is another split of it",
+        "'fontawesome:1' is another split of it, 'esco:val_house' has the folder's documents "
+        "val_house in place of the test documents",
     )
     parser.add_argument("--folder", default="../shared/data", help="where the data sets are")
 
@@ -34,14 +35,20 @@ def load(name: str, folder: str) -> Bunch:
 
     The folder is one of skxmc's own layout or of a public benchmark.
 
-    "fontawesome:1" is the quick-start set with its split of `random_state` 1.
+    "fontawesome:1" is the quick-start set with its split of `random_state` 1, "esco:val_house" the
+    folder "esco" with the documents of its split "val_house" in place of the test documents.
     """
-    quick_start, _, split = name.partition(":")
-    if quick_start == "fontawesome":
+    name, _, split = name.partition(":")
+    if name == "fontawesome":
         return load_fontawesome(random_state=int(split or 0))
     path = Path(folder) / name
     load_folder = load_xmc_folder if (path / "labels.jsonl.gz").is_file() else load_xmc_repository
-    return load_folder(path)
+    data = load_folder(path)
+    if split:
+        if split not in data.splits:
+            raise SystemExit(f"{path} has no split {split!r}, but {sorted(data.splits)}")
+        data.update({f"{field}_test": value for field, value in data.splits[split].items()})
+    return data
 
 
 def texts_of_words(texts: Sequence[str], n: int, n_words: int = 10, seed: int = 0) -> list[str]:

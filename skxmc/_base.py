@@ -246,11 +246,7 @@ class BaseXMCClassifier(PersistenceMixin, PredictionMixin, BaseEstimator, metacl
         return images
 
     def _fit_sparse(self, X, n_labels: int):
-        if (
-            self.encoder == PRECOMPUTED
-            or self.text_features == "embedding"
-            or not self.refine_labels
-        ):
+        if not self._compares_words():
             return None
         if self.text_features == "both" and n_labels > _limits.MAX_WORD_VECTORS:
             return None
@@ -262,6 +258,15 @@ class BaseXMCClassifier(PersistenceMixin, PredictionMixin, BaseEstimator, metacl
             if self.text_features == "tfidf":
                 raise
             return None  # texts without words: the embedding alone has to do
+
+    def _compares_words(self) -> bool:
+        """Whether words are asked for, and any evidence has a use for them.
+
+        Beside the embeddings of a tuned encoder only label vectors have.
+        """
+        if self.encoder == PRECOMPUTED or self.text_features == "embedding":
+            return False
+        return self.refine_labels or not self._is_tuned()
 
     def _encode_frozen(self, digest: str, texts: list[str]) -> np.ndarray:
         """Embeddings of the pretrained encoder, cached where there is a memory."""

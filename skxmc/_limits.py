@@ -12,7 +12,7 @@ MAX_ALL_NEGATIVES = 65_536
 
 # Up to this number of labels, label vectors are trained a second time from the start, with the
 # held-out documents. Above, the second training goes on from the first, and is a quarter as long.
-MAX_TRAINED_TWICE = 16_384
+MAX_TRAINED_TWICE = 8192
 
 # Most free vectors of prototypes; with more labels, similar ones share a vector.
 MAX_FREE_VECTORS = 65_536

@@ -261,7 +261,7 @@ def _tokens(texts: Sequence[str]) -> float:
 
 def _sparse_size(clf: Any, texts: list[str] | None) -> tuple[int, float]:
     """Width of projected words, and the mean number of terms of a text."""
-    if texts is None or clf.text_features == "embedding" or not clf.refine_labels:
+    if not clf._compares_words():
         return 0, 0.0
     from .encoders._sparse import SparseTextFeatures
     from .training._label_vectors import LabelVectors

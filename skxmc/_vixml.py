@@ -37,8 +37,10 @@ class ViXMLClassifier(BaseXMCClassifier):
     train_encoder : {"full", "lora", "frozen"}, default="full"
         Whether all weights of the encoder are tuned, low-rank adapters, or none.
     text_features : {"embedding", "tfidf", "both"}, default="both"
-        What the label vectors see of a text: its embedding, TF-IDF of words and character
-        n-grams, or both; with "both" and more than 131,072 labels, its embedding alone.
+        What label vectors see of a text: its embedding, TF-IDF of words and character n-grams,
+        or both; with "both" and more than 131,072 labels, its embedding alone. Prototypes and
+        neighbours of an untuned encoder compare embeddings, and words beside them unless it is
+        "embedding".
     refine_labels : bool, default=True
         Whether label vectors are learned.
     retrieval_augmentation : "auto" or float in [0, 1], default="auto"

@@ -34,13 +34,12 @@ def folder(tmp_path_factory):
     for name, n in ("train", 60), ("test", 20):
         drawn = [sorted(rng.choice(len(WORDS), 2, replace=False).tolist()) for _ in range(n)]
         texts = [" ".join(WORDS[label] for label in labels) for labels in drawn]
-        write(
-            name,
-            [
-                {"uid": str(row), "text": text, "labels": labels, "image": None}
-                for row, (text, labels) in enumerate(zip(texts, drawn, strict=True))
-            ],
-        )
+        rows = [
+            {"uid": str(row), "text": text, "labels": labels, "image": None}
+            for row, (text, labels) in enumerate(zip(texts, drawn, strict=True))
+        ]
+        write(name, rows)
+    write("few", rows[:4])
     save_encoder(folder)
     return folder
 
@@ -203,7 +202,7 @@ def test_one_thread_must_be_set_before(folder, monkeypatch):
 
 def test_quality_of_baselines(folder, monkeypatch):
     monkeypatch.setattr(_baselines.Omikuji, "needs", ("no_package_of_this_name",))
-    names = ["tfidf-neighbours:n_neighbors=7", "linear", "omikuji"]
+    names = ["tfidf-neighbours:n_neighbors=7", "linear", "omikuji", "tfidf-labels"]
     found = results_of(quality, folder, "--data", "tiny", "--mode", "none", "--baseline", *names)
     for result in found[:2]:
         assert result["figures"]["P@1"] == 1
@@ -214,6 +213,17 @@ def test_quality_of_baselines(folder, monkeypatch):
     assert quality.name_of(found[0]) == "TF-IDF, 7 neighbours"
     assert "no_package_of_this_name" in found[2]["skipped"]
     assert "was left out" in quality.markdown(found)
+    assert found[3]["figures"]["P@5"] == pytest.approx(0.4)
+
+
+def test_a_split_may_be_the_test_documents(folder):
+    data = _data.load("tiny", folder)
+    other = _data.load("tiny:few", folder)
+    assert other.text_test == data.text_test[:4]
+    assert (other.Y_test != data.Y_test[:4]).nnz == 0
+    assert other.text_train == data.text_train
+    with pytest.raises(SystemExit, match=r"no split 'many', but \['few'\]"):
+        _data.load("tiny:many", folder)
 
 
 @pytest.mark.parametrize("name", ["omikuji", "napkinxc"])

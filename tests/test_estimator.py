@@ -234,6 +234,18 @@ def test_every_switch_alone_leaves_a_working_model(corpus, params):
         assert clf.ensemble_.neighbours_ is None
 
 
+@pytest.mark.parametrize("params", [{}, {"refine_labels": False}, {"text_features": "embedding"}])
+def test_words_are_compared_where_any_evidence_has_a_use_for_them(corpus, params):
+    texts, labels, _ = corpus
+    frozen = ViXMLClassifier(train_encoder="frozen", random_state=0, **params).fit(texts, labels)
+    words = "text_features" not in params
+    assert (frozen.featurizer_.sparse is not None) == words
+    assert (frozen.ensemble_.space_.n_words > 0) == words
+    tuned = ViXMLClassifier(max_steps=1, random_state=0, **params).fit(texts, labels)
+    assert (tuned.featurizer_.sparse is not None) == (not params)
+    assert tuned.ensemble_.space_.n_words == 0
+
+
 def test_predict_decision_function_and_topk_agree(corpus, text_model):
     texts, _, _ = corpus
     dense = text_model.decision_function(texts)
