@@ -111,9 +111,8 @@ class EvidenceEnsemble:
     ) -> EvidenceEnsemble:
         """Learn without the held-out documents, then to mix and rank on these, then on all.
 
-        Above `MAX_TRAINED_TWICE` labels the label vectors of the second time go on from those of
-        the first. Above `MAX_REBUILT` documents or labels nothing is learned twice: in the end the
-        held-out documents become neighbours, and that is all.
+        Above `MAX_REBUILT` documents or labels nothing is learned twice: in the end the held-out
+        documents become neighbours, and that is all.
 
         Parameters
         ----------
@@ -160,6 +159,9 @@ class EvidenceEnsemble:
         earlier = None
         if len(held_out):
             self._build(features, without_rows(Y, held_out), make_prototypes, labels, exclude)
+            # As later in prediction: without the held-out documents, right labels would be those
+            # that have lost one, which gives them away where all labels have as few.
+            self.counts_ = np.bincount(Y.indices, minlength=self.n_labels_)
             excluded = None if exclude is None else exclude[held_out]
             self._choose(features.take(held_out), Y[held_out], excluded, propensities, seed)
             earlier = self.label_vectors_ and self.label_vectors_.weights_
@@ -168,8 +170,7 @@ class EvidenceEnsemble:
         if len(held_out) and max(Y.shape) > _limits.MAX_REBUILT:
             self._add_documents(features, Y, held_out)
         else:
-            go_on = earlier is not None and self.n_labels_ > _limits.MAX_TRAINED_TWICE
-            self._build(features, Y, make_prototypes, labels, exclude, go_on)
+            self._build(features, Y, make_prototypes, labels, exclude)
             if earlier is not None:
                 # Both saw nearly the same documents; their mean has less of the noise of training.
                 self.label_vectors_.average(earlier)
@@ -213,12 +214,8 @@ class EvidenceEnsemble:
         make_prototypes: Callable[[sp.csr_array], np.ndarray | None],
         labels: Features | None,
         exclude: sp.csr_array | None,
-        go_on: bool = False,
     ) -> None:
-        """The three kinds of evidence from the documents that have labels in Y.
-
-        `go_on` says whether label vectors go on from those there are.
-        """
+        """The three kinds of evidence from the documents that have labels in Y."""
         options = self.options
         self.prototypes_ = self.neighbours_ = None
         prototypes = make_prototypes(Y)
@@ -257,7 +254,6 @@ class EvidenceEnsemble:
                 labels=None if labels is None else self._linear(labels),
                 negatives=negatives,
                 ignore=exclude,
-                warm_start=go_on,
             )
 
     def _add_documents(self, features: Features, Y: sp.csr_array, rows: np.ndarray) -> None:

@@ -10,10 +10,6 @@ PICTURES = 8192
 # vectors learn from. Above, batches have hard and random negatives.
 MAX_ALL_NEGATIVES = 65_536
 
-# Up to this number of labels, label vectors are trained a second time from the start, with the
-# held-out documents. Above, the second training goes on from the first, and is a quarter as long.
-MAX_TRAINED_TWICE = 8192
-
 # Most free vectors of prototypes; with more labels, similar ones share a vector.
 MAX_FREE_VECTORS = 65_536
 

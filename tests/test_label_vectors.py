@@ -162,39 +162,6 @@ def test_loss_of_a_bounded_run_is_that_of_what_it_saw(problem):
     assert part.losses_[0] == pytest.approx(whole.losses_[0], rel=0.2)
 
 
-@pytest.mark.parametrize("storage", ["float32", "float16"])
-def test_warm_start_goes_on(problem, storage):
-    documents, Y, labels = problem
-    given = {"labels": Features(labels)}
-    vectors = _vectors(epochs=12, storage=storage).fit([documents], Y, **given)
-    cold, earlier = vectors.losses_, vectors.weights_
-    kept = earlier.copy()
-    vectors.fit([documents], Y, warm_start=True, **given)
-    assert len(vectors.losses_) == 3
-    assert max(vectors.losses_) < cold[1]
-    np.testing.assert_array_equal(earlier, kept)
-    assert not np.array_equal(vectors.weights_, earlier)
-
-
-def test_warm_start_decays_towards_the_texts(problem):
-    documents, Y, labels = problem
-    given = {"labels": Features(labels)}
-    vectors = _vectors(decay=50.0).fit([documents], Y, **given)
-    vectors.weights_ = np.ones_like(vectors.weights_)
-    nothing = sp.csr_array(Y.shape, dtype=np.float32)
-    vectors.fit([documents], nothing, warm_start=True, **given)
-    np.testing.assert_allclose(vectors.weights_, vectors.anchor * labels, atol=0.1)
-
-
-def test_warm_start_needs_the_same_labels(problem):
-    documents, Y, labels = problem
-    with pytest.raises(NotFittedError):
-        _vectors().fit([documents], Y, warm_start=True)
-    vectors = _vectors().fit([documents], Y, labels=Features(labels))
-    with pytest.raises(ValueError, match="Y has 11 labels, but the last fit had 12"):
-        vectors.fit([documents], Y[:, :11], warm_start=True)
-
-
 def test_ignored_pairs_are_not_pushed_away(problem):
     documents, Y, labels = problem
     Y = Y.tolil()

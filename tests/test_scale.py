@@ -80,17 +80,6 @@ def test_large_is_about_as_good(problem, request):
     assert _fit(known).score(X[300:], Y[300:]) > small - 0.05
 
 
-def test_label_vectors_of_many_labels_are_trained_once(problem, monkeypatch):
-    X, Y = problem
-    known = (X[:300], Y[:300])
-    small = _fit(known)
-    monkeypatch.setattr(_limits, "MAX_TRAINED_TWICE", N_LABELS - 1)
-    large = _fit(known)
-    n_epochs = [len(clf.ensemble_.label_vectors_.losses_) for clf in (small, large)]
-    assert n_epochs == [8, 2]
-    assert large.score(X[300:], Y[300:]) > small.score(X[300:], Y[300:]) - 0.05
-
-
 @pytest.mark.usefixtures("large")
 @pytest.mark.parametrize(
     "parameters",

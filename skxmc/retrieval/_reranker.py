@@ -25,10 +25,6 @@ N_CANDIDATES = 30
 # ranks and to the choice of a threshold, and leaves rare labels most of what the mixture gives.
 SHARE = np.float32(0.25)
 
-# Up to this number of documents labels count alike. A held-out document is missing from the counts
-# of its own labels: where all labels have two documents, the right ones would be those with one.
-FEW = 4
-
 # Added to probabilities of which the logarithm is taken.
 _LEAST = np.float32(1e-6)
 
@@ -42,11 +38,10 @@ class Reranker:
     a frequent or a rare label, with a sure or an unsure score, beside what the others say, is
     learned from the held-out documents (stacking): for each candidate the network sees the score
     and the probability of each kind, whether the kind proposes the label at all, the mixture of
-    the probabilities, the number of the label's documents (few count as four) and, where pictures
-    stand beside the embeddings, how much the document's are like those of the label; its target is
-    whether the label is right. Where the mixture's probabilities compete for a sum of 1, those of
-    the network don't, and so one threshold suits documents with few labels and with many. The
-    final score is
+    the probabilities, the number of the label's documents and, where pictures stand beside the
+    embeddings, how much the document's are like those of the label; its target is whether the label
+    is right. Where the mixture's probabilities compete for a sum of 1, those of the network don't,
+    and so one threshold suits documents with few labels and with many. The final score is
 
     .. math:: \frac{1}{4} P(l \mid \text{all of it}) + \frac{3}{4} \sum_e w_e p_e(l)
 
@@ -87,7 +82,7 @@ class Reranker:
         Y : csr_array of shape (n, n_labels)
             Their true labels.
         counts : ndarray of shape (n_labels,)
-            Documents of each label, without the held-out ones.
+            Documents of each label, the held-out ones among them.
         pictures : callable or None
             Gives for labels (n, m) how much their pictures are like those of the n documents.
         """
@@ -178,7 +173,7 @@ def _describe(
             np.log(take(candidates.shares[name]) + _LEAST),
         ]
     labels = np.maximum(take(candidates.labels), 0)
-    known.append(np.log1p(np.maximum(counts[labels], FEW)))
+    known.append(np.log1p(counts[labels]))
     if pictures is not None:
         known.append(pictures(labels))
     return np.stack(known, axis=-1, dtype=np.float32, casting="same_kind")

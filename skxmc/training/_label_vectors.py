@@ -27,9 +27,6 @@ logger = logging.getLogger(__name__)
 # Most numbers of a block of scores, or of gathered label vectors (float32: 128 MB).
 _BLOCK = 2**25
 
-# Share of the epochs that vectors are trained for that have been trained before.
-_WARM_SHARE = 0.25
-
 
 class LabelVectors:
     r"""One vector for each label, trained against all other labels or against hard negatives.
@@ -162,7 +159,6 @@ class LabelVectors:
         labels: Features | None = None,
         negatives: np.ndarray | Callable[[np.ndarray], np.ndarray] | None = None,
         ignore: sp.csr_array | None = None,
-        warm_start: bool = False,
     ) -> LabelVectors:
         """Learn the vectors.
 
@@ -184,9 +180,6 @@ class LabelVectors:
             than `max_labels` labels. A callable gives those of some rows.
         ignore : csr_array of shape (n, n_labels), or None
             Pairs that are neither positive nor negative.
-        warm_start : bool, default=False
-            Go on from the vectors of the last fit, for a quarter of `epochs`. They decay towards
-            what they would else have started from.
 
         Returns
         -------
@@ -206,22 +199,14 @@ class LabelVectors:
             if len(block) != Y.shape[0]:
                 raise ValueError(f"blocks[{number}] has {len(block)} rows, Y has {Y.shape[0]}.")
         random = check_random_state(self.random_state)
-        earlier = self._check_fitted() if warm_start else None
-        if earlier is None:
-            self._lay_out(blocks, sparse, random)
-        elif len(earlier) != Y.shape[1]:
-            raise ValueError(f"Y has {Y.shape[1]} labels, but the last fit had {len(earlier)}.")
+        self._lay_out(blocks, sparse, random)
         self.weights_ = self._label_start(Y.shape[1], labels)
         origin = None if labels is None else self._anchor(labels)
-        epochs = self.epochs
-        if earlier is not None:
-            self.weights_ = earlier.copy()  # training writes into them
-            epochs *= _WARM_SHARE
-        training = OneVsAllTraining(self, Y, negatives, ignore, origin, random, epochs)
+        training = OneVsAllTraining(self, Y, negatives, ignore, origin, random)
         self.losses_ = []
         try:
-            passes = range(training.n_epochs)
-            for epoch in tqdm(passes, "label vectors", disable=not self.verbose):
+            epochs = range(training.n_epochs)
+            for epoch in tqdm(epochs, "label vectors", disable=not self.verbose):
                 loss = training.run_epoch(lambda rows: self._join(blocks, sparse, rows))
                 if not np.isfinite(loss):
                     raise FloatingPointError(

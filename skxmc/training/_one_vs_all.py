@@ -24,9 +24,7 @@ _ROWS = 128
 class OneVsAllTraining:
     """One run of optimisation: batches, gradients and the moments of Adam."""
 
-    def __init__(
-        self, vectors: LabelVectors, Y, negatives, ignore, origin, random, epochs: float
-    ) -> None:
+    def __init__(self, vectors: LabelVectors, Y, negatives, ignore, origin, random) -> None:
         self.options, self.random = vectors, random
         self.Y, self.negatives, self.ignore = sp.csr_array(Y), negatives, ignore
         self.device = resolve_device(vectors.device)
@@ -35,7 +33,7 @@ class OneVsAllTraining:
         self.generator = torch.Generator().manual_seed(int(random.randint(2**31 - 1)))
         self.optimizer = _DecayingAdam(self.weights, origin, vectors.decay)
         per_epoch = max(1, -(-Y.shape[0] // vectors.batch_size))
-        self.n_steps = max(1, round(epochs * per_epoch))
+        self.n_steps = max(1, vectors.epochs * per_epoch)
         if vectors.max_steps is not None:
             self.n_steps = min(self.n_steps, vectors.max_steps)
         self.n_epochs = -(-self.n_steps // per_epoch)
