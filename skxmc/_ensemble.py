@@ -131,6 +131,9 @@ class EvidenceEnsemble:
         rng : RandomState
         """
         self.n_labels_ = Y.shape[1]
+        # The held-out documents among them, as later in prediction: else their labels would be
+        # those that have lost one, which gives them away where all labels have as few.
+        self._count_documents(Y)
         options = self.options
         propensities = label_propensities(Y, a=options.propensity[0], b=options.propensity[1])
         seed = int(rng.randint(2**31))
@@ -159,9 +162,6 @@ class EvidenceEnsemble:
         earlier = None
         if len(held_out):
             self._build(features, without_rows(Y, held_out), make_prototypes, labels, exclude)
-            # As later in prediction: without the held-out documents, right labels would be those
-            # that have lost one, which gives them away where all labels have as few.
-            self.counts_ = np.bincount(Y.indices, minlength=self.n_labels_)
             excluded = None if exclude is None else exclude[held_out]
             self._choose(features.take(held_out), Y[held_out], excluded, propensities, seed)
             earlier = self.label_vectors_ and self.label_vectors_.weights_
@@ -199,9 +199,9 @@ class EvidenceEnsemble:
         found = self._rank(features, candidates, options.shortlist)
         self.threshold_ = best_threshold(*found, truth)
 
-    def _set_labels(self, Y: sp.csr_array) -> None:
-        """Keep the labels of the training documents, and how many documents each has."""
-        self.Y_, self.counts_ = Y, np.bincount(Y.indices, minlength=self.n_labels_)
+    def _count_documents(self, Y: sp.csr_array) -> None:
+        """How many documents each label has."""
+        self.counts_ = np.bincount(Y.indices, minlength=self.n_labels_)
 
     def _fixed_weights(self) -> dict[str, float]:
         weight = self.options.neighbour_weight
@@ -220,7 +220,7 @@ class EvidenceEnsemble:
         self.prototypes_ = self.neighbours_ = None
         prototypes = make_prototypes(Y)
         rows = np.flatnonzero(np.diff(Y.indptr))
-        self._set_labels(Y[rows])
+        self.Y_ = Y[rows]
         if max(Y.shape) <= _limits.MAX_REBUILT:
             exclude = None if exclude is None else exclude[rows]
             features, Y, rows = features.take(rows), self.Y_, np.arange(len(rows))
@@ -261,7 +261,7 @@ class EvidenceEnsemble:
         rows = rows[np.diff(Y.indptr)[rows] > 0]
         if self.neighbours_ is not None:
             self.neighbours_.add(self._neighbour_vectors(features.take(rows)))
-        self._set_labels(narrow_indices(sp.vstack([self.Y_, Y[rows]], format="csr")))
+        self.Y_ = narrow_indices(sp.vstack([self.Y_, Y[rows]], format="csr"))
 
     def _linear(self, features: Features) -> Features:
         """What label vectors see of the features."""
@@ -361,7 +361,7 @@ class EvidenceEnsemble:
             self.label_vectors_.add_labels(self._linear(labels))
         self.n_labels_ += len(labels)
         self.Y_.resize(self.Y_.shape[0], self.n_labels_)
-        self._set_labels(self.Y_)
+        self._count_documents(self.Y_)
 
     # -- persistence --------------------------------------------------------------------------
 
@@ -403,7 +403,8 @@ class EvidenceEnsemble:
             from .training._label_vectors import LabelVectors  # loads torch
 
             ensemble.label_vectors_ = LabelVectors.from_state(state["label_vectors"])
-        ensemble._set_labels(state["Y"])
+        ensemble.Y_ = state["Y"]
+        ensemble._count_documents(ensemble.Y_)
         return ensemble
 
 
