@@ -8,9 +8,12 @@ of the first data set.
 import argparse
 import sys
 from collections.abc import Callable, Iterator
+from itertools import product
 from typing import Any
 
 import numpy as np
+
+from skxmc._parameters import BACKENDS
 
 from ._data import add_data, load, texts_of_words
 from ._report import apart, command, interleaved, peak_gb, ratio, repeats, show, spread, table
@@ -48,11 +51,13 @@ def measure(name: str, options: argparse.Namespace) -> list[dict[str, Any]]:
         contestants[f"sentence-transformers, {word}"] = lambda model=model: model.encode(
             texts, show_progress_bar=False
         )
-    for word in options.precision:
+    for word, backend in product(options.precision, options.backend):
         word = precision_name(word, torch.device("cpu"))
         dtype = getattr(torch, word)
-        contestants[f"skxmc, {word}"] = lambda dtype=dtype: tower.encode(
-            tower.items(texts), precision=dtype
+        serving = tower.for_serving(dtype, backend)
+        suffix = "" if backend == "torch" else f", {backend}"
+        contestants[f"skxmc, {word}{suffix}"] = lambda dtype=dtype, serving=serving: serving.encode(
+            serving.items(texts), precision=dtype
         )
     seconds = interleaved(contestants, options.repeats)
     reference, *_ = contestants
@@ -91,6 +96,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--texts", type=int, default=2000, help="documents of each data set, at most")
     add("--max-length", type=int, default=None, help="longest text in tokens")
     add("--precision", nargs="+", default=["auto"], help="precisions of skxmc")
+    add("--backend", nargs="+", default=["torch"], choices=BACKENDS, help="what runs skxmc")
     add("--plain", nargs="+", default=["float32"],
         help="precisions of sentence-transformers, of which float32 is the default; the first is "
         "what the others are compared with")  # fmt: skip

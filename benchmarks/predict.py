@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from skxmc._parameters import BACKENDS
+
 from ._data import add_data, load, targets, texts_of_words
 from ._report import apart, command, interleaved, parameter, peak_gb, repeats, show, spread, table
 
@@ -72,12 +74,25 @@ def measure(options: argparse.Namespace, folder: str) -> dict[str, Any]:
     """Throughput at a batch and latency of single documents of a saved model."""
     from skxmc import ViXMLClassifier
 
-    model = ViXMLClassifier.load(folder)
+    # A model each: one that changes over makes its copy of the weights anew.
+    models = {
+        "skxmc" if backend == "torch" else f"skxmc, {backend}": ViXMLClassifier.load(
+            folder
+        ).set_params(backend=backend)
+        for backend in options.backend
+    }
+    model, *_ = models.values()
     texts = documents(options)[3]
     k = min(K, len(model.classes_))
     batch = texts[: options.batch]
-    seconds = interleaved({"batch": lambda: model.predict_topk(batch, k=k)}, options.repeats)
-    ways = {"skxmc": lambda text: model.predict_topk([text], k=k), **bare_calls(model, folder)}
+    calls = {name: partial(one.predict_topk, k=k) for name, one in models.items()}
+    seconds = interleaved(
+        {name: partial(call, batch) for name, call in calls.items()}, options.repeats
+    )
+    ways = {
+        **{name: lambda text, call=call: call([text]) for name, call in calls.items()},
+        **bare_calls(model, folder),
+    }
     singles = texts[: options.singles]
     laps: dict[str, list[list[float]]] = {name: [] for name in ways}
     for counts in [False] + [True] * options.repeats:  # a first round warms up
@@ -101,9 +116,11 @@ def measure(options: argparse.Namespace, folder: str) -> dict[str, Any]:
         "labels": len(model.classes_),
         "documents": model.ensemble_.Y_.shape[0],
         "batch": len(batch),
-        "documents_per_second": spread(len(batch) / lap for lap in seconds["batch"]),
+        "documents_per_second": {
+            name: spread(len(batch) / lap for lap in laps) for name, laps in seconds.items()
+        },
         "latency": latency,
-        "own_ms": spread((medians["skxmc"] - bare).tolist()),
+        "own_ms": {name: spread((medians[name] - bare).tolist()) for name in models},
         "peak_gb": peak_gb(),
     }
 
@@ -138,6 +155,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="parameter of the estimator, the value in JSON or as a word; repeatable")  # fmt: skip
     add("--model", default=None, metavar="FOLDER",
         help="a saved model; if there is no such folder, it is fitted and saved there")  # fmt: skip
+    add("--backend", nargs="+", default=["torch"], choices=BACKENDS, help="what runs the encoder")
     add("--batch", type=int, default=512, help="documents predicted at once")
     add("--singles", type=int, default=100, help="documents predicted one by one")
     add("--repeats", type=repeats, default=3)
@@ -158,18 +176,23 @@ def markdown(results: list[dict[str, Any]]) -> str:
     """Return what was measured, a table for each question."""
     parts = []
     for result in results:
+        batches = result["documents_per_second"]
         fitted = f"; fitted in {result['fit_seconds']:.0f} s" if "fit_seconds" in result else ""
         parts.append(
             f"{result['data']}: {result['labels']:,} labels, {result['documents']:,} documents"
-            f"{fitted}. Batches of {result['batch']}: {show(result['documents_per_second'], 0)} "
-            f"documents/s. Peak {result['peak_gb']:.2f} GB."
+            f"{fitted}. Peak {result['peak_gb']:.2f} GB."
         )
         rows = [
-            [name, *(show(one[f"p{q}_ms"]) for q in (50, 95))]
+            [
+                name,
+                *(show(one[f"p{q}_ms"]) for q in (50, 95)),
+                show(result["own_ms"][name]) if name in result["own_ms"] else "",
+                show(batches[name], 0) if name in batches else "",
+            ]
             for name, one in result["latency"].items()
         ]
-        rows.append(["skxmc beyond the faster bare model", show(result["own_ms"]), ""])
-        parts.append(table(["one document, ms", "p50", "p95"], rows, left=1))
+        header = ["one document, ms", "p50", "p95", "beyond the faster bare model"]
+        parts.append(table([*header, f"documents/s in batches of {result['batch']}"], rows, left=1))
         names = ("import_seconds", "load_seconds", "first_seconds", "seconds")
         rows = [[name, *(show(one[n]) for n in names)] for name, one in result["cold"].items()]
         header = ["fresh process, s", "import skxmc", "load", "first prediction", "together"]

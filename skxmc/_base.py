@@ -139,6 +139,8 @@ class BaseXMCClassifier(PersistenceMixin, PredictionMixin, BaseEstimator, metacl
             source = self._find_encoder()
             digest = source.digest()
             self.featurizer_.tower = self._load_tower(source).to(device)
+            if self.backend != "torch":  # what stands in its way is said before training
+                self.featurizer_.serving_tower(self.backend)
             self._calibrate_tower(X)
             embeddings = self._encode_frozen(digest, X)
             held_out = hold_out(embeddings, Y, self._held_out_share(), rng)

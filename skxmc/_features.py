@@ -167,21 +167,34 @@ class Featurizer:
             self.tower.items(texts, images), precision=getattr(torch, self.precision)
         )
 
-    def _encode_for_serving(self, texts: list[str], images: ImageFeatures | None) -> np.ndarray:
-        """As :meth:`encode`, by weights that are cast once; anew when somebody changed them."""
+    def serving_tower(self, backend: str = "torch") -> Any:
+        """The tower with weights that are cast once; anew when somebody changed them."""
         import torch
 
-        precision = getattr(torch, self.precision)
-        state = (self.precision, self.tower.fingerprint())
+        state = (backend, self.precision, self.tower.fingerprint())
         seen, tower = self._serving
         if state != seen:
-            tower = self.tower.for_serving(precision)
+            tower = self.tower.for_serving(getattr(torch, self.precision), backend)
             self._serving = state, tower
-        return tower.encode(tower.items(texts, images), precision=precision)
+        return tower
 
-    def features(self, X: list[str] | np.ndarray, images: ImageFeatures | None) -> Features:
-        """All blocks of documents; X are texts or, without a tower, ready embeddings."""
-        embeddings = X if self.tower is None else self._encode_for_serving(X, images)
+    def _encode_for_serving(
+        self, texts: list[str], images: ImageFeatures | None, backend: str
+    ) -> np.ndarray:
+        """As :meth:`encode`, by the tower for serving."""
+        import torch
+
+        tower = self.serving_tower(backend)
+        return tower.encode(tower.items(texts, images), precision=getattr(torch, self.precision))
+
+    def features(
+        self, X: list[str] | np.ndarray, images: ImageFeatures | None, backend: str = "torch"
+    ) -> Features:
+        """All blocks of documents; X are texts or, without a tower, ready embeddings.
+
+        `backend` is what runs the tower.
+        """
+        embeddings = X if self.tower is None else self._encode_for_serving(X, images, backend)
         return self.complete(embeddings, X, images)
 
     def complete(

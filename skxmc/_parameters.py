@@ -10,6 +10,9 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 # Value of `encoder` for ready embeddings as X.
 PRECOMPUTED = "precomputed"
 
+# What runs the text encoder in prediction.
+BACKENDS = ("torch", "openvino")
+
 # Bounds of batch_size="auto".
 _SMALLEST, _LARGEST = 32, 512
 

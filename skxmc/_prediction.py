@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from ._features import Features
 from ._images import ImageFeatures, ImageItems, collect_images
 from ._labels import check_exclude, encode_targets, encode_truth, labels_to_names
+from ._parameters import BACKENDS
 from ._validation import check_texts, check_top_k, sequence_to_list
 
 # Largest dense result of decision_function, in bytes.
@@ -25,6 +26,9 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     An estimator has `classes_`, `ensemble_`, `featurizer_` and `threshold_` then, and says how
     documents are checked (``_check_documents``) and whether the encoder was tuned.
     """
+
+    # What runs the text encoder; a parameter where there is a choice.
+    backend = "torch"
 
     def predict_topk(self, X, k=5, *, images=None, exclude=None, return_labels=False):
         """The k best labels of each document, best first.
@@ -112,7 +116,7 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
                 f"{4e-9 * len(X) * n_labels:.1f} GB; use predict_topk, or pass fewer documents."
             )
         exclude = check_exclude(exclude, len(X), n_labels)
-        features = self.featurizer_.features(X, self.featurizer_.encode_images(images))
+        features = self._featurize(X, images)
         indices, scores = self.ensemble_.predict(features, self._n_candidates(), exclude)
         dense = np.zeros((len(indices), n_labels), dtype=np.float32)
         rows, columns = np.nonzero(indices >= 0)
@@ -269,8 +273,13 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         return [tuple(part) for part in np.split(names, Y.indptr[1:-1])]
 
     def _features(self, X, images) -> Features:
-        X, images = self._check_new_documents(X, images)
-        return self.featurizer_.features(X, self.featurizer_.encode_images(images))
+        return self._featurize(*self._check_new_documents(X, images))
+
+    def _featurize(self, X, images) -> Features:
+        if self.backend not in BACKENDS:  # set after fit, which would have said so
+            raise ValueError(f"backend must be one of {BACKENDS}, got {self.backend!r}")
+        images = self.featurizer_.encode_images(images)
+        return self.featurizer_.features(X, images, self.backend)
 
     def _check_new_documents(self, X, images):
         """Documents as in fit, with the kind of pictures that fit had."""

@@ -261,16 +261,18 @@ def test_configurations_of_quality(folder):
 def test_encode(folder):
     results = results_of(
         encode, folder, "--data", "tiny", "words", "--encoder", "ENCODER", "--texts", "30",
-        "--precision", "float32",
+        "--precision", "float32", "--backend", "torch", "openvino",
     )  # fmt: skip
-    assert [result["data"] for result in results] == ["tiny", "tiny", "words", "words"]
-    for plain, ours in (results[:2], results[2:]):
+    assert [result["data"] for result in results] == ["tiny"] * 3 + ["words"] * 3
+    for plain, ours, by_openvino in (results[:3], results[3:]):
         assert plain["ratio"]["median"] == 1
         assert nested(ours["ratio"])
         low = ours["documents_per_second"]["min"] / plain["documents_per_second"]["max"]
         assert ours["ratio"]["median"] >= low
         assert ours["min_cosine"] > 0.9999
-    assert results[2]["texts"] == 30
+        assert by_openvino["way"] == "skxmc, float32, openvino"
+        assert 0.98 < by_openvino["min_cosine"] < ours["min_cosine"]
+    assert results[3]["texts"] == 30
     assert results[0]["distinct"] <= 30
 
 
@@ -281,12 +283,15 @@ def test_predict(folder, monkeypatch, tmp_path):
     (result,) = results_of(
         predict, folder, "--data", "tiny", "--labels", "30", "--documents", "50", "--batch", "8",
         "--singles", "3", "--encoder", "ENCODER", "--model", str(tmp_path / "model"),
+        "--backend", "torch", "openvino",
     )  # fmt: skip
     assert (result["labels"], result["documents"], result["batch"]) == (30, 50, 8)
     p50 = {name: latency["p50_ms"] for name, latency in result["latency"].items()}
-    assert len(p50) == 3
+    own = {"skxmc", "skxmc, openvino"}
+    assert len(p50) == 4
     assert all(map(nested, p50.values()))
-    assert result["own_ms"]["max"] <= p50["skxmc"]["max"]
+    assert own == result["own_ms"].keys() == result["documents_per_second"].keys()
+    assert all(result["own_ms"][name]["max"] <= p50[name]["max"] for name in own)
     assert len(ViXMLClassifier.load(tmp_path / "model").classes_) == 30
 
 

@@ -134,13 +134,17 @@ class BertBackbone(torch.nn.Module):
         runs: list[tuple[int, int]],
     ) -> SimpleNamespace:
         """``last_hidden_state`` of a packed row, as :func:`run_transformer` asks for it."""
-        table = self.embeddings
-        hidden = inputs_embeds + table.token_type_embeddings.weight[0]
-        hidden = table.LayerNorm(hidden + table.position_embeddings(position_ids))
+        hidden = self.embed(inputs_embeds, position_ids)
         products = self._products or map(_own_products, self.encoder.layer)
         for layer, own in zip(self.encoder.layer, products, strict=True):
             hidden = self._run_layer(layer, own, hidden, runs)
         return SimpleNamespace(last_hidden_state=hidden)
+
+    def embed(self, inputs_embeds: torch.Tensor, position_ids: torch.Tensor) -> torch.Tensor:
+        """What the first layer reads: positions and type beside the words."""
+        table = self.embeddings
+        hidden = inputs_embeds + table.token_type_embeddings.weight[0]
+        return table.LayerNorm(hidden + table.position_embeddings(position_ids))
 
     def _run_layer(
         self,
@@ -188,7 +192,7 @@ class _Products(NamedTuple):
     outer: Callable[[torch.Tensor], torch.Tensor]
 
 
-def _linear_layers(layer: torch.nn.Module) -> tuple[tuple[torch.nn.Linear, ...], ...]:
+def linear_layers(layer: torch.nn.Module) -> tuple[tuple[torch.nn.Linear, ...], ...]:
     """What each of the products of a layer is made of."""
     own = layer.attention.self
     return (
@@ -200,7 +204,7 @@ def _linear_layers(layer: torch.nn.Module) -> tuple[tuple[torch.nn.Linear, ...],
 
 
 def _own_products(layer: torch.nn.Module) -> _Products:
-    heads, *others = _linear_layers(layer)
+    heads, *others = linear_layers(layer)
     return _Products(lambda hidden: tuple(part(hidden) for part in heads), *chain(*others))
 
 
@@ -215,7 +219,7 @@ def _cast_products(
             torch.cat([part.weight.to(dtype) for part in group]),
             torch.cat([part.bias.to(dtype) for part in group]),
         )
-        for group in _linear_layers(layer)
+        for group in linear_layers(layer)
     )
     return _Products(lambda hidden: heads(hidden).chunk(3, dim=-1), *others)
 

@@ -14,7 +14,7 @@ import torch
 from tqdm import tqdm
 
 from .._images import ImageFeatures
-from ._bert import BertBackbone
+from ._bert import KINDS, BertBackbone
 from ._fusion import ImageProjection
 from ._items import Items, Pack, TokenizedTexts, make_packs
 from ._packed import run_transformer, use_packed_attention
@@ -176,13 +176,25 @@ class Tower(torch.nn.Module, ABC):
         output[repeated] = output[first[repeated]]
         return output
 
-    def for_serving(self, precision: torch.dtype) -> Tower:
+    def for_serving(self, precision: torch.dtype, backend: str = "torch") -> Tower:
         """A tower with the same embeddings in `precision`, whose linear layers are stored in it.
 
         Autocast brings weights to `precision` anew for each pack, which takes as long as a short
         text does. The copy has half the size of the linear layers; it shares all else. On an
         accelerator, where memory is dearer than a cast, this is the tower itself.
+
+        With `backend` "openvino" the layers are those of :class:`OpenVinoBackbone`, and embeddings
+        nearly the same.
+
+        Raises
+        ------
+        ImportError
+            If OpenVINO is to compute and is missing.
+        ValueError
+            If OpenVINO cannot: on an accelerator, or for another architecture than BERT's.
         """
+        if backend == "openvino":
+            return self._twin(self._openvino_backbone(precision))
         if self.device.type != "cpu":
             return self
         twin = self._with_own_backbone(precision)
@@ -218,6 +230,23 @@ class Tower(torch.nn.Module, ABC):
         own = self._own_backbone()
         own = own and own.for_serving(precision)
         return self if own is None or own is self.backbone else self._twin(own)
+
+    def _openvino_backbone(self, precision: torch.dtype) -> torch.nn.Module:
+        if self.device.type != "cpu":
+            raise ValueError(
+                "backend='openvino' computes on the CPU, and the encoder is on "
+                f"{str(self.device)!r}; set device='cpu'."
+            )
+        own = self._own_backbone()
+        if own is None:
+            kind = getattr(self.backbone.config, "model_type", type(self.backbone).__name__)
+            raise ValueError(
+                f"backend='openvino' knows {', '.join(KINDS)}, and the encoder is {kind!r}; "
+                "leave it at backend='torch'."
+            )
+        from ._openvino import OpenVinoBackbone
+
+        return OpenVinoBackbone(own, precision)
 
     def _twin(self, backbone: torch.nn.Module) -> Tower:
         """The same tower with another backbone; all else is shared."""
