@@ -125,10 +125,10 @@ class ViXMLClassifier(BaseXMCClassifier):
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Of matrix products; "auto" is bfloat16 where the device multiplies it fast.
     backend : {"torch", "openvino"}, default="torch"
-        What runs the text encoder in prediction, on a CPU. "openvino" multiplies by weights in
-        integers of 8 bits, for BERT, RoBERTa and XLM-R: single documents, and all of them on a CPU
-        without AMX, take about half the time, and embeddings are off by a cosine of 0.001. A fitted
-        or loaded model takes it by ``set_params``. Needs the extra ``openvino``.
+        What runs the text encoder in prediction. "openvino", on a CPU, multiplies by weights in
+        integers of 8 bits, for BERT, RoBERTa and XLM-R: embeddings are off by a cosine of 0.001,
+        and without AMX take half to two thirds of the time. A fitted or loaded model takes it by
+        ``set_params``. Needs the extra ``openvino``.
     memory : str or joblib.Memory, default=None
         Where picture vectors and embeddings of the untuned encoder are kept, and with a
         `random_state` tuning itself, written once a minute: a fit that was cut off goes on there,
