@@ -34,7 +34,7 @@ LINEAR = "linear"
 _NOT_OF_TUNING = {
     *("encoder", "image_encoder", "label_text", "label_images", "text_column", "image_column"),
     *("text_features", "refine_labels", "retrieval_augmentation", "n_neighbors", "index"),
-    *("threshold", "device", "memory", "random_state", "trust_remote_code", "verbose"),
+    *("threshold", "device", "backend", "memory", "random_state", "trust_remote_code", "verbose"),
 }
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from importlib.util import find_spec
 
 import joblib
 import numpy as np
@@ -246,7 +247,10 @@ def test_a_training_is_found_by_what_it_depends_on(encoder, tmp_path):
     memory = str(tmp_path)
     small(encoder, memory).fit(TEXTS, TAGS)
     # What comes after tuning, or only shows it.
-    for params in {"n_neighbors": 5}, {"threshold": 0.2}, {"text_features": "tfidf"}:
+    later = [{"n_neighbors": 5}, {"threshold": 0.2}, {"text_features": "tfidf"}]
+    if find_spec("openvino") is not None:
+        later.append({"backend": "openvino"})
+    for params in later:
         small(encoder, memory, **params).fit(TEXTS, TAGS)
         assert len(states(tmp_path)) == 1
     others = [{"learning_rate": 1e-4}, {"random_state": 1}, {"train_encoder": "lora"}]

@@ -138,5 +138,7 @@ def test_what_stands_in_the_way_is_said_before_training(encoder, tmp_path, monke
 
 def test_an_accelerator_is_left_to_torch():
     tower = tiny_tower("bert").to("meta")
-    with pytest.raises(ValueError, match=r"the encoder is on 'meta'; set device='cpu'"):
+    with pytest.raises(
+        ValueError, match=r"the encoder is on 'meta'; fit or load it with device='cpu'"
+    ):
         tower.for_serving(torch.float32, "openvino")

@@ -235,7 +235,7 @@ class Tower(torch.nn.Module, ABC):
         if self.device.type != "cpu":
             raise ValueError(
                 "backend='openvino' computes on the CPU, and the encoder is on "
-                f"{str(self.device)!r}; set device='cpu'."
+                f"{str(self.device)!r}; fit or load it with device='cpu'."
             )
         own = self._own_backbone()
         if own is None:
