@@ -140,6 +140,11 @@ def contestant(text: str) -> tuple[str, dict[str, Any]]:
     return name, dict(parameter(part) for part in rest.split(",") if part)
 
 
+def of_backend(name: str, backend: str) -> str:
+    """Name of a contestant with what runs its encoder, where that is not torch."""
+    return name if backend == "torch" else f"{name}, {backend}"
+
+
 def repeats(text: str) -> int:
     """Read how often something is timed."""
     number = int(text)

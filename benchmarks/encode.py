@@ -16,7 +16,18 @@ import numpy as np
 from skxmc._parameters import BACKENDS
 
 from ._data import add_data, load, texts_of_words
-from ._report import apart, command, interleaved, peak_gb, ratio, repeats, show, spread, table
+from ._report import (
+    apart,
+    command,
+    interleaved,
+    of_backend,
+    peak_gb,
+    ratio,
+    repeats,
+    show,
+    spread,
+    table,
+)
 
 WORDS = "words"
 
@@ -55,8 +66,8 @@ def measure(name: str, options: argparse.Namespace) -> list[dict[str, Any]]:
         word = precision_name(word, torch.device("cpu"))
         dtype = getattr(torch, word)
         serving = tower.for_serving(dtype, backend)
-        suffix = "" if backend == "torch" else f", {backend}"
-        contestants[f"skxmc, {word}{suffix}"] = lambda dtype=dtype, serving=serving: serving.encode(
+        way = of_backend(f"skxmc, {word}", backend)
+        contestants[way] = lambda serving=serving, dtype=dtype: serving.encode(
             serving.items(texts), precision=dtype
         )
     seconds = interleaved(contestants, options.repeats)

@@ -22,7 +22,18 @@ import scipy.sparse as sp
 from skxmc._parameters import BACKENDS
 
 from ._data import add_data, load, targets, texts_of_words
-from ._report import apart, command, interleaved, parameter, peak_gb, repeats, show, spread, table
+from ._report import (
+    apart,
+    command,
+    interleaved,
+    of_backend,
+    parameter,
+    peak_gb,
+    repeats,
+    show,
+    spread,
+    table,
+)
 
 K = 5
 PRECISIONS = ("float32", "bfloat16")
@@ -76,9 +87,7 @@ def measure(options: argparse.Namespace, folder: str) -> dict[str, Any]:
 
     # A model each: one that changes over makes its copy of the weights anew.
     models = {
-        "skxmc" if backend == "torch" else f"skxmc, {backend}": ViXMLClassifier.load(
-            folder
-        ).set_params(backend=backend)
+        of_backend("skxmc", backend): ViXMLClassifier.load(folder).set_params(backend=backend)
         for backend in options.backend
     }
     model, *_ = models.values()

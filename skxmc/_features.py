@@ -159,13 +159,14 @@ class Featurizer:
         """One vector for each distinct picture; ready ones stay as they are."""
         return self.image_encoder.encode(images) if isinstance(images, ImageItems) else images
 
-    def encode(self, texts: list[str], images: ImageFeatures | None = None) -> np.ndarray:
-        """Embeddings of unit norm, (n, dimension) float32."""
+    def encode(
+        self, texts: list[str], images: ImageFeatures | None = None, tower: Any = None
+    ) -> np.ndarray:
+        """Embeddings of unit norm, (n, dimension) float32; `tower` may be one for serving."""
         import torch
 
-        return self.tower.encode(
-            self.tower.items(texts, images), precision=getattr(torch, self.precision)
-        )
+        tower = self.tower if tower is None else tower
+        return tower.encode(tower.items(texts, images), precision=getattr(torch, self.precision))
 
     def serving_tower(self, backend: str = "torch") -> Any:
         """The tower with weights that are cast once; anew when somebody changed them."""
@@ -178,15 +179,6 @@ class Featurizer:
             self._serving = state, tower
         return tower
 
-    def _encode_for_serving(
-        self, texts: list[str], images: ImageFeatures | None, backend: str
-    ) -> np.ndarray:
-        """As :meth:`encode`, by the tower for serving."""
-        import torch
-
-        tower = self.serving_tower(backend)
-        return tower.encode(tower.items(texts, images), precision=getattr(torch, self.precision))
-
     def features(
         self, X: list[str] | np.ndarray, images: ImageFeatures | None, backend: str = "torch"
     ) -> Features:
@@ -194,7 +186,9 @@ class Featurizer:
 
         `backend` is what runs the tower.
         """
-        embeddings = X if self.tower is None else self._encode_for_serving(X, images, backend)
+        if self.tower is None:
+            return self.complete(X, X, images)
+        embeddings = self.encode(X, images, self.serving_tower(backend))
         return self.complete(embeddings, X, images)
 
     def complete(

@@ -134,17 +134,16 @@ class BertBackbone(torch.nn.Module):
         runs: list[tuple[int, int]],
     ) -> SimpleNamespace:
         """``last_hidden_state`` of a packed row, as :func:`run_transformer` asks for it."""
-        hidden = self.embed(inputs_embeds, position_ids)
+        table = self.embeddings
+        hidden = inputs_embeds + table.token_type_embeddings.weight[0]
+        hidden = table.LayerNorm(hidden + table.position_embeddings(position_ids))
+        return SimpleNamespace(last_hidden_state=self._run_layers(hidden, runs))
+
+    def _run_layers(self, hidden: torch.Tensor, runs: list[tuple[int, int]]) -> torch.Tensor:
         products = self._products or map(_own_products, self.encoder.layer)
         for layer, own in zip(self.encoder.layer, products, strict=True):
             hidden = self._run_layer(layer, own, hidden, runs)
-        return SimpleNamespace(last_hidden_state=hidden)
-
-    def embed(self, inputs_embeds: torch.Tensor, position_ids: torch.Tensor) -> torch.Tensor:
-        """What the first layer reads: positions and type beside the words."""
-        table = self.embeddings
-        hidden = inputs_embeds + table.token_type_embeddings.weight[0]
-        return table.LayerNorm(hidden + table.position_embeddings(position_ids))
+        return hidden
 
     def _run_layer(
         self,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,8 +31,8 @@ GROUP = 128
 ROW = 256
 
 
-class OpenVinoBackbone(torch.nn.Module):
-    """A :class:`BertBackbone` that is never trained, whose layers are computed by OpenVINO.
+class OpenVinoBackbone(BertBackbone):
+    """One that is never trained, whose layers are computed by OpenVINO.
 
     Each row of a weight has a scale of its own; activations become integers as they come, so that
     nothing has to be calibrated.
@@ -41,7 +40,7 @@ class OpenVinoBackbone(torch.nn.Module):
     Parameters
     ----------
     backbone : BertBackbone
-        On the CPU. Its weights are shared by the embeddings, and copied for the layers.
+        On the CPU. Its weights are shared, and those of the layers copied besides.
     precision : torch.dtype
         Of what is not a product with weights.
 
@@ -52,10 +51,8 @@ class OpenVinoBackbone(torch.nn.Module):
     """
 
     def __init__(self, backbone: BertBackbone, precision: torch.dtype = torch.float32) -> None:
-        super().__init__()
         ov = import_optional("openvino", extra="openvino")
-        self.backbone = backbone
-        self.config = backbone.config
+        vars(self).update(vars(backbone))
         settings = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
@@ -69,24 +66,13 @@ class OpenVinoBackbone(torch.nn.Module):
         )
         self._lock = threading.Lock()  # a request computes one thing at a time
 
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of the weights that are shared."""
-        return self.backbone.dtype
+    def for_serving(self, dtype: torch.dtype) -> OpenVinoBackbone:
+        """Itself, whatever the precision."""
+        return self
 
-    def get_input_embeddings(self) -> torch.nn.Embedding:
-        """The table of words."""
-        return self.backbone.get_input_embeddings()
-
-    def forward(
-        self,
-        inputs_embeds: torch.Tensor,
-        position_ids: torch.Tensor,
-        runs: list[tuple[int, int]],
-    ) -> SimpleNamespace:
-        """``last_hidden_state`` of a packed row, as :func:`run_transformer` asks for it."""
-        tokens = self.backbone.embed(inputs_embeds, position_ids)[0].float().numpy()
-        hidden = np.zeros_like(tokens)  # filling stays so
+    def _run_layers(self, hidden: torch.Tensor, runs: list[tuple[int, int]]) -> torch.Tensor:
+        tokens = hidden[0].float().numpy()
+        last = np.zeros_like(tokens)  # filling stays so
         start = 0
         for lengths in _rows(runs):
             part = slice(start, start + sum(lengths))
@@ -99,8 +85,8 @@ class OpenVinoBackbone(torch.nn.Module):
                 found = self._request.infer(
                     [row[None], mask[None, None]], share_inputs=True, share_outputs=True
                 )
-                hidden[part] = found[0][0, : len(row) - filling]
-        return SimpleNamespace(last_hidden_state=torch.from_numpy(hidden)[None])
+                last[part] = found[0][0, : len(row) - filling]
+        return torch.from_numpy(last)[None]
 
 
 def _rows(runs: list[tuple[int, int]]) -> Iterator[list[int]]:
@@ -118,7 +104,7 @@ def _rows(runs: list[tuple[int, int]]) -> Iterator[list[int]]:
 def _graph(backbone: BertBackbone) -> openvino.Model:
     """All layers, for embeddings (1, n_tokens, width) and what is added to attention scores.
 
-    What :meth:`BertBackbone.forward` says, in the operations of OpenVINO.
+    What the layers of :class:`BertBackbone` compute, in the operations of OpenVINO.
     """
     import openvino as ov
     from openvino import opset13 as ops

@@ -231,7 +231,7 @@ class Tower(torch.nn.Module, ABC):
         own = own and own.for_serving(precision)
         return self if own is None or own is self.backbone else self._twin(own)
 
-    def _openvino_backbone(self, precision: torch.dtype) -> torch.nn.Module:
+    def _openvino_backbone(self, precision: torch.dtype) -> BertBackbone:
         if self.device.type != "cpu":
             raise ValueError(
                 "backend='openvino' computes on the CPU, and the encoder is on "
