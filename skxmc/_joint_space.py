@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from ._features import PICTURE_SCALE, Features, unit_rows
+from ._features import Features, unit_rows
+from ._whitening import PICTURE_SCALE
 from .encoders._sparse import SparseProjection
 from .training._centroids import label_centroids
 
@@ -53,7 +54,7 @@ class JointSpace:
 
     def documents(self, features: Features) -> np.ndarray:
         """Vectors of documents, or of labels without documents, (n, d) float32."""
-        return _join(features.embeddings, self._sides(features))
+        return _join(features.text, self._sides(features))
 
     def prototypes(
         self,
@@ -85,10 +86,10 @@ class JointSpace:
 
     def picture_columns(self, features: Features) -> slice | None:
         """Which columns of :meth:`documents` are the pictures; None if none are."""
-        if not self.pictures or features.images is None:
+        if not self.pictures or features.pictures is None:
             return None
-        start = features.embeddings.shape[1]
-        return slice(start, start + features.images.shape[1])
+        start = features.text.shape[1]
+        return slice(start, start + features.pictures.shape[1])
 
     def state_dict(self) -> dict[str, Any]:
         """The parameters."""
@@ -98,10 +99,10 @@ class JointSpace:
     def _sides(self, features: Features) -> list[tuple[float, np.ndarray] | None]:
         """Length and rows of pictures and of words; None where there are none."""
         pictures = words = None
-        if self.pictures and features.images is not None:
-            pictures = PICTURE_SCALE, features.images
-        if features.sparse is not None and self._projection is not None:
-            words = WORDS_SCALE, unit_rows(self._projection.transform(features.sparse))
+        if self.pictures and features.pictures is not None:
+            pictures = PICTURE_SCALE, features.pictures
+        if features.words is not None and self._projection is not None:
+            words = WORDS_SCALE, unit_rows(self._projection.transform(features.words))
         return [pictures, words]
 
 

@@ -189,7 +189,7 @@ def _pack(value: Any, place: tuple[str, ...], arrays: dict[str, np.ndarray], fol
         parts = {name: getattr(value, name) for name in ("data", "indices", "indptr")}
         return {"$csr": pack({**parts, "shape": value.shape})}
     if isinstance(value, Index):
-        name = f"{place[-1]}.index"
+        name = f"{'.'.join(place).removesuffix('_')}.index"
         value.to_bytes().tofile(folder / name)
         return {"$index": name}
     raise TypeError(f"{'.'.join(place)} is of type {type(value).__name__}, which cannot be saved.")

@@ -10,11 +10,11 @@ import scipy.sparse as sp
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from ._features import Features
-from ._images import ImageFeatures, ImageItems, collect_images
-from ._labels import check_exclude, encode_targets, encode_truth, labels_to_names
+from .._features import Features
+from .._images import ImageFeatures, ImageItems, collect_images
+from .._labels import check_exclude, encode_targets, encode_truth, labels_to_names
 from ._parameters import BACKENDS
-from ._validation import check_texts, check_top_k, sequence_to_list
+from .._validation import check_texts, check_top_k, sequence_to_list
 
 # Largest dense result of decision_function, in bytes.
 MAX_DENSE_BYTES = 4e9
@@ -23,8 +23,8 @@ MAX_DENSE_BYTES = 4e9
 class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     """What the estimators do once they are fitted.
 
-    An estimator has `classes_`, `ensemble_`, `featurizer_` and `threshold_` then, and says how
-    documents are checked (``_check_documents``) and whether the encoder was tuned.
+    An estimator has `classes_`, `ranker_`, `featurizer_` and `threshold_` then, and says how
+    documents are checked (``_check_documents``) and in which mode (`_mode`) it works.
     """
 
     # What runs the text encoder; a parameter where there is a choice.
@@ -63,7 +63,7 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         k = check_top_k(k, len(self.classes_))
         features = self._features(X, images)
         exclude = check_exclude(exclude, len(features), len(self.classes_))
-        indices, scores = self.ensemble_.predict(features, k, exclude)
+        indices, scores = self.ranker_.predict(features, k, exclude)
         return (labels_to_names(indices, self.classes_) if return_labels else indices), scores
 
     def predict(self, X, images=None, exclude=None):
@@ -117,7 +117,7 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             )
         exclude = check_exclude(exclude, len(X), n_labels)
         features = self._featurize(X, images)
-        indices, scores = self.ensemble_.predict(features, self._n_candidates(), exclude)
+        indices, scores = self.ranker_.predict(features, self._n_candidates(), exclude)
         dense = np.zeros((len(indices), n_labels), dtype=np.float32)
         rows, columns = np.nonzero(indices >= 0)
         dense[rows, indices[rows, columns]] = scores[rows, columns]
@@ -139,8 +139,8 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         """
         check_is_fitted(self)
         features = self._features(X, images)
-        if self._is_tuned():
-            return features.embeddings
+        if self._mode.tuned:
+            return features.text
         return features.joined()
 
     def fit_transform(self, X, y, images=None, exclude=None):
@@ -176,7 +176,7 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             Share of the documents whose best label is right; documents without a label are
             left out.
         """
-        from .metrics import precision_at_k
+        from ..metrics import precision_at_k
 
         indices, _ = self.predict_topk(X, k=1, images=images, exclude=exclude)
         Y = encode_truth(y, len(indices), self.classes_)
@@ -224,10 +224,10 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         if len(texts) != len(names):
             raise ValueError(f"label_text has {len(texts)} entries for {len(names)} labels.")
         collected = self._check_image_kind(
-            collect_images(images, len(names), max_images=self.max_images, argument="images")
+            collect_images(images, len(names), max_images=self._max_images, argument="images")
         )
         features = self.featurizer_.features(texts, self.featurizer_.encode_images(collected))
-        self.ensemble_.add_labels(features)
+        self.ranker_.add_labels(features)
         self.classes_ = np.concatenate(
             [self.classes_, np.asarray(names, dtype=self.classes_.dtype)]
         )
@@ -321,7 +321,7 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
     def _n_candidates(self) -> int:
         """Labels of a document that can have a probability."""
-        return min(self.ensemble_.options.shortlist, len(self.classes_))
+        return min(self.ranker_.setting.shortlist, len(self.classes_))
 
 
 def with_pictures(

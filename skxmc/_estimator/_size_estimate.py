@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from . import _limits
-from ._features import PICTURES_PER_COMPONENT
-from ._joint_space import WORDS_DIMENSION
-from ._labels import encode_targets
-from ._parameters import PRECOMPUTED, resolve_batch_size
-from ._validation import check_texts
-from .retrieval import HNSWIndex, make_index
+from .. import _limits
+from .._joint_space import WORDS_DIMENSION
+from .._labels import encode_targets
+from .._validation import check_texts
+from .._whitening import PICTURES_PER_COMPONENT
+from ..evidence import Size
+from ._parameters import resolve_adapter, resolve_batch_size, resolve_encoder
 
 # Python, torch, transformers, faiss, scikit-learn once loaded, and what the allocator holds back;
 # measured on Linux.
@@ -115,62 +115,43 @@ def estimate_memory(clf: Any, X: Any, Y: Any, images: Any = None) -> MemoryEstim
     """
     Y, names = encode_targets(Y, len(X), label_text=clf.label_text)
     n, n_labels = Y.shape
-    tuned = clf._is_tuned()
+    kinds, objective = clf._check_plugins()
     texts, shape = None, _Shape(width=np.shape(X)[-1])
-    if clf.encoder != PRECOMPUTED:
+    if not clf._mode.ready:
         texts, images = check_texts(
             X, text_column=clf.text_column, image_column=clf.image_column, images=images
         )
         shape = _shape_of(clf)
-    width = shape.width
     pictures = 0 if images is None else min(512, max(1, n // PICTURES_PER_COMPONENT))
-    words, n_nonzero = _sparse_size(clf, texts)
+    n_nonzero = _terms_of(texts) if clf._sees_words(kinds, n_labels) else 0.0
+    size = _size_of(clf, n, n_labels, shape.width + pictures, n_nonzero > 0)
 
-    trained = shape.adapters
-    if clf.train_encoder == "full" and tuned:
-        trained = shape.parameters
-    state = 0.0
-    if tuned:
-        rows = n_labels
-        if clf.prototypes != "linear":
-            rows = min(n_labels, _limits.MAX_FREE_VECTORS)
-        trained += rows * width
-        if clf.prototypes is True:
-            with_head = clf.head_weight > 0 and n_labels <= _limits.MAX_ALL_NEGATIVES
-            trained += 12 * width**2 + (n_labels * width if with_head else 0)
-        state = 4.0 * rows * width + 3 * 4.0 * n_labels * width
-    many = n_labels > _limits.MAX_WORD_VECTORS
-    if many and clf.text_features == "both":
-        words, n_nonzero = 0, 0.0
-    if clf.refine_labels:
-        # Weights, both moments, and in bf16 anchor and gradient; scores of a batch.
-        vectors = n_labels * (width + pictures + words)
-        batch = min(512, n) * min(n_labels, _limits.MAX_ALL_NEGATIVES)
-        state = max(state, (6.0 if many else 16.0) * vectors + 8.0 * batch)
-    largest = max(n, n_labels)
-    compared = width + pictures
-    if words and largest <= _limits.MAX_WORD_VECTORS and not tuned:
-        compared += WORDS_DIMENSION
-    copies = 3 if largest <= _limits.MAX_REBUILT else 1
+    trained, state = float(shape.adapters), 0.0
+    if objective is not None:
+        if clf.train_encoder == "full":
+            trained = float(shape.parameters)
+        beside, state = objective.memory(n_labels, shape.width)
+        trained += beside
+    memories = [kind.memory(size) for kind in kinds]
+    copies = 3 if max(n, n_labels) <= _limits.MAX_REBUILT else 1
     return MemoryEstimate(
         libraries=LIBRARIES,
         base_weights=shape.base_bytes,
         adapters=4.0 * shape.adapters,
-        optimizer=12.0 * trained if tuned else 0.0,
-        activations=_activations(clf, shape, texts, names, images is not None, tuned),
-        label_state=state,
-        features=n * (copies * 4.0 * (width + pictures) + 8.0 * n_nonzero),
-        index=_index_size(clf, n, compared) + _index_size(clf, n_labels, compared),
+        optimizer=12.0 * trained if clf._mode.tuned else 0.0,
+        activations=_activations(clf, shape, texts, names, images is not None),
+        label_state=max([state, *(fitting for fitting, _ in memories)]),
+        features=n * (copies * 4.0 * (shape.width + pictures) + 8.0 * n_nonzero),
+        index=sum(kept for _, kept in memories),
     )
 
 
-def _index_size(clf: Any, n: int, width: int) -> float:
-    """Bytes of an index over n vectors."""
-    index = make_index(clf.index, n, width)
-    if not isinstance(index, HNSWIndex):
-        return 4.0 * n * width
-    sizes = {"float32": 4.0, "float16": 2.0, "int8": 1.0}
-    return n * (sizes[index.storage] * width + 8.0 * index.m)
+def _size_of(clf: Any, n: int, n_labels: int, dense: int, words: bool) -> Size:
+    """Numbers that the memory of evidence depends on."""
+    joint = dense
+    if words and max(n, n_labels) <= _limits.MAX_WORD_VECTORS and not clf._mode.tuned:
+        joint += WORDS_DIMENSION
+    return Size(n, n_labels, dense, words, joint, clf.index)
 
 
 @dataclass(frozen=True)
@@ -191,27 +172,27 @@ def _shape_of(clf: Any) -> _Shape:
     import torch
     import transformers
 
-    from ._device import precision_name, resolve_device
-    from .encoders._lora import count_adapters, linear_layers
+    from .._device import precision_name, resolve_device
+    from ..encoders._lora import count_adapters, linear_layers
 
     source = clf._find_encoder()
+    encoder = resolve_encoder(clf.encoder, clf._recipe.encoder)
     gguf = {} if source.gguf_file is None else {"gguf_file": source.gguf_file}
-    config = transformers.AutoConfig.from_pretrained(
-        source.path, trust_remote_code=clf.trust_remote_code, **gguf
-    )
+    trust = encoder.trust_remote_code
+    config = transformers.AutoConfig.from_pretrained(source.path, trust_remote_code=trust, **gguf)
     with torch.device("meta"):
-        model = transformers.AutoModel.from_config(config, trust_remote_code=clf.trust_remote_code)
+        model = transformers.AutoModel.from_config(config, trust_remote_code=trust)
     adapters = 0
     if clf.train_encoder == "lora":
-        targets = getattr(clf, "lora_targets", "auto")
-        adapters = count_adapters(model, rank=clf.lora_rank, targets=targets)
-    short = clf._encoder_kind == "decoder" and clf.train_encoder != "full"
+        adapter = resolve_adapter(clf.adapter, clf._recipe)
+        adapters = count_adapters(model, rank=adapter.rank, targets=adapter.targets)
+    short = encoder.kind == "decoder" and clf.train_encoder != "full"
     itemsize = 4
     if short and precision_name(clf.precision, resolve_device(clf.device)) == "bfloat16":
         itemsize = 2
     parameters = sum(parameter.numel() for parameter in model.parameters())
     quantized = 0
-    if getattr(clf, "quantization", None) is not None:  # embeddings and norms stay as they are
+    if getattr(encoder, "quantization", None) is not None:  # embeddings and norms stay as they are
         quantized = sum(layer.weight.numel() for layer in linear_layers(model).values())
     text = config.get_text_config()
     return _Shape(
@@ -226,31 +207,27 @@ def _shape_of(clf: Any) -> _Shape:
 
 
 def _activations(
-    clf: Any,
-    shape: _Shape,
-    texts: list[str] | None,
-    names: np.ndarray,
-    pictures: bool,
-    tuned: bool,
+    clf: Any, shape: _Shape, texts: list[str] | None, names: np.ndarray, pictures: bool
 ) -> float:
     """The larger of a batch's graphs and of a forward pass over many tokens."""
     if texts is None:
         return 0.0
-    from .encoders._tower import ENCODE_TOKENS, graph_bytes_per_token
+    from ..encoders._tower import ENCODE_TOKENS, graph_bytes_per_token
 
-    limit = clf.max_length or 256
+    encoder = resolve_encoder(clf.encoder, clf._recipe.encoder)
+    limit = encoder.max_length or 256
     tokens = min(_tokens(texts), limit) + pictures
     encode = min(ENCODE_TOKENS, len(texts) * tokens) * (6 * shape.width + 3 * shape.inner) * 4
-    if not tuned:
+    if not clf._mode.tuned:
         return encode
     per_token = graph_bytes_per_token(shape.layers, shape.width, shape.inner)
-    if getattr(clf, "gradient_checkpointing", False):  # one layer's graph, and the input of each
+    if getattr(encoder, "gradient_checkpointing", False):  # one layer's graph, and each's input
         per_token = per_token / shape.layers + shape.layers * shape.width * shape.itemsize
-    n_documents = resolve_batch_size(clf.batch_size, len(texts), clf._n_batches)
+    n_documents = resolve_batch_size(clf.batch_size, len(texts), clf._recipe.n_batches)
     batch = n_documents * tokens
     if names.dtype.kind in "UO":  # else labels are numbers without a text
         batch += min(n_documents, len(names)) * min(_tokens(names), limit)
-    return max(encode, min(clf.max_graph_memory, batch * per_token))
+    return max(encode, min(clf._max_graph_memory, batch * per_token))
 
 
 def _tokens(texts: Sequence[str]) -> float:
@@ -259,16 +236,13 @@ def _tokens(texts: Sequence[str]) -> float:
     return float(np.mean([len(str(text)) / 4 + 6 for text in sample]))
 
 
-def _sparse_size(clf: Any, texts: list[str] | None) -> tuple[int, float]:
-    """Width of projected words, and the mean number of terms of a text."""
-    if not clf._compares_words():
-        return 0, 0.0
-    from .encoders._sparse import SparseTextFeatures
-    from .training._label_vectors import LabelVectors
+def _terms_of(texts: list[str]) -> float:
+    """Mean number of words and n-grams of a text; 0 where there are none."""
+    from ..encoders._sparse import SparseTextFeatures
 
     sample = texts[:: max(1, len(texts) // SAMPLE)]
     try:
         features = SparseTextFeatures().fit(sample).transform(sample)
     except ValueError:  # texts without words
-        return 0, 0.0
-    return LabelVectors().sparse_dimension, features.nnz / len(sample)
+        return 0.0
+    return features.nnz / len(sample)

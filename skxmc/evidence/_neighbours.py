@@ -1,11 +1,86 @@
-"""Labels of the nearest training documents."""
+"""Neighbours: the labels of the nearest training documents."""
 
 from __future__ import annotations
 
 import numpy as np
 import scipy.sparse as sp
 
-from ._index import sort_candidates
+from ..retrieval import sort_candidates
+from ._indexing import build_index, index_bytes
+from ._evidence import Candidates, Corpus, Documents, Evidence, Size
+
+
+class Neighbours(Evidence):
+    """The labels of the nearest training documents, each with its share of their votes.
+
+    Parameters
+    ----------
+    n_neighbors : int, default=50
+        Training documents whose labels are considered.
+    temperature : float, default=0.08
+        Of the votes, in units of cosine; lower trusts the very nearest more.
+    weight : "auto" or float in [0, 1], default="auto"
+        Share in the mixture; "auto" chooses it on held-out documents.
+
+    Attributes
+    ----------
+    index_ : Index
+        Over one vector for each training document that has a label.
+
+    References
+    ----------
+    Wang et al., arXiv 2502.10615: retrieval-augmented inference.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skxmc import ViXMLClassifier
+    >>> from skxmc.evidence import Neighbours
+    >>> clf = ViXMLClassifier("precomputed", evidence=[Neighbours(n_neighbors=1)])
+    >>> clf = clf.fit(np.eye(3), [["a"], ["b"], ["c"]])
+    >>> clf.predict_topk(np.eye(3)[[1]], k=1, return_labels=True)[0]
+    array([['b']], dtype=object)
+    """
+
+    name = "neighbours"
+    default_weight = 0.2
+    # Logarithms of votes: the softmax at this temperature gives the votes back.
+    temperatures = tuned_temperatures = (1.0,)
+    default_temperature = 1.0
+
+    def __init__(
+        self, n_neighbors: int = 50, temperature: float = 0.08, weight: float | str = "auto"
+    ) -> None:
+        self.n_neighbors = n_neighbors
+        self.temperature = temperature
+        self.weight = weight
+
+    def sees_words(self, tuned: bool) -> bool:
+        """Words stand beside the embeddings of an untuned encoder alone."""
+        return not tuned
+
+    def fit(self, corpus: Corpus) -> bool:
+        """Index the documents that have a label."""
+        documents, rows = corpus.documents, corpus.labelled
+        self.index_ = build_index(
+            corpus.setting.index, len(rows), lambda part: documents.take(rows[part]).unit
+        )
+        return True
+
+    def propose(self, documents: Documents, k: int) -> Candidates:
+        """The labels with most votes, and the logarithms of their shares."""
+        nearest = self.index_.search(documents.unit, min(self.n_neighbors, len(self.index_)))
+        return neighbour_labels(
+            *nearest, documents.training_labels, k, temperature=self.temperature
+        )
+
+    def add_documents(self, documents: Documents) -> None:
+        """More documents become neighbours."""
+        self.index_.add(documents.unit)
+
+    def memory(self, size: Size) -> tuple[float, float]:
+        """Bytes while the kind is fitted, and bytes of its index."""
+        return 0.0, index_bytes(size.index, size.n_documents, size.joint)
 
 
 def neighbour_labels(
@@ -45,7 +120,7 @@ def neighbour_labels(
 
     References
     ----------
-    PRIME (NAACL 2025, arXiv 2410.20401), retrieval-augmented inference.
+    Wang et al., arXiv 2502.10615: retrieval-augmented inference.
     """
     n = len(indices)
     found = indices >= 0

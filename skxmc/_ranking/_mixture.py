@@ -1,8 +1,9 @@
-"""The mixture of evidence: weighted sum of each kind's probabilities."""
+"""The mixture of evidence: a weighted sum of the probabilities of each kind."""
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,28 +12,22 @@ import scipy.sparse as sp
 
 from .. import metrics
 from .._labels import without_pairs
-from ._index import sort_candidates
+from ..retrieval import sort_candidates
 
-Evidence = dict[str, tuple[np.ndarray, np.ndarray]]
-
-# Temperatures tried for each kind of evidence: cosines of prototypes, logarithms of the
-# neighbours' votes, logits of label vectors, which are too sure of themselves.
-TEMPERATURES = {
-    "prototypes": (0.05, 0.1),
-    "neighbours": (1.0,),
-    "label_vectors": (1.0, 1.5, 2.5),
-}
-
-# The same above an encoder that was tuned on the documents. Their label vectors are surer still,
-# and the choice of a temperature is so uncertain that trying several did worse than this one.
-TUNED_TEMPERATURES = {**TEMPERATURES, "prototypes": (0.1,), "label_vectors": (2.5,)}
-
-# What is used where no held-out documents can choose; near the best on several data sets.
-DEFAULT_TEMPERATURES = {"prototypes": 0.1, "neighbours": 1.0, "label_vectors": 1.5}
-DEFAULT_WEIGHTS = {"prototypes": 0.2, "neighbours": 0.2, "label_vectors": 0.6}
+Proposals = dict[str, tuple[np.ndarray, np.ndarray]]
+Setting = tuple[float, ...]  # a temperature for each kind
+Found = dict[tuple[int, ...], float]  # what weights, in twentieths, reach
+Value = Callable[[tuple[int, ...], list[np.ndarray]], float]
 
 # The figures whose mean is the metric "mean": first rank, more ranks, their order, rare labels.
 MEAN_OF = ("precision_at_1", "precision_at_5", "ndcg_at_5", "psprecision_at_5")
+
+# Up to this number of kinds all settings of a grid are tried; there are 24, 84 and 224 of them for
+# two, three and four kinds.
+_GRID_KINDS = 3
+
+# Weights are multiples of a twentieth.
+_PARTS = 20
 
 # Candidates of each kind that take part in the choice of weights; the first ranks decide.
 _CANDIDATES = 50
@@ -68,6 +63,35 @@ class Candidates:
     mixed: np.ndarray
 
 
+@dataclass(frozen=True)
+class MixedKind:
+    """What the mixture knows of a kind of evidence.
+
+    Attributes
+    ----------
+    name : str
+    default_weight, default_temperature : float
+        Used where no held-out document can choose. Weights of all kinds are scaled to a sum of 1.
+    temperatures : tuple of float
+        Those that are tried.
+    weight : float or None
+        A weight that is given; the other kinds share the rest.
+    """
+
+    name: str
+    default_weight: float
+    default_temperature: float
+    temperatures: tuple[float, ...]
+    weight: float | None = None
+
+    @property
+    def first_temperature(self) -> float:
+        """The default one where it may be tried, else the first that may."""
+        if self.default_temperature in self.temperatures:
+            return self.default_temperature
+        return self.temperatures[0]
+
+
 class Mixture:
     r"""Turns several lists of scored candidates into one list of probabilities.
 
@@ -76,17 +100,15 @@ class Mixture:
     .. math:: p(l) = \sum_e w_e \, \mathrm{softmax}(s_e / \tau_e)_l
 
     over the candidates of e (0 where e does not propose l). Weights and temperatures are those
-    with the best metric on held-out documents, less a price on the distance from the defaults
-    that shrinks with the root of the number of documents. They are found on a grid that is refined
-    near its best point; weights are the mean of all that are nearly as good. A sum of
-    probabilities did better than a sum of their logarithms, in which each kind can veto the others.
+    with the best metric on held-out documents. A penalty keeps the weights near their defaults; it
+    weakens as the number of held-out documents grows. Up to three kinds, all settings of a grid
+    are tried, and the best one is refined; with more kinds, the search climbs from the defaults.
+    Weights are the mean of all that are nearly as good as the best. A sum of probabilities did
+    better than a sum of their logarithms, in which each kind can veto the others.
 
     Parameters
     ----------
-    fixed : dict of str to float, optional
-        Weights that are given; the others share the rest.
-    temperatures : dict of str to tuple of float, optional
-        Those that are tried for each kind of evidence.
+    kinds : sequence of MixedKind
 
     Attributes
     ----------
@@ -95,27 +117,19 @@ class Mixture:
         out, and the other weights scaled up.
     temperatures_ : dict of str to float
     score_ : float
-        Metric of the best weights on the held-out documents, less their price; nan before
+        Metric of the best weights on the held-out documents, less their penalty; nan before
         :meth:`fit`.
     """
 
-    def __init__(
-        self,
-        fixed: dict[str, float] | None = None,
-        temperatures: dict[str, tuple[float, ...]] = TEMPERATURES,
-    ) -> None:
-        self.temperatures = temperatures
-        self.fixed = dict(fixed or {})
-        for name, weight in self.fixed.items():
-            if not 0 <= weight <= 1:
-                raise ValueError(f"the weight of {name!r} must be within 0 and 1, got {weight}.")
-        self.weights_ = self._with_fixed(DEFAULT_WEIGHTS)
-        self.temperatures_ = self._default_temperatures(list(DEFAULT_TEMPERATURES))
+    def __init__(self, kinds: Sequence[MixedKind] = ()) -> None:
+        self.kinds = {kind.name: kind for kind in kinds}
+        self.weights_ = self._with_given({kind.name: kind.default_weight for kind in kinds})
+        self.temperatures_ = {kind.name: kind.first_temperature for kind in kinds}
         self.score_ = float("nan")
 
     def fit(
         self,
-        evidence: Evidence,
+        proposals: Proposals,
         Y: sp.csr_array,
         *,
         metric: str = "mean",
@@ -126,7 +140,7 @@ class Mixture:
 
         Parameters
         ----------
-        evidence : dict of str to (indices, scores)
+        proposals : dict of str to (indices, scores)
             Candidates of each kind, int64 (n, m) padded with -1, and scores, float32 (n, m).
         Y : csr_array of shape (n, n_labels)
             The true labels.
@@ -147,47 +161,79 @@ class Mixture:
         ValueError
             If `metric` is not known, or needs propensities and there are none.
         """
-        names = list(evidence)
+        names = list(proposals)
         judge = _Judge(Y, metric, exclude, propensities)
-        first = {name: sort_candidates(*evidence[name], _CANDIDATES) for name in names}
+        first = {name: sort_candidates(*proposals[name], _CANDIDATES) for name in names}
         labels, scores = _align(first, exclude)
         noise = _NOISE / np.sqrt(max(1, Y.shape[0]))
-        known = self._with_fixed({name: DEFAULT_WEIGHTS[name] for name in names})
+        known = self._with_given({name: self.kinds[name].default_weight for name in names})
         default = np.array([known[name] for name in names])
 
         def value(parts: tuple[int, ...], shares: list[np.ndarray]) -> float:
             moved = np.abs(np.array(parts) / sum(parts) - default).sum() / 2
             return judge(labels, self._mix(names, parts, shares)) - _PRICE * noise * moved
 
-        options = [self.temperatures[name] for name in names]
-        tried: dict[tuple[float, ...], dict[tuple[int, ...], float]] = {}
-        for temperatures in itertools.product(*options):
-            shares = _softmax_all(scores, temperatures)
-            tried[temperatures] = {p: value(p, shares) for p in _simplex(len(names), 5)}
-        reached = {setting: max(values.values()) for setting, values in tried.items()}
-        temperatures = tuple(self._default_temperatures(names).values())
-        best = max(reached, key=reached.__getitem__)
-        if reached[best] > reached[temperatures] + noise:
-            temperatures = best
+        if len(names) <= _GRID_KINDS:
+            (temperatures, found), steps = self._try_grid(names, scores, noise, value), (2, 1)
+        else:
+            start = _round_parts(default)
+            temperatures, found = self._try_temperatures(names, scores, start, noise, value)
+            steps = (4, 2, 1)
         shares = _softmax_all(scores, temperatures)
-        found = {tuple(4 * part for part in parts): v for parts, v in tried[temperatures].items()}
-        for step in (2, 1):
+        for step in steps:
             _climb(found, step, lambda parts: value(parts, shares))
         self.score_ = max(found.values())
         good = [parts for parts, score in found.items() if score >= self.score_ - noise]
-        weights = np.mean(good, axis=0) / 20
-        self.weights_ = self._with_fixed(dict(zip(names, weights.tolist(), strict=True)))
+        weights = np.mean(good, axis=0) / _PARTS
+        self.weights_ = self._with_given(dict(zip(names, weights.tolist(), strict=True)))
         self.temperatures_ = dict(zip(names, temperatures, strict=True))
         return self
 
+    def _try_grid(
+        self, names: list[str], scores: list[np.ndarray], noise: float, value: Value
+    ) -> tuple[Setting, Found]:
+        """The best temperatures, and what weights of a coarse grid reach with them."""
+        tried: dict[Setting, Found] = {}
+        for temperatures in itertools.product(*(self.kinds[n].temperatures for n in names)):
+            shares = _softmax_all(scores, temperatures)
+            tried[temperatures] = {p: value(p, shares) for p in _simplex(len(names), 5)}
+        reached = {setting: max(values.values()) for setting, values in tried.items()}
+        temperatures = tuple(self.kinds[name].first_temperature for name in names)
+        best = max(reached, key=reached.__getitem__)
+        if reached[best] > reached[temperatures] + noise:
+            temperatures = best
+        found = tried[temperatures].items()
+        return temperatures, {tuple(4 * part for part in parts): v for parts, v in found}
+
+    def _try_temperatures(
+        self,
+        names: list[str],
+        scores: list[np.ndarray],
+        start: tuple[int, ...],
+        noise: float,
+        value: Value,
+    ) -> tuple[Setting, Found]:
+        """The best temperatures, one kind after the other, and what the default weights reach."""
+        temperatures = tuple(self.kinds[name].first_temperature for name in names)
+        best = value(start, _softmax_all(scores, temperatures))
+        for place, name in enumerate(names):
+            for temperature in self.kinds[name].temperatures:
+                setting = (*temperatures[:place], temperature, *temperatures[place + 1 :])
+                if setting == temperatures:
+                    continue
+                reached = value(start, _softmax_all(scores, setting))
+                if reached > best + noise:
+                    temperatures, best = setting, reached
+        return temperatures, {start: best}
+
     def predict(
-        self, evidence: Evidence, k: int, exclude: sp.csr_array | None = None
+        self, proposals: Proposals, k: int, exclude: sp.csr_array | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """The k most probable labels of each document.
 
         Parameters
         ----------
-        evidence : dict of str to (indices, scores)
+        proposals : dict of str to (indices, scores)
             As in :meth:`fit`.
         k : int
         exclude : csr_array of shape (n, n_labels), or None
@@ -200,19 +246,19 @@ class Mixture:
         probabilities : ndarray of shape (n, k), float32
             -inf where there is no candidate.
         """
-        candidates = self.candidates(evidence, exclude)
+        candidates = self.candidates(proposals, exclude)
         return best_candidates(candidates.labels, candidates.mixed, k)
 
-    def candidates(self, evidence: Evidence, exclude: sp.csr_array | None = None) -> Candidates:
+    def candidates(self, proposals: Proposals, exclude: sp.csr_array | None = None) -> Candidates:
         """All labels that any kind of evidence proposes, with their probabilities.
 
         Parameters
         ----------
-        evidence, exclude
+        proposals, exclude
             As in :meth:`predict`.
         """
-        names = list(evidence)
-        labels, scores = _align(evidence, exclude)
+        names = list(proposals)
+        labels, scores = _align(proposals, exclude)
         shares = _softmax_all(scores, [self.temperatures_.get(name, 1.0) for name in names])
         weights = np.array([self.weights_.get(name, 0.0) for name in names])
         if weights.sum() <= 0:
@@ -224,46 +270,37 @@ class Mixture:
             _weighted_sum(weights / weights.sum(), shares),
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain numbers that :meth:`from_dict` rebuilds the mixture from."""
+    def state_dict(self) -> dict[str, Any]:
+        """Plain numbers that :meth:`from_state` rebuilds the mixture from."""
         return {
-            "fixed": self.fixed,
             "weights": self.weights_,
             "temperatures": self.temperatures_,
             "score": None if np.isnan(self.score_) else self.score_,
         }
 
     @classmethod
-    def from_dict(cls, state: dict[str, Any]) -> Mixture:
-        """Rebuild from :meth:`to_dict`."""
-        mixture = cls(state["fixed"])
+    def from_state(cls, state: dict[str, Any]) -> Mixture:
+        """Rebuild from :meth:`state_dict`, for predictions."""
+        mixture = cls()
         mixture.weights_ = dict(state["weights"])
         mixture.temperatures_ = dict(state["temperatures"])
         mixture.score_ = float("nan") if state["score"] is None else float(state["score"])
         return mixture
 
     def _mix(self, names: list[str], parts: tuple[int, ...], shares: list[np.ndarray]):
-        weights = self._with_fixed(dict(zip(names, map(float, parts), strict=True)))
+        weights = self._with_given(dict(zip(names, map(float, parts), strict=True)))
         return _weighted_sum([weights[name] for name in names], shares)
 
-    def _default_temperatures(self, names: list[str]) -> dict[str, float]:
-        """The default ones where they may be tried, else the first that may."""
-        return {
-            name: DEFAULT_TEMPERATURES[name]
-            if DEFAULT_TEMPERATURES[name] in self.temperatures[name]
-            else self.temperatures[name][0]
-            for name in names
-        }
-
-    def _with_fixed(self, weights: dict[str, float]) -> dict[str, float]:
-        """Weights summing to 1 in which the fixed ones are as given."""
-        fixed = {name: weight for name, weight in self.fixed.items() if name in weights}
-        free = {name: weight for name, weight in weights.items() if name not in fixed}
-        total, rest = sum(free.values()), 1 - sum(fixed.values())
+    def _with_given(self, weights: dict[str, float]) -> dict[str, float]:
+        """Weights summing to 1 in which those that are given are as given."""
+        given = {name: kind.weight for name, kind in self.kinds.items() if kind.weight is not None}
+        given = {name: weight for name, weight in given.items() if name in weights}
+        free = {name: weight for name, weight in weights.items() if name not in given}
+        total, rest = sum(free.values()), 1 - sum(given.values())
         if free and total <= 0:
             free, total = dict.fromkeys(free, 1.0), float(len(free))
         scaled = {name: max(rest, 0.0) * weight / total for name, weight in free.items()}
-        return {name: fixed.get(name, scaled.get(name)) for name in weights}
+        return {name: given.get(name, scaled.get(name)) for name in weights}
 
 
 def best_candidates(
@@ -315,21 +352,21 @@ def _find_metric(name: str, propensities: np.ndarray | None):
     return function, int(depth), {"propensities": propensities}
 
 
-def _align(evidence: Evidence, exclude: sp.csr_array | None) -> tuple[np.ndarray, list[np.ndarray]]:
+def _align(proposals: Proposals, exclude: sp.csr_array | None) -> tuple[np.ndarray, list[np.ndarray]]:
     """All candidates of a row side by side, labels ascending; scores of each kind for them.
 
     Returns labels, int64 (n, m) padded with -1, and for each kind an array of that shape, -inf
     where the kind does not propose the label.
     """
-    if not evidence:
-        raise ValueError("evidence is empty; pass at least one kind of evidence.")
-    n_labels = 1 + max(int(indices.max(initial=0)) for indices, _ in evidence.values())
+    if not proposals:
+        raise ValueError("there are no proposals; pass those of at least one kind of evidence.")
+    n_labels = 1 + max(int(indices.max(initial=0)) for indices, _ in proposals.values())
     if exclude is not None:
         n_labels = max(n_labels, exclude.shape[1])
-    n = len(next(iter(evidence.values()))[0])
+    n = len(next(iter(proposals.values()))[0])
     first = np.arange(n, dtype=np.int64)[:, None] * n_labels
     proposed = []
-    for indices, scores in evidence.values():
+    for indices, scores in proposals.values():
         there = (indices >= 0) & np.isfinite(scores)
         proposed.append(((first + indices)[there], scores[there]))
     pairs = np.unique(np.concatenate([keys for keys, _ in proposed]))
@@ -380,6 +417,15 @@ def _simplex(n: int, steps: int):
     for parts in itertools.product(range(steps + 1), repeat=n):
         if sum(parts) == steps:
             yield parts
+
+
+def _round_parts(weights: np.ndarray) -> tuple[int, ...]:
+    """Weights in twentieths, summing to all of them: the largest remainders are rounded up."""
+    exact = np.asarray(weights) / np.sum(weights) * _PARTS
+    parts = np.floor(exact).astype(int)
+    order = np.argsort(parts - exact, kind="stable")
+    parts[order[: _PARTS - parts.sum()]] += 1
+    return tuple(parts.tolist())
 
 
 def _climb(found: dict[tuple[int, ...], float], step: int, evaluate) -> None:

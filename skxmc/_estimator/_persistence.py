@@ -13,13 +13,16 @@ from typing import Any
 
 import numpy as np
 import sklearn
+from sklearn.base import BaseEstimator
 from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.utils.validation import check_is_fitted
 
-from ._ensemble import EvidenceEnsemble
-from ._features import Featurizer, ImageWhitener
-from ._persistence_io import read_content, replacing, write_content
-from ._validation import sequence_to_list
+from .._persistence_io import read_content, replacing, write_content
+from .._ranking._ranker import Ranker
+from .._validation import sequence_to_list
+from .._whitening import ImageWhitener
+from ._featurizer import Featurizer
+from ._plugins_io import describe, is_description, rebuild
 
 TOWER = "tower"
 
@@ -27,9 +30,9 @@ TOWER = "tower"
 class PersistenceMixin:
     """Folders and pickles of a fitted estimator.
 
-    It is for estimators that have, once fitted, a :class:`Featurizer` as `featurizer_`, an
-    :class:`EvidenceEnsemble` as `ensemble_`, and else only numbers, strings, arrays, and lists
-    and dicts of these.
+    It is for estimators that have, once fitted, a :class:`Featurizer` as `featurizer_`, a
+    :class:`Ranker` as `ranker_`, and else only numbers, strings, arrays, and lists and dicts of
+    these.
     """
 
     # -- folders ------------------------------------------------------------------------------
@@ -75,7 +78,8 @@ class PersistenceMixin:
                 "not_saved": notes,
                 "fitted": _fitted_attributes(self),
                 "featurizer": _save_featurizer(self.featurizer_, temporary, include_base),
-                "ensemble": self.ensemble_.state_dict(),
+                "evidence": [describe(kind, _plain) for kind in self.ranker_.kinds],
+                "ranker": self.ranker_.state_dict(),
             }
             write_content(temporary, content)
 
@@ -123,7 +127,7 @@ class PersistenceMixin:
             If a file is damaged, the format is newer than this version of skxmc, the model is
             of another class, or `device` cannot be used.
         """
-        from ._device import resolve_device
+        from .._device import resolve_device
 
         resolve_device(device)
         folder = Path(folder).expanduser()
@@ -140,15 +144,9 @@ class PersistenceMixin:
 
     @classmethod
     def _from_content(cls, content, folder, device, image_encoder, base, trust_remote_code):
-        parameters = dict(content["parameters"])
-        if parameters.get("trust_remote_code") and not trust_remote_code:
-            warnings.warn(
-                "the model was fitted with trust_remote_code=True and is loaded without; pass "
-                "trust_remote_code=True if you trust the code of its encoders.",
-                UserWarning,
-                stacklevel=3,
-            )
-        parameters.update(device=str(device), trust_remote_code=trust_remote_code)
+        parameters = {name: _rebuilt(value) for name, value in content["parameters"].items()}
+        _set_trust(parameters, trust_remote_code)
+        parameters["device"] = str(device)
         if image_encoder is None and "image_encoder" in content["not_saved"]:
             image_encoder = MissingImageEncoder()
         if image_encoder is not None:
@@ -159,9 +157,10 @@ class PersistenceMixin:
             if name.endswith("_") and not name.startswith("_") and not hasattr(cls, name):
                 setattr(estimator, name, value)
         estimator.featurizer_ = _load_featurizer(
-            content["featurizer"], folder, estimator, image_encoder, base
+            content["featurizer"], folder, estimator, image_encoder, base, trust_remote_code
         )
-        estimator.ensemble_ = EvidenceEnsemble.from_state(content["ensemble"])
+        kinds = [rebuild(kind) for kind in content["evidence"]]
+        estimator.ranker_ = Ranker.from_state(content["ranker"], kinds)
         estimator._settle()
         return estimator
 
@@ -197,12 +196,12 @@ class PersistenceMixin:
                 stacklevel=2,
             )
         super().__setstate__(state)
-        if "ensemble_" in state:
+        if "ranker_" in state:
             self._settle()
 
     def _settle(self) -> None:
         """Move all that computes to the estimator's device, or to the CPU if that is not there."""
-        from ._device import precision_name, resolve_device
+        from .._device import precision_name, resolve_device
 
         try:
             device = resolve_device(self.device)
@@ -211,7 +210,7 @@ class PersistenceMixin:
             device = resolve_device("cpu")
         precision = precision_name(self.precision, device)
         self.featurizer_.move_to(device, precision)
-        self.ensemble_.move_to(str(device), precision)
+        self.ranker_.move_to(str(device), precision)
 
 
 class MissingImageEncoder:
@@ -249,6 +248,8 @@ def _storable_parameters(estimator: Any) -> tuple[dict[str, Any], dict[str, str]
 
 def _plain(value: Any, nested: bool = False) -> Any:
     """A parameter as numbers, strings, lists, tuples, or one array of numbers."""
+    if isinstance(value, BaseEstimator):
+        return describe(value, _plain)
     if value is None or isinstance(value, bool | int | float | str | np.generic):
         return value
     if isinstance(value, os.PathLike):
@@ -263,6 +264,29 @@ def _plain(value: Any, nested: bool = False) -> Any:
     return [_plain(part, True) for part in sequence_to_list(value)]
 
 
+def _rebuilt(value: Any) -> Any:
+    """A parameter that was saved, with the objects that it describes."""
+    if isinstance(value, list | tuple):
+        return type(value)(_rebuilt(part) for part in value)
+    return rebuild(value) if is_description(value) else value
+
+
+def _set_trust(parameters: dict[str, Any], trust_remote_code: bool) -> None:
+    """Let encoders run code of their own only if the caller says so."""
+    asked = False
+    for value in parameters.values():
+        if hasattr(value, "trust_remote_code"):
+            asked = asked or value.trust_remote_code
+            value.trust_remote_code = trust_remote_code
+    if asked and not trust_remote_code:
+        warnings.warn(
+            "the model was fitted with trust_remote_code=True and is loaded without; pass "
+            "trust_remote_code=True if you trust the code of its encoders.",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
 def _fitted_attributes(estimator: Any) -> dict[str, Any]:
     """Fitted attributes beside the parts that have their own form."""
     return {
@@ -270,14 +294,14 @@ def _fitted_attributes(estimator: Any) -> dict[str, Any]:
         for name, value in vars(estimator).items()
         if name.endswith("_")
         and not name.startswith("_")
-        and name not in ("featurizer_", "ensemble_")
+        and name not in ("featurizer_", "ranker_")
     }
 
 
 def _save_featurizer(featurizer: Featurizer, folder: Path, include_base: bool) -> dict[str, Any]:
     tower = encoder = None
     if featurizer.tower is not None:
-        from .encoders._saving import save_tower
+        from ..encoders._saving import save_tower
 
         tower = save_tower(featurizer.tower, folder / TOWER, include_base=include_base)
     if featurizer.image_encoder is not None:
@@ -292,51 +316,49 @@ def _save_featurizer(featurizer: Featurizer, folder: Path, include_base: bool) -
         "tower": tower,
         "image_encoder": encoder,
         "whitener": featurizer.whitener and featurizer.whitener.state_dict(),
-        "sparse": featurizer.sparse and featurizer.sparse.state_dict(),
+        "words": featurizer.words and featurizer.words.state_dict(),
     }
 
 
 def _load_featurizer(
-    state: dict[str, Any], folder: Path, estimator: Any, image_encoder: Any, base: str | None
+    state: dict[str, Any],
+    folder: Path,
+    estimator: Any,
+    image_encoder: Any,
+    base: str | None,
+    trust_remote_code: bool,
 ) -> Featurizer:
-    tower = encoder = sparse = None
+    tower = encoder = None
     if state["tower"] is not None:
-        from .encoders._saving import load_tower
+        from ..encoders._saving import load_tower
 
         try:
             tower = load_tower(
-                folder / TOWER,
-                state["tower"],
-                trust_remote_code=estimator.trust_remote_code,
-                base=base,
+                folder / TOWER, state["tower"], trust_remote_code=trust_remote_code, base=base
             )
         except Exception as error:  # whatever transformers raises for files that are damaged
             raise ValueError(
                 f"the text encoder in {str(folder / TOWER)!r} cannot be loaded: {error}"
             ) from error
     if state["image_encoder"] is not None:
-        from .encoders._image import ImageEncoder
+        from ..encoders._image import ImageEncoder
 
         encoder = ImageEncoder(
             image_encoder or state["image_encoder"]["model"],
             batch_size=state["image_encoder"]["batch_size"],
-            trust_remote_code=estimator.trust_remote_code,
+            trust_remote_code=trust_remote_code,
             verbose=estimator.verbose,
         )
         # Known, so that items without pictures need no model.
         encoder._dimension = state["image_encoder"]["dimension"]
-    if state["sparse"] is not None:
-        from .encoders._sparse import SparseTextFeatures
+    featurizer = Featurizer(tower, encoder, state["precision"])
+    if state["words"] is not None:
+        from ..encoders._sparse import SparseTextFeatures
 
-        sparse = SparseTextFeatures.from_state(state["sparse"])
-    whitener = state["whitener"] and ImageWhitener.from_state(state["whitener"])
-    return Featurizer(
-        tower=tower,
-        image_encoder=encoder,
-        whitener=whitener,
-        sparse=sparse,
-        precision=state["precision"],
-    )
+        featurizer.words = SparseTextFeatures.from_state(state["words"])
+    if state["whitener"] is not None:
+        featurizer.whitener = ImageWhitener.from_state(state["whitener"])
+    return featurizer
 
 
 # -- small things -------------------------------------------------------------------------------
@@ -347,7 +369,7 @@ def _find_class(cls: type, name: str, folder: Path) -> type:
     if cls.__name__ == name:
         return cls
     if inspect.isabstract(cls):
-        package = sys.modules[__package__]
+        package = _package()
         # Public names are imported when they are asked for.
         public = getattr(package, name) if name in package.__all__ else None
         for candidate in (public, *_subclasses(cls)):
@@ -372,7 +394,11 @@ def _warn_of_loss(notes: dict[str, str], name: str) -> None:
 
 def skxmc_version() -> str:
     """Version of the package, which this module must not import as a whole."""
-    return sys.modules[__package__].__version__
+    return _package().__version__
+
+
+def _package() -> Any:
+    return sys.modules[__name__.partition(".")[0]]
 
 
 def _versions() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Label vectors: a linear one-vs-all classifier over everything known of a document."""
+"""A linear one-vs-all classifier over all features of a document: what label vectors are."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .. import _limits
 from .._device import as_tensor, resolve_device
 from ..encoders._sparse import SparseProjection
 from ..retrieval import ExactIndex, sort_candidates
-from ._one_vs_all import OneVsAllTraining
+from ..training._one_vs_all import OneVsAllTraining
 
 if TYPE_CHECKING:
     from .._features import Features
@@ -28,12 +28,12 @@ logger = logging.getLogger(__name__)
 _BLOCK = 2**25
 
 
-class LabelVectors:
+class LinearModel:
     r"""One vector for each label, trained against all other labels or against hard negatives.
 
     The score of label l for a document with features x is :math:`z_l = s\, x \cdot w_l`, where x
     is the dense blocks and the projected sparse features side by side. With P the positives of a
-    document and N all labels that are neither positive nor ignored, the loss of a document is the
+    document and N all labels that are neither positive nor excluded, the loss of a document is the
     decoupled softmax
 
     .. math:: |P|^{-\gamma} \sum_{p \in P} -\log \frac{e^{z_p}}{e^{z_p} + \sum_{n \in N} e^{z_n}}
@@ -158,8 +158,8 @@ class LabelVectors:
         sparse: sp.csr_array | None = None,
         labels: Features | None = None,
         negatives: np.ndarray | Callable[[np.ndarray], np.ndarray] | None = None,
-        ignore: sp.csr_array | None = None,
-    ) -> LabelVectors:
+        exclude: sp.csr_array | None = None,
+    ) -> LinearModel:
         """Learn the vectors.
 
         A KeyboardInterrupt ends training early; what was learned until then can be used.
@@ -178,12 +178,12 @@ class LabelVectors:
         negatives : ndarray of shape (n, m), int, callable, or None
             Hard negatives of each document, -1 where there are fewer; used where there are more
             than `max_labels` labels. A callable gives those of some rows.
-        ignore : csr_array of shape (n, n_labels), or None
+        exclude : csr_array of shape (n, n_labels), or None
             Pairs that are neither positive nor negative.
 
         Returns
         -------
-        self : LabelVectors
+        self : LinearModel
 
         Raises
         ------
@@ -192,7 +192,7 @@ class LabelVectors:
         FloatingPointError
             If the loss is not finite.
         """
-        for name, array in [("sparse", sparse), ("negatives", negatives), ("ignore", ignore)]:
+        for name, array in [("sparse", sparse), ("negatives", negatives), ("exclude", exclude)]:
             if array is not None and not callable(array) and array.shape[0] != Y.shape[0]:
                 raise ValueError(f"{name} has {array.shape[0]} rows but Y has {Y.shape[0]}.")
         for number, block in enumerate(blocks):
@@ -202,7 +202,7 @@ class LabelVectors:
         self._lay_out(blocks, sparse, random)
         self.weights_ = self._label_start(Y.shape[1], labels)
         origin = None if labels is None else self._anchor(labels)
-        training = OneVsAllTraining(self, Y, negatives, ignore, origin, random)
+        training = OneVsAllTraining(self, Y, negatives, exclude, origin, random)
         self.losses_ = []
         try:
             epochs = range(training.n_epochs)
@@ -245,10 +245,10 @@ class LabelVectors:
     def _label_rows(self, labels: Features, rows: slice | np.ndarray) -> np.ndarray:
         """Features of some labels' texts; blocks that they lack are zeros."""
         some = labels.take(rows)
-        given = some.blocks()
+        given = some.dense()
         missing = self._widths[len(given) :]
         given = given + [np.zeros((len(some), width), dtype=np.float32) for width in missing]
-        sparse = some.sparse
+        sparse = some.words
         if self._projection is not None and sparse is None:
             sparse = sp.csr_array((len(some), self._projection.n_features), dtype=np.float32)
         return self._join(given, sparse, slice(None))
@@ -369,7 +369,7 @@ class LabelVectors:
         }
 
     @classmethod
-    def from_state(cls, state: dict[str, Any], *, device: str = "cpu") -> LabelVectors:
+    def from_state(cls, state: dict[str, Any], *, device: str = "cpu") -> LinearModel:
         """Rebuild from :meth:`state_dict`; scores are bit-equal on the same device."""
         scale, sparse_scale = (float(value) for value in state["scales"])
         vectors = cls(scale=scale, sparse_scale=sparse_scale, device=device)
@@ -382,5 +382,5 @@ class LabelVectors:
 
     def _check_fitted(self) -> np.ndarray:
         if not hasattr(self, "weights_"):
-            raise NotFittedError("LabelVectors is not fitted yet; call fit first.")
+            raise NotFittedError("LinearModel is not fitted yet; call fit first.")
         return self.weights_

@@ -1,0 +1,1 @@
+"""Device, threads, limits, plug-ins, optional packages: what every room may use."""
