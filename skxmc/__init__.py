@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import datasets, inspection, metrics, model_selection
+    from . import datasets, inspection, metrics, model_selection, objectives
     from ._decoder import DecoderXMCClassifier
     from ._memory import MemoryEstimate, estimate_memory
     from ._vixml import ViXMLClassifier
@@ -21,6 +21,7 @@ __all__ = [
     "inspection",
     "metrics",
     "model_selection",
+    "objectives",
 ]
 
 # Public name -> module that holds it. Resolved at first use, so that `import skxmc`
@@ -31,7 +32,7 @@ _NAMES = {
     "ViXMLClassifier": "._vixml",
     "estimate_memory": "._memory",
 }
-_SUBPACKAGES = ("datasets", "inspection", "metrics", "model_selection")
+_SUBPACKAGES = ("datasets", "inspection", "metrics", "model_selection", "objectives")
 
 
 def __getattr__(name: str) -> Any:

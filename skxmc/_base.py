@@ -284,7 +284,8 @@ class BaseXMCClassifier(PersistenceMixin, PredictionMixin, BaseEstimator, metacl
         self, inputs: _TuningInputs, digest: str, bank: np.ndarray, held_out: np.ndarray, rng
     ) -> tuple[np.ndarray, np.ndarray, Any]:
         """Tune the tower; embeddings of documents and labels, and how prototypes are made."""
-        from .training._early_stopping import PrototypeValidation
+        from ._training._early_stopping import PrototypeValidation
+        from ._training._trainer import TowerTrainer
 
         tower = self.featurizer_.tower
         X, images, Y, exclude, label_text, label_images = inputs
@@ -299,14 +300,15 @@ class BaseXMCClassifier(PersistenceMixin, PredictionMixin, BaseEstimator, metacl
             validate = PrototypeValidation(
                 documents, Y, held_out, self.validation_metric, self.propensity
             )
-        trainer = self._make_trainer(
+        trainer = TowerTrainer(
             tower,
             documents,
             labels,
             without_rows(Y, held_out),
+            self._objective(),
             self._training_options(len(documents)),
             rng,
-            ignore=exclude,
+            exclude=exclude,
             bank=bank,
             validate=validate,
             checkpoint=checkpoint,
@@ -323,7 +325,7 @@ class BaseXMCClassifier(PersistenceMixin, PredictionMixin, BaseEstimator, metacl
         """Where `memory` keeps the tuning; None if it is not kept, as it is unlike any other."""
         if self.random_state is None:
             return None
-        from .training._checkpoint import Checkpoint
+        from ._training._checkpoint import Checkpoint
 
         params = self.get_params(deep=False)
         params = {name: params[name] for name in sorted(params.keys() - _NOT_OF_TUNING)}
@@ -340,20 +342,27 @@ class BaseXMCClassifier(PersistenceMixin, PredictionMixin, BaseEstimator, metacl
     def _is_tuned(self) -> bool:
         return self.encoder != PRECOMPUTED and self.train_encoder != "frozen"
 
-    def _make_trainer(self, *args, **kwargs):
+    def _objective(self):
+        """What the encoder is tuned for."""
+        from .objectives import DualEncoder, LinearHead, Prime
+
         if self.prototypes == LINEAR:
-            from .training._linear_trainer import LinearHeadTrainer
-
-            return LinearHeadTrainer(*args, **kwargs)
-        from .training._trainer import TowerTrainer
-
-        return TowerTrainer(*args, **kwargs)
+            return LinearHead(loss=self.head_loss)
+        if not self.prototypes:
+            return DualEncoder(margin=self.margin, n_negatives=self.n_negatives)
+        return Prime(
+            margin=self.margin,
+            n_negatives=self.n_negatives,
+            regularization=self.regularization,
+            head_weight=self.head_weight,
+            head_loss=self.head_loss,
+        )
 
     def _training_options(self, n_documents: int):
         import torch
 
-        from .training._batches import HardNegativeSchedule
-        from .training._options import TrainingOptions
+        from ._training._batches import HardNegativeSchedule
+        from ._training._options import TrainingOptions
 
         # None: the trainer makes one for as many epochs as it gets to.
         schedule = None if self.hard_negatives else HardNegativeSchedule(start=None, update=1)
@@ -365,12 +374,6 @@ class BaseXMCClassifier(PersistenceMixin, PredictionMixin, BaseEstimator, metacl
             head_learning_rate=self.head_learning_rate,
             weight_decay=self.weight_decay,
             warmup_steps=self.warmup_steps,
-            prototypes=bool(self.prototypes),
-            head_loss=self.head_loss,
-            head_weight=self.head_weight,
-            n_negatives=self.n_negatives,
-            margin=tuple(self.margin),
-            regularization=self.regularization,
             propensity=tuple(self.propensity),
             schedule=schedule,
             max_graph_bytes=self.max_graph_memory,

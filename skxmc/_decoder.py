@@ -366,7 +366,6 @@ class DecoderXMCClassifier(BaseXMCClassifier):
         return replace(
             super()._training_options(n_documents),
             max_grad_norm=self.max_grad_norm,
-            free_vectors_from_labels=True,
         )
 
     def merge_adapter(self):

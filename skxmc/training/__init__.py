@@ -1,1 +1,1 @@
-"""Losses, prototypes, label vectors, batches and the trainer; PyTorch lives here."""
+"""Label vectors, clustering and centroids."""

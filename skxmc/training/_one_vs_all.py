@@ -10,6 +10,7 @@ import scipy.sparse as sp
 import torch
 
 from .._device import as_tensor, resolve_device, resolve_precision
+from .._training._label_batches import batch_labels, document_weights, label_positions
 
 if TYPE_CHECKING:
     from ._label_vectors import LabelVectors
@@ -79,34 +80,6 @@ class OneVsAllTraining:
         rate = min(self.step / max(1.0, 0.05 * self.n_steps), 1 - self.step / (self.n_steps + 1))
         self.optimizer.update(gradient.T @ x, options.learning_rate * rate, labels)
         return float(losses.sum())
-
-
-def batch_labels(
-    Y: sp.csr_array, proposed: np.ndarray | None, n_random: int, rng: np.random.RandomState
-) -> np.ndarray:
-    """Sorted labels that a batch is trained against where there are too many to take all.
-
-    Parameters
-    ----------
-    Y : csr_array of shape (n, n_labels)
-        Positive pairs of the batch.
-    proposed : ndarray of shape (n, m), int64, or None
-        Hard negatives, -1 where there are fewer.
-    n_random : int
-        Number of random labels beside.
-    rng : RandomState
-    """
-    parts = [Y.indices.astype(np.int64), rng.randint(Y.shape[1], size=n_random)]
-    if proposed is not None:
-        parts.append(proposed.ravel())
-    labels = np.unique(np.concatenate(parts))
-    return labels[np.searchsorted(labels, 0) :]
-
-
-def document_weights(Y: sp.csr_array, exponent: float) -> np.ndarray:
-    """Weight of each positive's loss, |P|^-exponent, (n_positives,) float32."""
-    n_positive = np.diff(Y.indptr)
-    return np.repeat(np.maximum(n_positive, 1.0) ** -exponent, n_positive).astype(np.float32)
 
 
 def decoupled_softmax(
@@ -209,16 +182,3 @@ class _DecayingAdam:
 
 def _index(labels: np.ndarray, device: torch.device) -> torch.Tensor:
     return torch.from_numpy(labels).to(device)
-
-
-def label_positions(
-    pairs: sp.csr_array, labels: np.ndarray | None, device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rows and columns of pairs within the batch's labels; pairs of other labels are dropped."""
-    rows = np.repeat(np.arange(pairs.shape[0]), np.diff(pairs.indptr))
-    columns = pairs.indices.astype(np.int64)
-    if labels is not None:
-        position = np.minimum(np.searchsorted(labels, columns), len(labels) - 1)
-        there = labels[position] == columns
-        rows, columns = rows[there], position[there]
-    return torch.from_numpy(rows).to(device), torch.from_numpy(columns).to(device)

@@ -43,7 +43,7 @@ class PrototypeValidation:
 
     def __call__(self, trainer) -> dict[str, float]:
         """Figures of a :class:`TowerTrainer` as it is, with ``"validation_score"`` among them."""
-        queries = trainer.tower.encode(self.documents, precision=trainer.options.precision)
+        queries = trainer.encode(self.documents)
         prototypes = trainer.prototypes(*trainer.encode_labels())
         k = min(5, len(prototypes))
         found, _ = ExactIndex().build(prototypes).search(queries, k)
