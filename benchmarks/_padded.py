@@ -15,7 +15,7 @@ from skxmc.encoders._lora import add_adapters
 from skxmc.encoders._sources import find_model
 from skxmc.encoders._text import load_text_tower
 from skxmc.encoders._tower import Tower, autocast
-from skxmc.training._trainer import TowerTrainer
+from skxmc._training._trainer import TowerTrainer
 
 # Short names; any other name or folder is that of a text encoder.
 ENCODERS = {

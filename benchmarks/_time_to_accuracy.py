@@ -15,7 +15,7 @@ from skxmc._images import ImageFeatures
 from skxmc._labels import without_pairs
 from skxmc.metrics import precision_at_k
 from skxmc.retrieval import make_index
-from skxmc.training._options import TrainingOptions
+from skxmc._training._options import TrainingOptions
 
 from ._padded import ENCODERS, PaddedTrainer, load_tower, picture_vectors
 from ._report import table

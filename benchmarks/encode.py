@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from skxmc._parameters import BACKENDS
+from skxmc._estimator._parameters import BACKENDS
 
 from ._data import add_data, load, texts_of_words
 from ._report import (

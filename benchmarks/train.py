@@ -18,8 +18,8 @@ import torch
 
 from skxmc._device import precision_name
 from skxmc.training._batches import PositiveSampler
-from skxmc.training._options import TrainingOptions
-from skxmc.training._trainer import TowerTrainer
+from skxmc._training._options import TrainingOptions
+from skxmc._training._trainer import TowerTrainer
 
 from ._data import add_data, load
 from ._padded import ENCODERS, PaddedTrainer, load_tower, picture_vectors

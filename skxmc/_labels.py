@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import scipy.sparse as sp
 
-from skxmc._validation import is_missing, sequence_to_list
+from ._validation import is_missing, sequence_to_list
 
 __all__ = [
     "as_indicator",

@@ -18,9 +18,9 @@ from tiny_models import save_encoder, save_language_model
 
 from skxmc import DecoderXMCClassifier, ViXMLClassifier
 from skxmc.encoders._lora import add_adapters
-from skxmc.training import _checkpoint
+from skxmc._training import _checkpoint
 from skxmc.training._batches import HardNegativeSchedule
-from skxmc.training._checkpoint import Checkpoint
+from skxmc._training._checkpoint import Checkpoint
 
 # Three batches an epoch; clusters from the second epoch on, made every other epoch.
 SCHEDULE = HardNegativeSchedule(start=1, update=2, size=8)
@@ -309,7 +309,7 @@ def test_a_killed_process_is_gone_on_from(encoder, tmp_path):
     code = f"""
         import os, signal
         from skxmc import ViXMLClassifier
-        from skxmc.training import _checkpoint
+        from skxmc._training import _checkpoint
         from test_checkpoint import TAGS, TEXTS, small
 
         _checkpoint.SECONDS = _checkpoint.PATIENCE = 0

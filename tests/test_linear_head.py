@@ -11,7 +11,7 @@ from skxmc import ViXMLClassifier, _limits
 from skxmc.training import _linear_head
 from skxmc.training._linear_head import LinearHead
 from skxmc.training._linear_trainer import LinearHeadTrainer
-from skxmc.training._options import TrainingOptions
+from skxmc._training._options import TrainingOptions
 
 LOSSES = ["decoupled_softmax", "binary_cross_entropy"]
 

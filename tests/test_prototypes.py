@@ -6,7 +6,7 @@ import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
 
-from skxmc.training._centroids import label_centroids
+from skxmc._centroids import label_centroids
 from skxmc.training._prototypes import PrototypeNetwork
 
 WIDTH = 16

@@ -7,7 +7,7 @@ import scipy.sparse as sp
 from skxmc import ViXMLClassifier, _ensemble, _limits
 from skxmc._features import row_norms, unit_rows
 from skxmc.retrieval import HNSWIndex, _index
-from skxmc.training._hard_negatives import HardNegatives
+from skxmc.evidence._hard_negatives import HardNegatives
 from skxmc.training._label_vectors import LabelVectors
 
 N, N_LABELS = 400, 30

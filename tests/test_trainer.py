@@ -14,16 +14,16 @@ import torch.nn.functional as F
 from tiny_models import WIDTH, tiny_tower
 
 from skxmc import _limits, metrics
-from skxmc._holdout import without_rows
+from skxmc._ranking._holdout import without_rows
 from skxmc._images import ImageFeatures
 from skxmc.encoders._lora import add_adapters, merge_adapters
 from skxmc.training._batches import HardNegativeSchedule
-from skxmc.training._centroids import label_centroids
-from skxmc.training._early_stopping import PrototypeValidation
+from skxmc._centroids import label_centroids
+from skxmc._training._early_stopping import PrototypeValidation
 from skxmc.training._losses import DynamicMarginTripletLoss, PrototypeRegularizer
-from skxmc.training._options import TrainingOptions
+from skxmc._training._options import TrainingOptions
 from skxmc.training._row_gradients import RowGradients
-from skxmc.training._trainer import TowerTrainer
+from skxmc._training._trainer import TowerTrainer
 
 SYLLABLES = [consonant + vowel for consonant in "bdfgklmnprst" for vowel in "aeiou"]
 WORDS = [a + b for a in SYLLABLES[:10] for b in SYLLABLES[10:20]]
@@ -275,8 +275,8 @@ def test_peak_memory_of_a_large_batch():
         from skxmc._device import resolve_precision
         from skxmc.encoders._sources import find_model
         from skxmc.encoders._text import load_text_tower
-        from skxmc.training._options import TrainingOptions
-        from skxmc.training._trainer import TowerTrainer
+        from skxmc._training._options import TrainingOptions
+        from skxmc._training._trainer import TowerTrainer
 
         tower = load_text_tower(str(find_model("all-MiniLM-L6-v2").path), max_length=64)
         rng = np.random.RandomState(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABCMeta
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -18,6 +19,7 @@ from .._ranking._holdout import hold_out
 from .._ranking._ranker import Ranker, RankingOptions, TrainingSet
 from .._validation import check_texts, sequence_to_list
 from ..evidence import Evidence, Setting, resolve_evidence
+from ..model_selection import Validation
 from ._featurizer import Featurizer
 from ._nested import NestedParametersMixin
 from ._parameters import (
@@ -27,6 +29,7 @@ from ._parameters import (
     resolve_batch_size,
     resolve_encoder,
     resolve_image_encoder,
+    resolve_training,
     resolve_validation,
     settings_of,
 )
@@ -258,7 +261,7 @@ class BaseXMCClassifier(
         return any(kind.sees_words(self._mode.tuned) for kind in kinds)
 
     def _plan_tuning(
-        self, featurizer: Featurizer, objective: Objective, validation, digest: str, n: int
+        self, featurizer: Featurizer, objective: Objective, validation: Validation, digest: str, n: int
     ) -> Tuning:
         adapter = None
         if self.train_encoder == "lora":
@@ -270,9 +273,9 @@ class BaseXMCClassifier(
             """Where `memory` keeps the tuning; None if it is not kept, being unlike any other."""
             if self.random_state is None:
                 return None
-            from ..training._checkpoint import Checkpoint
+            from .._training._checkpoint import Checkpoint
 
-            plan = (settings_of(objective), settings_of(adapter), options.key())
+            plan = (settings_of(objective), settings_of(adapter), replace(options, verbose=0))
             validated = (validation.metric, validation.patience)
             inputs = (data.X, data.images, data.Y, data.exclude, data.label_text, data.label_images)
             code = (skxmc_version(), type(self).__name__)
@@ -283,25 +286,30 @@ class BaseXMCClassifier(
             objective, adapter, options, validation, checkpoint, self._recipe.merge_adapters
         )
 
-    def _training_options(self, featurizer: Featurizer, validation, n_documents: int):
+    def _training_options(self, featurizer: Featurizer, validation: Validation, n_documents: int):
         import torch
 
-        from ..objectives import Training
-        from ..training._options import TrainingOptions
+        from .._training._batches import HardNegativeSchedule
+        from .._training._options import TrainingOptions
 
-        recipe = self._recipe
-        training = Training() if self.training is None else self.training
-        return TrainingOptions.of(
-            training,
+        recipe, training = self._recipe, resolve_training(self.training, self._recipe)
+        # None: the trainer makes one for as many epochs as it gets to.
+        schedule = None if training.hard_negatives else HardNegativeSchedule(start=None, update=1)
+        return TrainingOptions(
             epochs=self.epochs,
             max_steps=self.max_steps,
             batch_size=resolve_batch_size(self.batch_size, n_documents, recipe.n_batches),
             learning_rate=self.learning_rate,
+            head_learning_rate=training.head_learning_rate,
+            weight_decay=training.weight_decay,
+            warmup_steps=training.warmup_steps,
+            max_grad_norm=training.max_grad_norm,
             propensity=tuple(validation.propensity),
+            schedule=schedule,
+            max_graph_bytes=training.max_graph_memory,
             precision=getattr(torch, featurizer.precision),
             patience=validation.patience,
             verbose=self.verbose,
-            recipe=recipe,
         )
 
     # -- ranking ------------------------------------------------------------------------------
@@ -341,7 +349,7 @@ class BaseXMCClassifier(
             verbose=self.verbose,
         )
 
-    def _ranking_options(self, validation) -> RankingOptions:
+    def _ranking_options(self, validation: Validation) -> RankingOptions:
         return RankingOptions(
             metric=validation.metric,
             propensity=tuple(validation.propensity),

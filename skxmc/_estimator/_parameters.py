@@ -21,7 +21,7 @@ PRECOMPUTED = "precomputed"
 BACKENDS = ("torch", "openvino")
 
 # Values of Validation(metric=...).
-METRICS = ("mean", "precision_at_1", "precision_at_5", "ndcg_at_5", "psprecision_at_5")
+METRICS = ("mean", *Validation.MEAN_OF)
 
 # Bounds of batch_size="auto".
 _SMALLEST, _LARGEST = 32, 512
@@ -33,7 +33,7 @@ shared_constraints: dict = {
     "label_images": ["array-like", None],
     "train_encoder": [StrOptions({"full", "lora", "frozen"})],
     "adapter": [LoRA, None],
-    "objective": [str, HasMethods(["loss"]), None],
+    "objective": [str, HasMethods(["compute_loss"]), None],
     "evidence": [list, tuple, None],
     "index": [str, HasMethods(["search"])],
     "text_features": [StrOptions({"embedding", "tfidf", "both"})],
@@ -142,6 +142,18 @@ def resolve_adapter(adapter: LoRA | None, recipe: Recipe) -> LoRA:
     if adapter.rank == "auto":
         adapter.rank = recipe.lora_rank
     return adapter
+
+
+def resolve_training(training: Any, recipe: Recipe) -> Any:
+    """How the optimiser and the batches work, with what the recipe says in place of "auto"."""
+    from ..objectives import Training
+
+    training = Training() if training is None else clone(training)
+    training._validate_params()
+    for name in ("head_learning_rate", "max_grad_norm", "max_graph_memory"):
+        if getattr(training, name) == "auto":
+            setattr(training, name, getattr(recipe, name))
+    return training
 
 
 def resolve_validation(validation: float | Validation | None) -> Validation:

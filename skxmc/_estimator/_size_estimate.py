@@ -14,7 +14,7 @@ from .._labels import encode_targets
 from .._validation import check_texts
 from .._whitening import PICTURES_PER_COMPONENT
 from ..evidence import Size
-from ._parameters import resolve_adapter, resolve_batch_size, resolve_encoder
+from ._parameters import resolve_adapter, resolve_batch_size, resolve_encoder, resolve_training
 
 # Python, torch, transformers, faiss, scikit-learn once loaded, and what the allocator holds back;
 # measured on Linux.
@@ -223,11 +223,12 @@ def _activations(
     per_token = graph_bytes_per_token(shape.layers, shape.width, shape.inner)
     if getattr(encoder, "gradient_checkpointing", False):  # one layer's graph, and each's input
         per_token = per_token / shape.layers + shape.layers * shape.width * shape.itemsize
+    graphs = resolve_training(clf.training, clf._recipe).max_graph_memory
     n_documents = resolve_batch_size(clf.batch_size, len(texts), clf._recipe.n_batches)
     batch = n_documents * tokens
     if names.dtype.kind in "UO":  # else labels are numbers without a text
         batch += min(n_documents, len(names)) * min(_tokens(names), limit)
-    return max(encode, min(clf._max_graph_memory, batch * per_token))
+    return max(encode, min(graphs, batch * per_token))
 
 
 def _tokens(texts: Sequence[str]) -> float:

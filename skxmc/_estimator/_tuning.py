@@ -120,8 +120,8 @@ def represent_tuned(
     history : list of dict
         Gets an entry an epoch while training goes on.
     """
-    from ..training._early_stopping import PrototypeValidation
-    from ..training._trainer import TowerTrainer
+    from .._training._early_stopping import PrototypeValidation
+    from .._training._trainer import TowerTrainer
 
     tower = featurizer.tower
     checkpoint = tuning.checkpoint(data, held_out, rng)

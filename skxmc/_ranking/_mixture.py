@@ -12,15 +12,13 @@ import scipy.sparse as sp
 
 from .. import metrics
 from .._labels import without_pairs
+from ..model_selection import Validation
 from ..retrieval import sort_candidates
 
 Proposals = dict[str, tuple[np.ndarray, np.ndarray]]
 Setting = tuple[float, ...]  # a temperature for each kind
 Found = dict[tuple[int, ...], float]  # what weights, in twentieths, reach
 Value = Callable[[tuple[int, ...], list[np.ndarray]], float]
-
-# The figures whose mean is the metric "mean": first rank, more ranks, their order, rare labels.
-MEAN_OF = ("precision_at_1", "precision_at_5", "ndcg_at_5", "psprecision_at_5")
 
 # Up to this number of kinds all settings of a grid are tried; there are 24, 84 and 224 of them for
 # two, three and four kinds.
@@ -321,7 +319,7 @@ class _Judge:
     def __init__(self, Y, metric: str, exclude, propensities) -> None:
         self.Y = Y if exclude is None else without_pairs(Y, exclude)
         self.metrics = [
-            _find_metric(name, propensities) for name in (MEAN_OF if metric == "mean" else [metric])
+            _find_metric(name, propensities) for name in (Validation.MEAN_OF if metric == "mean" else [metric])
         ]
         self.depth = max(k for _, k, _ in self.metrics)
 

@@ -1,1 +1,1 @@
-"""Device, threads, limits, plug-ins, optional packages: what every room may use."""
+"""What any room may need of the process it runs in."""

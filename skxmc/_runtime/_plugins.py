@@ -1,37 +1,75 @@
-"""Classes that a user names: our own, and those that other installed packages register."""
+"""Classes by name: those of this package, and those that other packages register."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 
 
 def find_plugin(kind: str, name: str, known: Mapping[str, type | str]) -> type:
-    """The class of a name.
+    """Find a class by its name.
+
+    Another package registers a class in the table ``[project.entry-points."skxmc.<kind>"]`` of its
+    ``pyproject.toml``, as ``name = "module:Class"``. It cannot take the name of a known one.
 
     Parameters
     ----------
     kind : str
-        Such as ``"evidence"``. Other packages register theirs under the entry-point group
-        ``skxmc.evidence``.
+        What is looked for, such as "objectives"; the group of entry points is ``skxmc.<kind>``.
     name : str
+        Name of the class.
     known : mapping of str to type or str
-        Our own classes; a str is ``"module:Class"``, which is imported when it is asked for.
+        Classes of this package, or where they are as "module:Class".
+
+    Returns
+    -------
+    type
+        The class.
 
     Raises
     ------
     ValueError
-        If there is no class of that name; the message lists the names that there are.
+        If no class has this name, or two packages register different ones under it.
+    ImportError
+        If the class that another package registers cannot be imported.
     """
+    group = f"skxmc.{kind}"
     if name in known:
-        value = known[name]
-        if isinstance(value, str):
-            module, _, attribute = value.partition(":")
-            value = getattr(import_module(module), attribute)
-        return value
-    registered = {point.name: point for point in entry_points(group=f"skxmc.{kind}")}
-    if name in registered:
-        return registered[name].load()
-    names = ", ".join(map(repr, [*known, *sorted(registered)]))
-    raise ValueError(f"{kind}={name!r} is not known; pass one of {names}, or an object.")
+        found = known[name]
+        return found if isinstance(found, type) else _load(found)
+    registered = entry_points(group=group)
+    values = {entry.value: entry for entry in registered if entry.name == name}
+    if not values:
+        names = sorted({*known, *(entry.name for entry in registered)})
+        raise ValueError(
+            f"{name!r} is not one of the {kind}, which are {', '.join(map(repr, names))}; another "
+            f"package adds one by an entry point of the group {group!r}."
+        )
+    if len(values) > 1:
+        raise ValueError(
+            f"{name!r} is registered more than once under the entry points {group!r}: "
+            f"{' and '.join(sorted(values))}; uninstall one of the packages."
+        )
+    return _load_entry(group, *values.values())
+
+
+def _load(place: str) -> type:
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)
+
+
+def _load_entry(group: str, entry: EntryPoint) -> type:
+    try:
+        found = entry.load()
+    except (ImportError, AttributeError) as error:
+        raise ImportError(
+            f"the entry point {entry.name} = {entry.value!r} of {group!r} cannot be imported "
+            f"({error}); repair or uninstall the package that registers it."
+        ) from error
+    if not isinstance(found, type):
+        raise ValueError(
+            f"the entry point {entry.name} = {entry.value!r} of {group!r} names "
+            f"{type(found).__name__!r}, not a class."
+        )
+    return found

@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.utils import Bunch
 
-from skxmc._labels import check_exclude, narrow_indices
+from .._labels import check_exclude, narrow_indices
 
 Images = list[bytes | list[bytes] | None]
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from sklearn.utils import Bunch
 
-from skxmc._labels import check_exclude
-from skxmc.datasets._base import (
+from .._labels import check_exclude
+from ._base import (
     Images,
     distinct_labels,
     group_ids,

@@ -15,8 +15,8 @@ import numpy as np
 from PIL import Image
 from sklearn.utils import Bunch
 
-from skxmc._optional import import_optional
-from skxmc.datasets._base import (
+from .._optional import import_optional
+from ._base import (
     get_data_home,
     group_ids,
     icon_group,

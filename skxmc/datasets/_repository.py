@@ -12,8 +12,8 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.utils import Bunch
 
-from skxmc._labels import as_indicator, check_exclude
-from skxmc.datasets._base import distinct_labels, make_bunch, targets
+from .._labels import as_indicator, check_exclude
+from ._base import distinct_labels, make_bunch, targets
 
 
 @dataclass(frozen=True)

@@ -82,6 +82,8 @@ class DecoderTower(Tower):
     """
 
     new_parts = (*Tower.new_parts, "pooling_query")
+    # As published for decoders, whose embeddings are far from any that is drawn.
+    free_vectors = "labels"
 
     def __init__(
         self,

@@ -53,6 +53,9 @@ class Tower(torch.nn.Module, ABC):
     #: Parts that are trained at the learning rate of new parts, by the start of their names.
     new_parts: tuple[str, ...] = ("image_projection",)
 
+    #: Where free vectors of label prototypes start: drawn at random, or from labels' embeddings.
+    free_vectors: str = "random"
+
     #: Whether the gradient of word embeddings is that of rows.
     sparse_gradients = False
 

@@ -17,7 +17,7 @@ from .. import _limits
 from .._device import as_tensor, resolve_device
 from ..encoders._sparse import SparseProjection
 from ..retrieval import ExactIndex, sort_candidates
-from ..training._one_vs_all import OneVsAllTraining
+from ._one_vs_all import OneVsAllTraining
 
 if TYPE_CHECKING:
     from .._features import Features
@@ -202,7 +202,9 @@ class LinearModel:
         self._lay_out(blocks, sparse, random)
         self.weights_ = self._label_start(Y.shape[1], labels)
         origin = None if labels is None else self._anchor(labels)
-        training = OneVsAllTraining(self, Y, negatives, exclude, origin, random)
+        training = OneVsAllTraining(
+            self, self.weights_, Y, negatives, exclude, origin, random
+        )
         self.losses_ = []
         try:
             epochs = range(training.n_epochs)

@@ -34,20 +34,20 @@ Conventions
       sums over the data set.
 """
 
-from skxmc.metrics._classification import (
+from ._classification import (
     coverage_at_precision,
     macro_f1,
     macro_precision_at_k,
     micro_f1,
     recall_by_frequency_at_k,
 )
-from skxmc.metrics._propensity import (
+from ._propensity import (
     label_propensities,
     psndcg_at_k,
     psprecision_at_k,
     psrecall_at_k,
 )
-from skxmc.metrics._ranking import (
+from ._ranking import (
     hit_at_k,
     map_at_k,
     mrr_at_k,
@@ -56,8 +56,8 @@ from skxmc.metrics._ranking import (
     recall_at_k,
     rp_at_k,
 )
-from skxmc.metrics._report import xmc_report
-from skxmc.metrics._scorers import make_topk_scorer, xmc_scores
+from ._report import xmc_report
+from ._scorers import make_topk_scorer, xmc_scores
 
 __all__ = [
     "coverage_at_precision",

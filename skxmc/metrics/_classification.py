@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from skxmc.metrics._inputs import Ranking, read_ranking, read_truth
-from skxmc.metrics._topk import as_predictions, find_pairs, predicted_pairs
+from ._inputs import Ranking, read_ranking, read_truth
+from ._topk import as_predictions, find_pairs, predicted_pairs
 
 # For each label the weight of its hits, of its predictions and of its true pairs.
 Counts = tuple[np.ndarray, np.ndarray, np.ndarray]

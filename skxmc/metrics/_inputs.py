@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from skxmc._labels import as_indicator, as_rows, check_exclude, narrow_indices, without_pairs
-from skxmc.metrics._topk import (
+from .._labels import as_indicator, as_rows, check_exclude, narrow_indices, without_pairs
+from ._topk import (
     Predictions,
     as_predictions,
     find_pairs,

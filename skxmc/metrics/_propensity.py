@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from skxmc.metrics._inputs import Ranking, read_ranking, read_truth
-from skxmc.metrics._ranking import discounts, ideal_gain
+from ._inputs import Ranking, read_ranking, read_truth
+from ._ranking import discounts, ideal_gain
 
 # The constants A and B of the data sets that they were fitted on.
 _PRESETS = {"default": (0.55, 1.5), "amazon": (0.6, 2.6), "wikipedia": (0.5, 0.4)}

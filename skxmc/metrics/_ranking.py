@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from skxmc.metrics._inputs import Ranking, read_ranking
+from ._inputs import Ranking, read_ranking
 
 
 def precision_at_k(

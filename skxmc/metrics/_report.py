@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from skxmc._optional import import_optional
-from skxmc.metrics import _classification, _propensity, _ranking
-from skxmc.metrics._inputs import read_ranking
+from .._optional import import_optional
+from . import _classification, _propensity, _ranking
+from ._inputs import read_ranking
 
 _MEANS = {
     "precision": _ranking.precision,

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from skxmc._labels import check_exclude, encode_truth
-from skxmc.metrics._inputs import _check_k
-from skxmc.metrics._propensity import _PRESETS, label_propensities
-from skxmc.metrics._report import _LABEL_AVERAGES, _MEANS, _PROPENSITY_SCORED, xmc_report
+from .._labels import check_exclude, encode_truth
+from ._inputs import _check_k
+from ._propensity import _PRESETS, label_propensities
+from ._report import _LABEL_AVERAGES, _MEANS, _PROPENSITY_SCORED, xmc_report
 
 # scikit-learn is imported inside of functions: the metrics are light without it, and whoever
 # calls a scorer has it loaded.

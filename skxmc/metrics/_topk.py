@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from skxmc._labels import as_rows
+from .._labels import as_rows
 
 # Candidates are narrowed down in blocks of this many scores, so that the temporary arrays of one
 # block stay within some ten megabytes whatever the size of the data set.

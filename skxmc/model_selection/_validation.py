@@ -37,6 +37,9 @@ class Validation(BaseEstimator):
     3
     """
 
+    # The metrics whose mean is "mean": first rank, more ranks, their order, rare labels.
+    MEAN_OF = ("precision_at_1", "precision_at_5", "ndcg_at_5", "psprecision_at_5")
+
     def __init__(
         self,
         fraction: float | str = "auto",

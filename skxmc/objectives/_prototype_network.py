@@ -99,7 +99,6 @@ class PrototypeNetwork(torch.nn.Module):
             Those of the encoder's outputs before they were brought to unit norm.
         centroids : ndarray of shape (n_labels, dimension), float32
         """
-        self.eval()
         device = self.free_vectors.weight.device
         prototypes = np.empty_like(labels)
         for start in range(0, len(labels), _ROWS):

@@ -84,8 +84,10 @@ class TrainingRun:
 def build_optimizer(
     parameters: Iterable[tuple[str, torch.nn.Parameter]],
     options: TrainingOptions,
-    new: tuple[str, ...],
     n_steps: int,
+    *,
+    new: tuple[str, ...],
+    undecayed: tuple[str, ...],
 ) -> tuple[Optimizer, LRScheduler]:
     """AdamW with two learning rates, which rise for a while and then fall to zero.
 
@@ -94,16 +96,18 @@ def build_optimizer(
     parameters : iterable of (str, Parameter)
         What is trained.
     options : TrainingOptions
+    n_steps : int
     new : tuple of str
         Names that begin so are of parts that start from scratch, and learn at
         ``head_learning_rate``.
-    n_steps : int
+    undecayed : tuple of str
+        Names that begin so are of matrices without weight decay.
     """
     groups: dict[tuple[float, float], list] = {}
     for name, parameter in parameters:
         rate = options.head_learning_rate if name.startswith(new) else options.learning_rate
-        # None on biases and LayerNorm weights (vectors) and on free vectors.
-        plain = parameter.ndim < 2 or name.startswith("network.free_vectors")
+        # None on biases and LayerNorm weights, which are vectors.
+        plain = parameter.ndim < 2 or name.startswith(undecayed)
         key = (rate, 0.0 if plain else options.weight_decay)
         groups.setdefault(key, []).append(parameter)
     optimizer = torch.optim.AdamW(

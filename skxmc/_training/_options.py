@@ -1,4 +1,4 @@
-"""All that the training of a tower can be told."""
+"""How a tower is trained, whatever the objective."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ._batches import HardNegativeSchedule
 
 @dataclass
 class TrainingOptions:
-    """All that a :class:`TowerTrainer` can be told; the estimators' docstrings explain it."""
+    """How a :class:`TowerTrainer` works; the estimators' docstrings explain it."""
 
     epochs: int = 10
     max_steps: int | None = None
@@ -21,13 +21,6 @@ class TrainingOptions:
     weight_decay: float = 0.01
     warmup_steps: int = 100
     max_grad_norm: float | None = None
-    prototypes: bool = True
-    head_loss: str = "decoupled_softmax"
-    head_weight: float = 0.0
-    free_vectors_from_labels: bool = False
-    n_negatives: int = 10
-    margin: tuple[float, float] = (0.1, 0.3)
-    regularization: float = 0.1
     propensity: tuple[float, float] = (0.55, 1.5)
     schedule: HardNegativeSchedule | None = None
     max_graph_bytes: float = 1.5e9

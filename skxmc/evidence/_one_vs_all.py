@@ -3,39 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 import torch
 
 from .._device import as_tensor, resolve_device, resolve_precision
-
-if TYPE_CHECKING:
-    from ._label_vectors import LabelVectors
-
-# Score of a pair that must not compete: its share of any softmax is zero, in bf16 as well.
-_OUT = -1e4
+from .._training._label_batches import batch_labels, document_weights, label_positions
+from ..objectives import decoupled_softmax
 
 # Labels whose moments a CPU updates at a time: their numbers stay in its cache.
 _ROWS = 128
 
 
 class OneVsAllTraining:
-    """One run of optimisation: batches, gradients and the moments of Adam."""
+    """One run of optimisation: batches, gradients and the moments of Adam.
 
-    def __init__(self, vectors: LabelVectors, Y, negatives, ignore, origin, random) -> None:
-        self.options, self.random = vectors, random
-        self.Y, self.negatives, self.ignore = sp.csr_array(Y), negatives, ignore
-        self.device = resolve_device(vectors.device)
-        self.precision = resolve_precision(vectors.precision, self.device)
-        self.weights = as_tensor(vectors.weights_, self.device)
+    Parameters
+    ----------
+    options : object
+        Holds the parameters of a `LinearModel`.
+    weights : ndarray of shape (n_labels, d)
+        Where the vectors start; updated in place on a CPU.
+    Y : csr_array of shape (n, n_labels)
+    negatives : ndarray of shape (n, m), callable or None
+    exclude : csr_array of shape (n, n_labels), or None
+    origin : callable or None
+        What the vectors of some labels decay towards.
+    random : RandomState
+    """
+
+    def __init__(
+        self,
+        options: Any,
+        weights: np.ndarray,
+        Y: sp.csr_array,
+        negatives: np.ndarray | Callable[[np.ndarray], np.ndarray] | None,
+        exclude: sp.csr_array | None,
+        origin: Callable[[slice | np.ndarray], torch.Tensor] | None,
+        random: np.random.RandomState,
+    ) -> None:
+        self.options, self.random = options, random
+        self.Y, self.negatives, self.exclude = sp.csr_array(Y), negatives, exclude
+        self.device = resolve_device(options.device)
+        self.precision = resolve_precision(options.precision, self.device)
+        self.weights = as_tensor(weights, self.device)
         self.generator = torch.Generator().manual_seed(int(random.randint(2**31 - 1)))
-        self.optimizer = _DecayingAdam(self.weights, origin, vectors.decay)
-        per_epoch = max(1, -(-Y.shape[0] // vectors.batch_size))
-        self.n_steps = max(1, vectors.epochs * per_epoch)
-        if vectors.max_steps is not None:
-            self.n_steps = min(self.n_steps, vectors.max_steps)
+        self.optimizer = _DecayingAdam(self.weights, origin, options.decay)
+        per_epoch = max(1, -(-Y.shape[0] // options.batch_size))
+        self.n_steps = max(1, options.epochs * per_epoch)
+        if options.max_steps is not None:
+            self.n_steps = min(self.n_steps, options.max_steps)
         self.n_epochs = -(-self.n_steps // per_epoch)
         self.step = 0
 
@@ -53,7 +72,7 @@ class OneVsAllTraining:
     def _train_batch(self, rows: np.ndarray, x: np.ndarray) -> float:
         options, device = self.options, self.device
         Y = self.Y[rows]
-        ignored = None if self.ignore is None else sp.csr_array(self.ignore[rows])
+        excluded = None if self.exclude is None else sp.csr_array(self.exclude[rows])
         labels = None
         if Y.shape[1] > options.max_labels:
             proposed = self.negatives
@@ -72,92 +91,13 @@ class OneVsAllTraining:
             scores,
             positives,
             torch.from_numpy(weights).to(device),
-            None if ignored is None else label_positions(ignored, labels, device),
+            None if excluded is None else label_positions(excluded, labels, device),
         )
         x = (x * (factors * (options.scale / len(rows)))[:, None]).to(self.precision)
         self.step += 1
         rate = min(self.step / max(1.0, 0.05 * self.n_steps), 1 - self.step / (self.n_steps + 1))
         self.optimizer.update(gradient.T @ x, options.learning_rate * rate, labels)
         return float(losses.sum())
-
-
-def batch_labels(
-    Y: sp.csr_array, proposed: np.ndarray | None, n_random: int, rng: np.random.RandomState
-) -> np.ndarray:
-    """Sorted labels that a batch is trained against where there are too many to take all.
-
-    Parameters
-    ----------
-    Y : csr_array of shape (n, n_labels)
-        Positive pairs of the batch.
-    proposed : ndarray of shape (n, m), int64, or None
-        Hard negatives, -1 where there are fewer.
-    n_random : int
-        Number of random labels beside.
-    rng : RandomState
-    """
-    parts = [Y.indices.astype(np.int64), rng.randint(Y.shape[1], size=n_random)]
-    if proposed is not None:
-        parts.append(proposed.ravel())
-    labels = np.unique(np.concatenate(parts))
-    return labels[np.searchsorted(labels, 0) :]
-
-
-def document_weights(Y: sp.csr_array, exponent: float) -> np.ndarray:
-    """Weight of each positive's loss, |P|^-exponent, (n_positives,) float32."""
-    n_positive = np.diff(Y.indptr)
-    return np.repeat(np.maximum(n_positive, 1.0) ** -exponent, n_positive).astype(np.float32)
-
-
-def decoupled_softmax(
-    scores: torch.Tensor,
-    positives: tuple[torch.Tensor, torch.Tensor],
-    weights: torch.Tensor,
-    ignored: tuple[torch.Tensor, torch.Tensor] | None = None,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Decoupled softmax loss and its gradient with respect to the scores.
-
-    The formula is in :class:`LabelVectors`. Written out by hand: the gradient is one softmax,
-    in the precision of the scores, where automatic differentiation would keep several copies.
-
-    Parameters
-    ----------
-    scores : Tensor of shape (n, n_labels)
-        Overwritten.
-    positives : tuple of Tensor of shape (n_positives,), int64
-        Rows and columns of the positive pairs.
-    weights : Tensor of shape (n_positives,), float32
-        Weight of each positive's loss.
-    ignored : tuple of Tensor, or None
-        Rows and columns of pairs that are no negatives.
-
-    Returns
-    -------
-    losses : Tensor of shape (n_positives,), float32
-        Loss of each positive, without its weight.
-    gradient : Tensor of shape (n, n_labels), dtype of scores
-        Gradient of the sum of the weighted losses, each row divided by its factor.
-    factors : Tensor of shape (n,), float32
-        Sum of the absolute gradients at a row's positives.
-    """
-    rows, columns = positives
-    of_positives = scores[rows, columns].float()
-    scores[rows, columns] = _OUT
-    if ignored is not None:
-        scores[ignored] = _OUT
-    highest = scores.amax(dim=1)
-    gradient = torch.softmax(scores, dim=1)
-    # log sum exp of the negatives, from the softmax that is needed anyway.
-    negatives = highest.float() - gradient.amax(dim=1).float().log()
-    difference = negatives[rows] - of_positives
-    losses = torch.nn.functional.softplus(difference)
-    pull = torch.sigmoid(difference) * weights
-    factors = torch.zeros(len(scores), device=scores.device).index_add_(0, rows, pull)
-    factors.clamp_(min=1e-12)
-    if ignored is not None:
-        gradient[ignored] = 0
-    gradient[rows, columns] = (-pull / factors[rows]).to(gradient.dtype)
-    return losses, gradient, factors
 
 
 class _DecayingAdam:
@@ -209,16 +149,3 @@ class _DecayingAdam:
 
 def _index(labels: np.ndarray, device: torch.device) -> torch.Tensor:
     return torch.from_numpy(labels).to(device)
-
-
-def label_positions(
-    pairs: sp.csr_array, labels: np.ndarray | None, device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rows and columns of pairs within the batch's labels; pairs of other labels are dropped."""
-    rows = np.repeat(np.arange(pairs.shape[0]), np.diff(pairs.indptr))
-    columns = pairs.indices.astype(np.int64)
-    if labels is not None:
-        position = np.minimum(np.searchsorted(labels, columns), len(labels) - 1)
-        there = labels[position] == columns
-        rows, columns = rows[there], position[there]
-    return torch.from_numpy(rows).to(device), torch.from_numpy(columns).to(device)

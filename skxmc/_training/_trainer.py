@@ -1,11 +1,10 @@
-"""Trains a tower and its label prototypes."""
+"""Trains a tower towards an objective: the loop alone."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,19 +13,14 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from .. import _limits
 from .._device import random_state, set_random_state
 from .._features import row_norms
 from ..encoders._items import Items, make_packs
 from ..encoders._tower import Tower
-from ._centroids import label_centroids
 from ._checkpoint import Checkpoint
-from ._clustering import balanced_kmeans
 from ._gradient_cache import GradientCache
-from ._linear_head import HeadTargets, LinearHead
-from ._losses import DynamicMarginTripletLoss, PrototypeRegularizer, draw_positives
 from ._options import TrainingOptions
-from ._prototypes import PrototypeNetwork
+from ._problem import TuningProblem
 from ._row_gradients import RowGradients
 from ._run import TrainingRun, build_optimizer
 
@@ -36,11 +30,11 @@ logger = logging.getLogger(__name__)
 CHECK_EVERY = 16
 
 # What to do about numbers that are not finite.
-MEND = "lower learning_rate, or set precision='float32'"
+REMEDY = "lower learning_rate, or set precision='float32'"
 
 
 class TowerTrainer:
-    """PRIME training of a Siamese tower (method of the user guide, Sections 3 to 6).
+    """The loop that trains a Siamese tower; what is minimised is the objective's.
 
     Parameters
     ----------
@@ -48,11 +42,13 @@ class TowerTrainer:
         On the device where training happens.
     documents : Items
     labels : Items or None
-        None for a subclass that needs nothing of the labels.
+        None if the labels have no texts, for an objective that does without.
     Y : csr of shape (n_documents, n_labels)
+    objective : skxmc.objectives.Objective
+        Built by :meth:`prepare`, and changed by training.
     options : TrainingOptions
     rng : numpy.random.RandomState
-    ignore : csr of shape (n_documents, n_labels) or None
+    exclude : csr of shape (n_documents, n_labels) or None
         Pairs that are neither positive nor negative.
     bank : ndarray of shape (n_documents, dimension), float32, or None
         Unit-norm embeddings of the documents before training, if they are known; those after
@@ -61,8 +57,8 @@ class TowerTrainer:
         ``validate(trainer) -> dict`` of figures, called after each epoch. The figure
         ``"validation_score"`` decides which epoch's weights are kept.
     checkpoint : Checkpoint or None
-        Where the state is kept while training runs, and what has come of it when it has ended. A
-        state that is there is gone on from: the same arguments must have led to it.
+        Where the state is kept while training runs, and its result when it has ended. If there is
+        a state, training resumes from it: the same arguments must have led to it.
 
     Attributes
     ----------
@@ -71,6 +67,15 @@ class TowerTrainer:
     bank : ndarray of shape (n_documents, dimension), float32, unit norm
         Latest embeddings of the documents; exact after training, those of the last time in a
         batch before.
+    items : Items
+        Documents, and behind them the labels' texts: what the ids of a batch count in.
+    representatives : ndarray of shape (n_items,), int64
+        The first item with the same content; a batch encodes each of them once.
+
+    Raises
+    ------
+    ValueError
+        If the labels have no texts and the objective needs them.
     """
 
     def __init__(
@@ -79,33 +84,34 @@ class TowerTrainer:
         documents: Items,
         labels: Items | None,
         Y: sp.csr_array,
+        objective: Any,
         options: TrainingOptions,
         rng: np.random.RandomState,
         *,
-        ignore: sp.csr_array | None = None,
+        exclude: sp.csr_array | None = None,
         bank: np.ndarray | None = None,
         validate: Callable[[TowerTrainer], dict] | None = None,
         checkpoint: Checkpoint | None = None,
     ) -> None:
+        if labels is None and objective.needs_label_texts:
+            raise ValueError(
+                f"the objective {type(objective).__name__} needs the labels' texts; pass them, or "
+                "take an objective that does without, such as LinearHead."
+            )
         self.tower, self.options, self.rng = tower.eval().for_training(), options, rng
-        self.documents, self.label_items, self.Y, self.ignore = documents, labels, Y, ignore
-        self.validate, self.checkpoint = validate, checkpoint
+        self.documents, self.labels, self.Y, self.exclude = documents, labels, Y, exclude
+        self.objective, self.validate, self.checkpoint = objective, validate, checkpoint
         self.device = tower.device
         self.labelled = np.flatnonzero(np.diff(Y.indptr))
         self.items = documents if labels is None else documents + labels
-        self._representatives = self.items.representatives()
+        self.representatives = self.items.representatives()
         self.generator = torch.Generator().manual_seed(int(rng.randint(2**31)))
-        self.loss = DynamicMarginTripletLoss(options.n_negatives, options.margin)
-        self.regularizer = PrototypeRegularizer(options.n_negatives)
         self.gradient_cache = GradientCache(self.tower, options.precision, options.max_graph_bytes)
         self.bank = bank
         self._row_gradients = RowGradients()
-        self.centroids: torch.Tensor | None = None
-        self.network: torch.nn.Module | None = None
-        self.head: LinearHead | None = None
         self.history: list[dict] = []
 
-    # -- public -------------------------------------------------------------------------------
+    # -- training as a whole ------------------------------------------------------------------
 
     def fit(self) -> TowerTrainer:
         """Train; a KeyboardInterrupt ends training, and what was learned so far is kept.
@@ -117,19 +123,45 @@ class TowerTrainer:
         """
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):  # the caller's random numbers stay theirs
-            torch.manual_seed(int(self.rng.randint(2**31)))  # start and dropout of the network
-            self._fit()
+            torch.manual_seed(int(self.rng.randint(2**31)))  # start and dropout of new modules
+            self.prepare()
+            run = TrainingRun(self.Y, self.options, self.rng, self.build_optimizer)
+            if not self._resume(run):
+                self._train(run)
+        self.objective.after_training()
         return self
 
-    def _fit(self) -> None:
+    def prepare(self) -> TowerTrainer:
+        """Encode the documents, unless their embeddings are known, and build the objective.
+
+        :meth:`fit` does it; call it to take single steps. Modules start with PyTorch's global
+        random numbers, which :meth:`fit` seeds and puts back.
+        """
         if self.bank is None:
-            self.bank = self._encode(self.documents)
-        if self.options.prototypes:
-            self._build_network()
-        run = TrainingRun(self.Y, self.options, self.rng, self._build_optimizer)
-        if not self._resume(run):
-            self._train(run)
-        self.centroids = None  # those of the prototypes are taken anew
+            self.bank = self.encode(self.documents)
+        self.objective.build(
+            TuningProblem(
+                tower=self.tower,
+                documents=self.documents,
+                labels=self.labels,
+                Y=self.Y,
+                exclude=self.exclude,
+                bank=self.bank,
+                encode=self.encode,
+                rng=self.rng,
+                generator=self.generator,
+                device=self.device,
+                precision=self.options.precision,
+            )
+        )
+        return self.train(False)
+
+    def train(self, mode: bool = True) -> TowerTrainer:
+        """Put the tower and the objective's modules into training mode, or out of it."""
+        self.tower.train(mode)
+        for module in self.objective.modules().values():
+            module.train(mode)
+        return self
 
     def _train(self, run: TrainingRun) -> None:
         """Train from where a run is to its end, or to an interrupt."""
@@ -142,21 +174,50 @@ class TowerTrainer:
                 "training interrupted after %d epochs; going on with what was learned",
                 len(self.history),
             )
+        self.train(False)
         if run.best_weights is not None:
             self._restore(run.best_weights)  # also after the last epoch: one may be half done
         run.optimizer.zero_grad(set_to_none=True)
-        self.bank = self._encode(self.documents, "documents", out=self.bank)
+        self.bank = self.encode(self.documents, progress="documents", out=self.bank)
         if not np.isfinite(self.bank).all():  # the last step of all broke the weights
             raise FloatingPointError(
                 f"embeddings are not finite after epoch {len(self.history)}, step "
-                f"{len(run.batches)}; {MEND}"
+                f"{len(run.batches)}; {REMEDY}"
             )
         if self.checkpoint is not None and not interrupted:
             self.checkpoint.save(self._state())
 
-    def encode_labels(self) -> tuple[np.ndarray, np.ndarray]:
-        """Label embeddings of unit norm, (n_labels, dimension), and their lengths before."""
-        raw = self._encode(self.label_items, normalize=False)
+    # -- what is learned ----------------------------------------------------------------------
+
+    def encode(
+        self,
+        items: Items,
+        normalize: bool = True,
+        *,
+        progress: str | None = None,
+        out: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Embeddings as :meth:`Tower.encode` gives them, in the precision of training.
+
+        A progress bar with the title `progress` is shown to the verbose only.
+        """
+        self.tower.eval()
+        return self.tower.encode(
+            items,
+            precision=self.options.precision,
+            normalize=normalize,
+            progress=progress if self.options.verbose else None,
+            out=out,
+        )
+
+    def encode_labels(self) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Label embeddings of unit norm, (n_labels, dimension), and their lengths before.
+
+        None and None if the labels have no texts.
+        """
+        if self.labels is None:
+            return None, None
+        raw = self.encode(self.labels, normalize=False)
         lengths = row_norms(raw)
         return np.divide(raw, np.maximum(lengths, 1e-12), out=raw), lengths
 
@@ -166,11 +227,11 @@ class TowerTrainer:
         lengths: np.ndarray | None = None,
         Y: sp.csr_array | None = None,
     ) -> np.ndarray:
-        """Prototypes of all labels, (n_labels, dimension) float32 of unit norm.
+        """Prototypes of all labels, (n_labels, dimension) float32.
 
         Parameters
         ----------
-        labels, lengths : ndarray
+        labels, lengths : ndarray or None
             As given by :meth:`encode_labels`.
         Y : csr of shape (n_documents, n_labels) or None
             Which documents a centroid is taken from; None takes those of training.
@@ -179,20 +240,18 @@ class TowerTrainer:
 
     def prototype_maker(
         self, labels: np.ndarray | None, lengths: np.ndarray | None
-    ) -> Callable[[sp.csr_array], np.ndarray]:
+    ) -> Callable[[sp.csr_array], np.ndarray | None]:
         """Make the function of :meth:`prototypes` from `Y`, which keeps no more than it needs."""
-        network, bank = self.network, self.bank
-        if network is None:
-            return lambda Y: labels
-        return lambda Y: network.of_all(labels, lengths, label_centroids(bank, Y))
+        return self.objective.prototype_maker(self.bank, labels, lengths)
 
-    # -- epochs -------------------------------------------------------------------------------
+    # -- epochs and steps ---------------------------------------------------------------------
 
     def _train_epochs(self, run: TrainingRun) -> None:
         patience = self.options.patience
         for epoch in range(run.epoch, run.n_epochs):
             entry = self._train_epoch(run)
-            self._follow_bank()
+            self.train(False)
+            self.objective.after_epoch(self.bank)
             if self.validate is not None:
                 entry.update(self.validate(self))
             self.history.append(entry)
@@ -208,9 +267,7 @@ class TowerTrainer:
 
     def _train_epoch(self, run: TrainingRun) -> dict:
         """Train on all documents once, or on those that steps are left for."""
-        self.tower.train()
-        if self.network is not None:
-            self.network.train()
+        self.train()
         started = time.perf_counter() - run.seconds
         epoch, losses = run.epoch, run.losses
         if not losses:
@@ -227,7 +284,7 @@ class TowerTrainer:
         ) as bar:
             for batch in batches[len(losses) :]:
                 rows = self.labelled[batch]
-                loss = self._train_step(rows, run.sampler.draw(rows, self.rng), run.optimizer)
+                loss = self.train_step(rows, run.sampler.draw(rows, self.rng), run.optimizer)
                 run.scheduler.step()
                 losses.append(loss)
                 due = self.checkpoint is not None and self.checkpoint.is_due()
@@ -248,9 +305,26 @@ class TowerTrainer:
             "documents_per_second": n_seen / seconds,
         }
 
-    def _train_step(self, rows, drawn, optimizer) -> torch.Tensor:
-        ids, batch = self._make_batch(rows, drawn)
-        distinct, inverse = np.unique(self._representatives[ids], return_inverse=True)
+    def train_step(
+        self, rows: np.ndarray, drawn: np.ndarray, optimizer: torch.optim.Optimizer
+    ) -> torch.Tensor:
+        """Make one optimisation step, and write the documents' embeddings into the bank.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n,), int64
+            Documents of the batch.
+        drawn : ndarray of shape (n,), int64
+            A label of each.
+        optimizer : Optimizer
+
+        Returns
+        -------
+        Tensor of shape ()
+            The loss before the step, without a graph.
+        """
+        ids, batch = self.objective.batch(rows, drawn)
+        distinct, inverse = np.unique(self.representatives[ids], return_inverse=True)
         packs, order = make_packs(self.items, distinct, self.gradient_cache.chunk_tokens)
         # Row of the packs' output that belongs to each document and label of the batch.
         place = np.empty(len(order), dtype=np.int64)
@@ -260,7 +334,7 @@ class TowerTrainer:
         optimizer.zero_grad(set_to_none=True)
         packs = [pack.to(self.device) for pack in packs]
         loss, embeddings = self.gradient_cache.backward(
-            packs, lambda found: self._loss(found, batch)
+            packs, lambda found: self.objective.compute_loss(found, batch)
         )
         for _, parameter in self._trained():
             self._row_gradients.make_dense(parameter)
@@ -272,99 +346,22 @@ class TowerTrainer:
             self.bank[rows] = F.normalize(embeddings[batch.documents], dim=1).cpu().numpy()
         return loss
 
-    def _make_batch(self, rows: np.ndarray, drawn: np.ndarray) -> tuple[np.ndarray, _Batch]:
-        """What a step encodes, documents first, and its targets."""
-        labels, columns = np.unique(drawn, return_inverse=True)
-        batch = _Batch(
-            torch.from_numpy(labels).to(self.device),
-            torch.from_numpy(columns).to(self.device),
-            self._submatrix(self.Y, rows, labels),
-            None if self.ignore is None else self._submatrix(self.ignore, rows, labels),
-        )
-        if self.head is not None:
-            ignore = None if self.ignore is None else self.ignore[rows]
-            batch.of_head = HeadTargets.of(self.Y[rows], ignore, self.rng, self.device)
-        return np.concatenate([rows, len(self.documents) + labels]), batch
-
-    def _loss(self, embeddings: torch.Tensor, batch: _Batch) -> torch.Tensor:
-        """The total of Section 5: text against text both ways, prototypes, and the head."""
-        target, ignore = batch.target, batch.ignore
-        queries = F.normalize(embeddings[batch.documents], dim=1)
-        raw_labels = embeddings[batch.labels]
-        similarity = queries @ F.normalize(raw_labels, dim=1).T
-        total = self.loss(similarity, target, batch.columns, ignore)
-        if self.network is None:
-            return total
-        by_label = draw_positives(target.T, self.generator)
-        total = total + self.loss(
-            similarity.T, target.T, by_label, None if ignore is None else ignore.T
-        )
-        prototypes = self.network(raw_labels, batch.label_ids, self.centroids[batch.label_ids])
-        to_prototypes = queries @ prototypes.T
-        total = total + self.loss(to_prototypes, target, batch.columns, ignore)
-        if self.head is not None:
-            loss = self.head.loss(queries, batch.of_head, self.options.precision)
-            total = total + self.options.head_weight * loss
-        return total + self.options.regularization * self.regularizer(
-            similarity, to_prototypes, target, batch.columns, ignore
+    def build_optimizer(
+        self, n_steps: int
+    ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+        """Optimiser and schedule of the learning rates for a number of steps."""
+        return build_optimizer(
+            self._trained(),
+            self.options,
+            n_steps,
+            new=("objective.", *(f"tower.{name}" for name in self.tower.new_parts)),
+            undecayed=tuple(f"objective.{name}" for name in self.objective.undecayed),
         )
 
     # -- state --------------------------------------------------------------------------------
 
-    def _build_network(self) -> None:
-        n_labels = self.Y.shape[1]
-        many = n_labels > _limits.MAX_FREE_VECTORS
-        with_head = self.options.head_weight > 0 and n_labels <= _limits.MAX_ALL_NEGATIVES
-        clusters, free_vectors = np.arange(n_labels), None
-        if many or with_head or self.options.free_vectors_from_labels:
-            embeddings = self._encode(self.label_items)
-        if many:
-            clusters = balanced_kmeans(embeddings, _limits.MAX_FREE_VECTORS, random_state=self.rng)
-        if self.options.free_vectors_from_labels:
-            ones = np.ones(n_labels, dtype=np.float32)
-            members = sp.csr_array((ones, (np.arange(n_labels), clusters)))
-            free_vectors = label_centroids(embeddings, members)
-        if with_head:
-            head = LinearHead.for_training(self.bank, embeddings, self.Y, self.options.head_loss)
-            self.head = head.to(self.device)
-        network = PrototypeNetwork(self.tower.dimension, clusters, free_vectors=free_vectors)
-        self.network = network.to(self.device)
-        self.centroids = self._centroids()
-
-    def _follow_bank(self) -> None:
-        """After an epoch: centroids of the embeddings that it left in the bank."""
-        if self.network is not None:
-            self.centroids = self._centroids()
-
-    def _centroids(self) -> torch.Tensor:
-        return torch.from_numpy(label_centroids(self.bank, self.Y)).to(self.device)
-
-    def _build_optimizer(self, n_steps: int):
-        new = ("network.", "head.", *(f"tower.{name}" for name in self.tower.new_parts))
-        return build_optimizer(self._trained(), self.options, new, n_steps)
-
-    def _encode(
-        self,
-        items: Items,
-        progress: str | None = None,
-        normalize: bool = True,
-        out: np.ndarray | None = None,
-    ) -> np.ndarray:
-        self.tower.eval()
-        return self.tower.encode(
-            items,
-            precision=self.options.precision,
-            normalize=normalize,
-            progress=progress if self.options.verbose else None,
-            out=out,
-        )
-
-    def _submatrix(self, matrix: sp.csr_array, rows, columns) -> torch.Tensor:
-        dense = matrix[rows][:, columns].toarray() > 0
-        return torch.from_numpy(dense).to(self.device)
-
     def _state(self, run: TrainingRun | None = None) -> dict[str, Any]:
-        """What has come of training, and while it runs all that it goes on from."""
+        """The result of training, and while it runs all that it resumes from."""
         state = {
             "weights": dict(self._trained()),
             "bank": torch.from_numpy(self.bank),
@@ -374,7 +371,7 @@ class TowerTrainer:
         if run is not None:
             state["run"] = {
                 **run.state_dict(),
-                "centroids": self.centroids,
+                "objective": self.objective.state_dict(),
                 "generator": self.generator.get_state(),
                 "random_state": random_state(self.device),
             }
@@ -394,8 +391,7 @@ class TowerTrainer:
             return True
         state = state["run"]
         run.load_state_dict(state, self.device)
-        if self.centroids is not None:
-            self.centroids.copy_(state["centroids"])
+        self.objective.load_state_dict(state["objective"])
         self.generator.set_state(state["generator"])
         set_random_state(state["random_state"], self.device)
         logger.info("training goes on from %s", self.checkpoint.path)
@@ -411,9 +407,10 @@ class TowerTrainer:
             parameter.copy_(snapshot[name])
 
     def _trained(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
-        parts = {"tower": self.tower, "network": self.network, "head": self.head}
+        modules = self.objective.modules()
+        parts = {"tower": self.tower, **{f"objective.{key}": modules[key] for key in modules}}
         for prefix, module in parts.items():
-            for name, parameter in [] if module is None else module.named_parameters():
+            for name, parameter in module.named_parameters():
                 if parameter.requires_grad:
                     yield f"{prefix}.{name}", parameter
 
@@ -423,18 +420,5 @@ class TowerTrainer:
         if len(bad):
             step = len(losses) - len(recent) + int(bad[0]) + 1
             raise FloatingPointError(
-                f"the loss is {recent[bad[0]].item()} in epoch {epoch + 1}, step {step}; {MEND}"
+                f"the loss is {recent[bad[0]].item()} in epoch {epoch + 1}, step {step}; {REMEDY}"
             )
-
-
-@dataclass
-class _Batch:
-    """Tensors of one step: label ids, drawn columns, targets; rows of the packs' output."""
-
-    label_ids: torch.Tensor
-    columns: torch.Tensor
-    target: torch.Tensor
-    ignore: torch.Tensor | None
-    of_head: HeadTargets | None = None
-    documents: torch.Tensor | None = None
-    labels: torch.Tensor | None = None

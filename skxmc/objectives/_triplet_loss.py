@@ -1,9 +1,9 @@
-"""Losses over a similarity matrix: one class each."""
+"""The triplet loss with a dynamic margin, and what draws its pairs."""
 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
+from sklearn.base import BaseEstimator
 
 
 def draw_positives(target: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
@@ -12,13 +12,15 @@ def draw_positives(target: torch.Tensor, generator: torch.Generator | None = Non
     return noise.masked_fill_(~target, -1.0).argmax(dim=1)
 
 
-def _hardest_negatives(similarity: torch.Tensor, blocked: torch.Tensor, n: int):
+def hardest_negatives(
+    similarity: torch.Tensor, blocked: torch.Tensor, n: int
+) -> tuple[torch.Tensor, torch.Tensor]:
     """The `n` highest entries of each row that are not blocked; -inf where there are fewer."""
     n = min(n, similarity.shape[1])
     return similarity.masked_fill(blocked, -torch.inf).topk(n, dim=1)
 
 
-class DynamicMarginTripletLoss(torch.nn.Module):
+class DynamicMarginTripletLoss(BaseEstimator):
     r"""Triplet loss on hard negatives with a margin that adapts to their distance.
 
     With :math:`p_i` the similarity of one positive of row i and :math:`n_{ik}` the hardest
@@ -44,6 +46,15 @@ class DynamicMarginTripletLoss(torch.nn.Module):
     References
     ----------
     PRIME (NAACL 2025, arXiv 2410.20401), Section 3.3.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skxmc.objectives import DynamicMarginTripletLoss
+    >>> similarity, target = torch.tensor([[0.5, 0.7]]), torch.tensor([[True, False]])
+    >>> loss = DynamicMarginTripletLoss()(similarity, target, positives=torch.tensor([0]))
+    >>> round(loss.item(), 4)
+    0.4
     """
 
     def __init__(
@@ -52,17 +63,16 @@ class DynamicMarginTripletLoss(torch.nn.Module):
         margin: tuple[float, float] = (0.1, 0.3),
         temperature: float | None = 0.1,
     ) -> None:
-        super().__init__()
         self.n_negatives = n_negatives
         self.margin = margin
         self.temperature = temperature
 
-    def forward(
+    def __call__(
         self,
         similarity: torch.Tensor,
         target: torch.Tensor,
         positives: torch.Tensor,
-        ignore: torch.Tensor | None = None,
+        exclude: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Mean loss of the rows.
 
@@ -72,12 +82,16 @@ class DynamicMarginTripletLoss(torch.nn.Module):
         target : Tensor of shape (n_rows, n_columns), bool
         positives : Tensor of shape (n_rows,), int64
             The positive of each row that is compared with the negatives.
-        ignore : Tensor of shape (n_rows, n_columns), bool, or None
+        exclude : Tensor of shape (n_rows, n_columns), bool, or None
             Pairs that are neither positive nor negative.
+
+        Returns
+        -------
+        Tensor of shape ()
         """
-        blocked = target if ignore is None else target | ignore
+        blocked = target if exclude is None else target | exclude
         positive = similarity.gather(1, positives[:, None])
-        negative, _ = _hardest_negatives(similarity, blocked, self.n_negatives)
+        negative, _ = hardest_negatives(similarity, blocked, self.n_negatives)
         exists = negative != -torch.inf  # NaN goes on: it must not become a loss of 0
         negative = torch.where(exists, negative, torch.zeros_like(negative))
         margin = (positive - negative).abs().clamp(*self.margin).detach()
@@ -88,54 +102,3 @@ class DynamicMarginTripletLoss(torch.nn.Module):
         # A large negative number instead of -inf: rows without any loss stay finite.
         logits = (negative / self.temperature).masked_fill(hinge == 0, -50.0)
         return (logits.softmax(dim=1) * hinge).sum(dim=1).mean()
-
-
-class PrototypeRegularizer(torch.nn.Module):
-    r"""Keeps prototypes at least as good as the label texts they start from.
-
-    .. math::
-        R = \tfrac12 \left( \mathrm{mean}^+ [s^{text}_{+} - s^{proto}_{+} + m]_+ +
-        \mathrm{mean}^+ [s^{proto}_{-} - s^{text}_{-} + m]_+ \right)
-
-    over one positive and the hardest negatives (by prototype) of each row; mean+ averages over
-    the entries above zero.
-
-    Parameters
-    ----------
-    n_negatives : int, default=10
-    margin : float, default=0.1
-
-    References
-    ----------
-    PRIME (NAACL 2025, arXiv 2410.20401), Section 3.3.
-    """
-
-    def __init__(self, n_negatives: int = 10, margin: float = 0.1) -> None:
-        super().__init__()
-        self.n_negatives = n_negatives
-        self.margin = margin
-
-    def forward(
-        self,
-        similarity_text: torch.Tensor,
-        similarity_prototype: torch.Tensor,
-        target: torch.Tensor,
-        positives: torch.Tensor,
-        ignore: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """The regulariser; arguments as in :class:`DynamicMarginTripletLoss`."""
-        blocked = target if ignore is None else target | ignore
-        columns = positives[:, None]
-        worse = similarity_text.gather(1, columns) - similarity_prototype.gather(1, columns)
-        negative, hardest = _hardest_negatives(similarity_prototype, blocked, self.n_negatives)
-        closer = similarity_prototype.gather(1, hardest) - similarity_text.gather(1, hardest)
-        closer = closer[negative != -torch.inf]
-        return (
-            _mean_of_positive(worse + self.margin) + _mean_of_positive(closer + self.margin)
-        ) / 2
-
-
-def _mean_of_positive(values: torch.Tensor) -> torch.Tensor:
-    """Mean of the entries above zero, 0 if there are none."""
-    values = F.relu(values)
-    return values.sum() / (values > 0).sum().clamp(min=1)

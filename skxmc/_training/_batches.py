@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from ..metrics import label_propensities
-from ._clustering import balanced_bisecting
+from .._clustering import balanced_bisecting
 
 
 class PositiveSampler:

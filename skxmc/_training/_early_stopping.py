@@ -8,7 +8,7 @@ import scipy.sparse as sp
 from ..encoders._items import Items
 from ..metrics import label_propensities, ndcg_at_k, precision_at_k, psprecision_at_k
 from ..retrieval import ExactIndex
-from ..retrieval._mixture import MEAN_OF
+from ..model_selection import Validation
 
 
 class PrototypeValidation:
@@ -43,7 +43,7 @@ class PrototypeValidation:
 
     def __call__(self, trainer) -> dict[str, float]:
         """Figures of a :class:`TowerTrainer` as it is, with ``"validation_score"`` among them."""
-        queries = trainer.tower.encode(self.documents, precision=trainer.options.precision)
+        queries = trainer.encode(self.documents)
         prototypes = trainer.prototypes(*trainer.encode_labels())
         k = min(5, len(prototypes))
         found, _ = ExactIndex().build(prototypes).search(queries, k)
@@ -56,7 +56,7 @@ class PrototypeValidation:
             ),
         }
         if self.metric == "mean":
-            score = float(np.mean([figures[name] for name in MEAN_OF]))
+            score = float(np.mean([figures[name] for name in Validation.MEAN_OF]))
         else:
             score = figures[self.metric]
         return {**figures, "validation_score": score}
