@@ -9,13 +9,14 @@ import torch.nn.functional as F
 
 from skxmc._features import Featurizer
 from skxmc._images import ImageFeatures, collect_images
+from skxmc._training._trainer import TowerTrainer
 from skxmc.encoders._decoder import load_decoder_tower
 from skxmc.encoders._image import ImageEncoder
 from skxmc.encoders._lora import add_adapters
 from skxmc.encoders._sources import find_model
 from skxmc.encoders._text import load_text_tower
 from skxmc.encoders._tower import Tower, autocast
-from skxmc._training._trainer import TowerTrainer
+from skxmc.objectives import Prime
 
 # Short names; any other name or folder is that of a text encoder.
 ENCODERS = {
@@ -32,12 +33,15 @@ class PaddedTrainer(TowerTrainer):
     drew it, dropout is on, and gradients of tables are dense.
     """
 
-    def _build_network(self):
-        super()._build_network()
-        self.network.free_vectors.sparse = False
+    def prepare(self):
+        """As usual, but for free vectors, whose gradient is dense."""
+        super().prepare()
+        self.objective.modules()["network"].free_vectors.sparse = False
+        return self
 
-    def _train_step(self, rows, drawn, optimizer):
-        _, batch = self._make_batch(rows, drawn)
+    def train_step(self, rows, drawn, optimizer):
+        """One step over padded texts."""
+        _, batch = self.objective.batch(rows, drawn)
         # One label for every document that drew it.
         halves = rows, len(self.documents) + drawn
         self.tower.backbone.train()
@@ -46,7 +50,7 @@ class PaddedTrainer(TowerTrainer):
         batch.labels = len(rows) + torch.from_numpy(first)
         optimizer.zero_grad(set_to_none=True)
         embeddings = torch.cat([self._embed(half) for half in halves])
-        loss = self._loss(embeddings, batch)
+        loss = self.objective.compute_loss(embeddings, batch)
         loss.backward()
         optimizer.step()
         self.bank[rows] = F.normalize(embeddings.detach()[: len(rows)], dim=1).numpy()
@@ -93,6 +97,11 @@ def load_tower(
     if options.encoder in DECODERS:
         add_adapters(tower.backbone, rank=options.rank, seed=0)
     return tower
+
+
+def make_objective(options: argparse.Namespace) -> Prime:
+    """PRIME; both loops do without a linear head, unless the options ask for one."""
+    return Prime(**{"head_weight": 0.0, **dict(options.objective_param)})
 
 
 def picture_vectors(pictures: Any, n: int, memory: str | None = None) -> ImageFeatures:

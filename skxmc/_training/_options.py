@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ._batches import HardNegativeSchedule
+from ..training._batches import HardNegativeSchedule
 
 
 @dataclass

@@ -17,7 +17,7 @@ from ..encoders._tower import Tower
 class TuningProblem:
     """What an objective may know when it is built.
 
-    Attributes
+    Parameters
     ----------
     tower : Tower
         The encoder of documents and labels that is tuned.
@@ -60,7 +60,7 @@ class TuningProblem:
 class Batch:
     """Targets of one step; an objective derives from it what its loss needs.
 
-    Attributes
+    Parameters
     ----------
     documents : Tensor of shape (n_documents,), int64
         Row of each document of the batch among the embeddings; set by the loop, which encodes

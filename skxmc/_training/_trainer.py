@@ -18,11 +18,11 @@ from .._features import row_norms
 from ..encoders._items import Items, make_packs
 from ..encoders._tower import Tower
 from ._checkpoint import Checkpoint
-from ._gradient_cache import GradientCache
+from ..training._gradient_cache import GradientCache
 from ._options import TrainingOptions
-from ._problem import TuningProblem
-from ._row_gradients import RowGradients
-from ._run import TrainingRun, build_optimizer
+from ..training._problem import TuningProblem
+from ..training._row_gradients import RowGradients
+from ..training._run import TrainingRun, build_optimizer
 
 logger = logging.getLogger(__name__)
 

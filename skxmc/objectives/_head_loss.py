@@ -39,6 +39,8 @@ class HeadLoss(BaseEstimator, ABC):
     Like an objective, a loss only stores its parameters, so that searches can vary them.
     """
 
+    _parameter_constraints: dict = {}
+
     @abstractmethod
     def __call__(
         self, scores: torch.Tensor, bias: torch.Tensor, targets: HeadTargets

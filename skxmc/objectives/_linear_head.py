@@ -34,8 +34,8 @@ class LinearHead(Objective):
 
     Parameters
     ----------
-    loss : {"decoupled_softmax", "binary_cross_entropy"} or HeadLoss, default="decoupled_softmax"
-        What the head's scores minimise.
+    loss : str or HeadLoss, default="decoupled_softmax"
+        What the head's scores minimise: "decoupled_softmax", "binary_cross_entropy", or an object.
 
     Attributes
     ----------

@@ -19,8 +19,10 @@ from .._training._problem import Batch, TuningProblem
 class LabelBatch(Batch):
     """Targets within a batch: its documents against the labels that were drawn for them.
 
-    Attributes
+    Parameters
     ----------
+    documents, labels : Tensor of int64
+        As in :class:`Batch`, set by the loop.
     label_ids : Tensor of shape (n_labels,), int64
         The distinct labels that were drawn: columns of Y, in ascending order.
     columns : Tensor of shape (n_documents,), int64

@@ -53,9 +53,8 @@ class Prime(DualEncoder):
         Weight r of the regulariser that keeps prototypes as good as label texts.
     head_weight : float, default=0.3
         Weight w of the linear head's loss; 0 leaves the head out.
-    head_loss : {"decoupled_softmax", "binary_cross_entropy"} or HeadLoss, \
-default="decoupled_softmax"
-        Loss of the linear head.
+    head_loss : str or HeadLoss, default="decoupled_softmax"
+        Loss of the linear head: "decoupled_softmax", "binary_cross_entropy", or an object.
     free_vectors : {"auto", "random", "labels"}, default="auto"
         Where free vectors start: drawn at random, or at the mean of their labels' embeddings.
         "auto" draws them for small encoders and takes the labels' for language models.
