@@ -13,9 +13,9 @@ from skxmc import _limits
 from skxmc._features import Features
 from skxmc.encoders import _sparse
 from skxmc.encoders._sparse import SparseProjection, SparseTextFeatures
-from skxmc.training import _label_vectors
+from skxmc.evidence import _linear_model
 from skxmc.evidence import _one_vs_all
-from skxmc.training._label_vectors import LabelVectors
+from skxmc.evidence._linear_model import LinearModel
 from skxmc.evidence._one_vs_all import decoupled_softmax
 
 N_LABELS, WIDTH = 12, 8

@@ -6,7 +6,7 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skxmc._ensemble import best_threshold
+from skxmc._ranking._threshold import best_threshold
 from skxmc.metrics import ndcg_at_k, precision_at_k, psprecision_at_k
 from skxmc.retrieval._index import join_candidates
 from skxmc._ranking._mixture import DEFAULT_TEMPERATURES, DEFAULT_WEIGHTS, Mixture

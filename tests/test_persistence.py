@@ -27,7 +27,7 @@ from sklearn.exceptions import InconsistentVersionWarning, NotFittedError
 from tiny_models import save_encoder, tiny_backbone, tiny_tokenizer, tiny_tower, word_pieces
 
 from skxmc import ViXMLClassifier
-from skxmc._base import BaseXMCClassifier
+from skxmc._estimator._base import BaseXMCClassifier
 from skxmc._persistence_io import FORMAT, read_content, replacing, write_content
 from skxmc.encoders._saving import attach_weights, detach_weights, load_tower, save_tower
 from skxmc.encoders._text import TextTower
@@ -187,13 +187,13 @@ def test_towers_of_other_kinds(options, tmp_path):
 
 def test_mixture_and_threshold_come_back_whatever_they_are(fitted, tmp_path):
     model = copy.deepcopy(fitted("text"))
-    mixture = model.ensemble_.mixture_
+    mixture = model.ranker_.mixture_
     mixture.weights_ = {"prototypes": 0.15, "label_vectors": 0.6, "neighbours": 0.25}
     mixture.temperatures_ = {"prototypes": 0.125, "label_vectors": 0.7, "neighbours": 1.5}
     model.threshold_ = 0.123
     model.save(tmp_path / "model")
     loaded = ViXMLClassifier.load(tmp_path / "model")
-    assert loaded.ensemble_.mixture_.to_dict() == mixture.to_dict()
+    assert loaded.ranker_.mixture_.to_dict() == mixture.to_dict()
     assert_same(model, loaded, "text")
     assert not np.array_equal(predictions(fitted("text"), "text")[1], predictions(model, "text")[1])
 
@@ -245,7 +245,7 @@ def test_large_parts_are_mapped(folder):
     maps = Path("/proc/self/maps").read_text(encoding="utf-8")
     for name in ("arrays.safetensors", "prototypes.index", "neighbours.index"):
         assert f"{folder}/{name}" in maps
-    assert len(loaded.ensemble_.prototypes_) == len(loaded.classes_)
+    assert len(loaded.ranker_.prototypes_) == len(loaded.classes_)
 
 
 def test_base_class_loads_any_model_and_others_only_their_own(folder, fitted):
@@ -569,7 +569,7 @@ def test_pickled_model_is_the_same(kind, fitted, tmp_path):
     for other in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model), mapped):
         assert_same(model, other, kind)
         assert "_weights" not in vars(other.tower_ or other)
-    index = mapped.ensemble_.neighbours_
+    index = mapped.ranker_.neighbours_
     if isinstance(index, ExactIndex):
         assert not index._vectors.flags.writeable
     if kind != "precomputed":
@@ -581,7 +581,7 @@ def test_pickled_model_is_the_same(kind, fitted, tmp_path):
 def test_clone_takes_parameters_only(fitted):
     fresh = clone(fitted("tuned"))
     assert fresh.get_params() == fitted("tuned").get_params()
-    assert not hasattr(fresh, "ensemble_")
+    assert not hasattr(fresh, "ranker_")
     again = pickle.loads(pickle.dumps(fresh))
     assert again.get_params() == fresh.get_params()
 
@@ -601,7 +601,7 @@ def test_precision_of_a_loaded_model_is_that_of_its_parameter(precision, fitted,
     for other in (pickle.loads(pickle.dumps(model)), ViXMLClassifier.load(tmp_path / "model")):
         assert other.featurizer_.precision == precision
         assert other.image_encoder_.precision == getattr(torch, precision)
-        assert other.ensemble_.label_vectors_.precision == precision
+        assert other.ranker_.label_vectors_.precision == precision
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ from skxmc import ViXMLClassifier, _ensemble, _limits
 from skxmc._features import row_norms, unit_rows
 from skxmc.retrieval import HNSWIndex, _index
 from skxmc.evidence._hard_negatives import HardNegatives
-from skxmc.training._label_vectors import LabelVectors
+from skxmc.evidence._linear_model import LinearModel
 
 N, N_LABELS = 400, 30
 
@@ -51,7 +51,7 @@ def test_everything_is_built_once(problem, monkeypatch, tmp_path):
     )
     X, Y = problem
     clf = _fit(problem)
-    ensemble = clf.ensemble_
+    ensemble = clf.ranker_
     assert len(built) == 1
     assert isinstance(ensemble.prototypes_, HNSWIndex)
     assert ensemble.prototypes_.storage == ensemble.neighbours_.storage == "int8"
@@ -67,7 +67,7 @@ def test_everything_is_built_once(problem, monkeypatch, tmp_path):
     assert np.mean(Y.toarray()[labelled, indices[labelled, 0]]) > 0.9
     clf.save(tmp_path / "model")
     again = ViXMLClassifier.load(tmp_path / "model")
-    assert again.ensemble_.label_vectors_.weights_.dtype == np.float16
+    assert again.ranker_.label_vectors_.weights_.dtype == np.float16
     np.testing.assert_array_equal(again.predict_topk(X, k=3)[0], indices)
     np.testing.assert_array_equal(again.predict_topk(X, k=3)[1], scores)
 
