@@ -13,8 +13,8 @@ from scipy.special import softmax
 from skxmc import ViXMLClassifier
 from skxmc._images import ImageFeatures
 from skxmc._labels import without_pairs
+from skxmc.indexes import make_index
 from skxmc.metrics import precision_at_k
-from skxmc.retrieval import make_index
 from skxmc.training._options import TrainingOptions
 
 from ._padded import ENCODERS, PaddedTrainer, load_tower, picture_vectors

@@ -14,9 +14,8 @@ from ._features import Features, unit_rows
 from ._holdout import without_rows
 from ._joint_space import JointSpace
 from ._labels import narrow_indices
+from .indexes import Index, join_candidates, make_index
 from .metrics import label_propensities
-from .retrieval import Index, make_index
-from .retrieval._index import join_candidates
 from .retrieval._mixture import (
     TEMPERATURES,
     TUNED_TEMPERATURES,

@@ -14,7 +14,7 @@ from ._joint_space import WORDS_DIMENSION
 from ._labels import encode_targets
 from ._parameters import PRECOMPUTED, resolve_batch_size
 from ._validation import check_texts
-from .retrieval import HNSWIndex, make_index
+from .indexes import HNSW, make_index
 
 # Python, torch, transformers, faiss, scikit-learn once loaded, and what the allocator holds back;
 # measured on Linux.
@@ -167,7 +167,7 @@ def estimate_memory(clf: Any, X: Any, Y: Any, images: Any = None) -> MemoryEstim
 def _index_size(clf: Any, n: int, width: int) -> float:
     """Bytes of an index over n vectors."""
     index = make_index(clf.index, n, width)
-    if not isinstance(index, HNSWIndex):
+    if not isinstance(index, HNSW):
         return 4.0 * n * width
     sizes = {"float32": 4.0, "float16": 2.0, "int8": 1.0}
     return n * (sizes[index.storage] * width + 8.0 * index.m)

@@ -11,7 +11,7 @@ import scipy.sparse as sp
 
 from .. import metrics
 from .._labels import without_pairs
-from ._index import sort_candidates
+from ..indexes import sort_candidates
 
 Evidence = dict[str, tuple[np.ndarray, np.ndarray]]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 
-from ._index import sort_candidates
+from ..indexes import sort_candidates
 
 
 def neighbour_labels(

@@ -6,8 +6,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from ..encoders._items import Items
+from ..indexes import Exact
 from ..metrics import label_propensities, ndcg_at_k, precision_at_k, psprecision_at_k
-from ..retrieval import ExactIndex
 from ..retrieval._mixture import MEAN_OF
 
 
@@ -46,7 +46,7 @@ class PrototypeValidation:
         queries = trainer.tower.encode(self.documents, precision=trainer.options.precision)
         prototypes = trainer.prototypes(*trainer.encode_labels())
         k = min(5, len(prototypes))
-        found, _ = ExactIndex().build(prototypes).search(queries, k)
+        found, _ = Exact().build(prototypes).search(queries, k)
         figures = {
             "precision_at_1": precision_at_k(self.truth, found, k=1),
             "precision_at_5": precision_at_k(self.truth, found, k=k),
