@@ -22,6 +22,7 @@ from skxmc.indexes import (
     IVF,
     Exact,
     Index,
+    Storable,
     _exact,
     make_index,
     sort_candidates,
@@ -320,7 +321,7 @@ def test_bytes_through_a_read_only_map(rng, tmp_path, index):
     np.save(tmp_path / "index.npy", index.to_bytes())
     mapped = np.load(tmp_path / "index.npy", mmap_mode="r")
     assert mapped.dtype == np.uint8
-    again = Index.from_bytes(mapped)
+    again = Storable.from_bytes(mapped)
     assert type(again) is type(index)
     assert again.get_params() == index.get_params()
     assert len(again) == 300
@@ -333,7 +334,7 @@ def test_bytes_through_a_read_only_map(rng, tmp_path, index):
 def test_exact_does_not_copy_the_map(rng, tmp_path):
     np.save(tmp_path / "index.npy", Exact().build(clustered(rng, 30)).to_bytes())
     mapped = np.load(tmp_path / "index.npy", mmap_mode="r")
-    assert np.shares_memory(Index.from_bytes(mapped)._vectors, mapped)
+    assert np.shares_memory(Storable.from_bytes(mapped)._vectors, mapped)
 
 
 @pytest.mark.parametrize("index", PARAMETERS, ids=lambda index: index.name)
@@ -407,7 +408,7 @@ def test_vectors_come_back(rng, index):
     index = copy.deepcopy(index).build(vectors[:200]).add(vectors[200:])
     asked = np.array([299, 0, 7, 7, 200])
     tolerance = {"int8": 0.1, "float16": 1e-3}.get(getattr(index, "storage", "float32"), 0)
-    for one in (index, Index.from_bytes(index.to_bytes())):
+    for one in (index, Storable.from_bytes(index.to_bytes())):
         found = one.vectors(asked)
         assert found.dtype == np.float32
         np.testing.assert_allclose(found, vectors[asked], rtol=0, atol=tolerance)
@@ -462,8 +463,11 @@ def test_make_index(name, kind):
     assert index.name == name
 
 
-def test_make_index_passes_parameters():
-    assert make_index("hnsw", 100, 8, m=5).m == 5
+def test_make_index_clones_an_example(rng):
+    given = HNSW(m=5).build(clustered(rng, 9))
+    made = make_index(given, 100, 8)
+    assert made is not given
+    assert (made.m, len(made), made.dimension) == (5, 0, None)
 
 
 def test_auto_is_exact_until_it_is_large():
@@ -471,13 +475,14 @@ def test_auto_is_exact_until_it_is_large():
     large = make_index("auto", 10**9, 384)
     assert isinstance(large, HNSW)
     assert (large.storage, large.n_jobs) == ("int8", -1)
-    assert make_index("auto", 10**9, 384, storage="float16").storage == "float16"
     assert make_index("hnsw", 10**9, 384).storage == "float32"  # as it was asked for
 
 
 def test_unknown_name():
-    with pytest.raises(ValueError, match=r"'auto', 'exact', 'hnsw', 'ivf'.*'flat'"):
+    with pytest.raises(ValueError, match=r"'flat' is none .* 'exact', 'hnsw', 'ivf'.*skxmc\.indexes"):
         make_index("flat", 100, 8)
+    with pytest.raises(TypeError, match="a name or an Index object, got 5"):
+        make_index(5, 100, 8)
 
 
 # ------------------------------------------------------------------------------------------- errors
@@ -515,25 +520,32 @@ def test_errors(rng, make):
     assert len(index) == 20
 
 
-def test_wrong_parameters():
-    with pytest.raises(ValueError, match="precision must be"):
-        Exact("float16")
-    with pytest.raises(ValueError, match="m must be a positive integer, got 0"):
-        HNSW(m=0)
-    with pytest.raises(ValueError, match=r"storage must be 'float32', .*, 'int8', got 'int4'"):
-        HNSW(storage="int4")
-    with pytest.raises(ValueError, match="n_jobs must be a positive integer, got -2"):
-        HNSW(n_jobs=-2)
-    with pytest.raises(ValueError, match="nprobe must be a positive integer, got 'many'"):
-        IVF(nprobe="many")
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [
+        (Exact("float16"), "'precision' parameter of Exact must be .*'bfloat16'"),
+        (HNSW(m=0), "'m' parameter of HNSW .* Got 0"),
+        (HNSW(storage="int4"), "'storage' parameter of HNSW .*'int8'.* Got 'int4'"),
+        (HNSW(n_jobs=-2), "'n_jobs' parameter of HNSW .* Got -2"),
+        (IVF(nprobe="many"), "'nprobe' parameter of IVF .* Got 'many'"),
+    ],
+    ids=repr,
+)
+def test_parameters_are_validated_when_building(rng, index, message):
+    vectors = clustered(rng, 20)
+    with pytest.raises(ValueError, match=message):
+        index.build(vectors)
+    with pytest.raises(ValueError, match=message):
+        index.build_in_parts(20, vectors.__getitem__)
+    assert index.dimension is None
 
 
 def test_wrong_bytes(rng):
     written = Exact().build(clustered(rng, 5)).to_bytes()
     with pytest.raises(ValueError, match="does not hold an index"):
-        Index.from_bytes(written[64:])
+        Storable.from_bytes(written[64:])
     with pytest.raises(ValueError, match="does not hold an index"):
-        Index.from_bytes(np.zeros(3, dtype=np.uint8))
+        Storable.from_bytes(np.zeros(3, dtype=np.uint8))
     with pytest.raises(ValueError, match="'exact', which is not a HNSW"):
         HNSW.from_bytes(written)
 

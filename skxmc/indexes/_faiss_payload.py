@@ -15,7 +15,7 @@ _PIECE = 2**20
 
 # Types of numbers that "IHNs" may hold, by faiss's number: (bytes a value, trained values a
 # column).
-_SHORT = {0: (1, 2), 3: (2, 0)}  # QT_8bit, QT_fp16
+_SHORT = {0: (1, 2), 4: (2, 0)}  # QT_8bit, QT_fp16
 
 _INNER_PRODUCT = 0
 _DIRECT_MAP_ARRAY = 1
@@ -41,9 +41,7 @@ def check_ivf(payload: np.ndarray, n: int, dimension: int) -> None:
     _check_sizes(reader, n, dimension)
     nlist, _ = reader.numbers("<u8", 2).tolist()  # and nprobe, which each search sets
     reader.require(nlist > 0, "it has no inverted lists")
-    reader.require(
-        np.isfinite(_check_flat(reader, nlist, dimension)).all(), "its centroids are not finite"
-    )
+    _check_flat(reader, nlist, dimension)  # the centroids
     reader.require(reader.number("u1") == _DIRECT_MAP_ARRAY, "its map of vectors is another one")
     places = reader.vector("<i8")
     reader.require(len(places) == n, f"its map has {len(places)} vectors instead of {n}")
@@ -65,7 +63,7 @@ class _Reader:
 
     def require(self, right: bool | np.bool_, problem: str) -> None:
         if not right:
-            raise ValueError(f"array is damaged: faiss must not read this payload, for {problem}")
+            raise ValueError(f"array is damaged, and faiss must not read it: {problem}")
 
     def numbers(self, dtype: str, count: int) -> np.ndarray:
         size = count * np.dtype(dtype).itemsize
@@ -101,13 +99,23 @@ def _check_sizes(reader: _Reader, n: int, dimension: int) -> None:
     reader.require(metric == _INNER_PRODUCT, f"its metric is number {metric}, not inner products")
 
 
-def _check_flat(reader: _Reader, n: int, dimension: int) -> np.ndarray:
-    """Vectors in float32, which are returned."""
+def _check_flat(reader: _Reader, n: int, dimension: int) -> None:
+    """Vectors in float32."""
     reader.name("IxFI")
     _check_sizes(reader, n, dimension)
     vectors = reader.vector("<f4")
     reader.require(len(vectors) == n * dimension, "its vectors have another size")
-    return vectors
+    _check_finite(reader, vectors.reshape(n, dimension))
+
+
+def _check_finite(reader: _Reader, vectors: np.ndarray) -> None:
+    """Scores of the vectors are finite: faiss 1.10 may search for ever among others."""
+    step = max(1, _PIECE // vectors.shape[1])
+    for start in range(0, len(vectors), step):
+        part = vectors[start : start + step]
+        with np.errstate(over="ignore", invalid="ignore"):
+            squares = np.vecdot(part, part, dtype=np.float32)
+        reader.require(np.isfinite(squares).all(), "its vectors are not finite")
 
 
 def _check_short(reader: _Reader, n: int, dimension: int) -> None:
@@ -122,10 +130,15 @@ def _check_short(reader: _Reader, n: int, dimension: int) -> None:
     sizes = reader.numbers("<u8", 2).tolist()
     reader.require(sizes == [dimension, size * dimension], "its codes have another width")
     trained = reader.vector("<f4")
-    right = len(trained) == columns * dimension and np.isfinite(trained).all()
-    reader.require(right, "its scales are not finite numbers of each column")
+    reader.require(len(trained) == columns * dimension, "its scales are of other columns")
     codes = reader.vector("u1")
     reader.require(len(codes) == n * size * dimension, "its vectors have another size")
+    if columns:  # least numbers of the columns, and what is added to them at most
+        with np.errstate(over="ignore", invalid="ignore"):
+            greatest = np.abs(trained.reshape(2, dimension)).sum(axis=0)
+        _check_finite(reader, greatest[None])
+    else:
+        _check_finite(reader, codes.view("<f2").reshape(n, dimension))
 
 
 def _check_graph(reader: _Reader, n: int) -> None:
@@ -185,7 +198,8 @@ def _check_lists(reader: _Reader, places: np.ndarray, nlist: int, code_size: int
     reader.require(right, "its lists have other sizes")
     for number in np.flatnonzero(sizes):
         size = int(sizes[number])
-        reader.numbers("u1", size * code_size)
+        vectors = reader.numbers("<f4", size * code_size // 4)
+        _check_finite(reader, vectors.reshape(size, -1))
         ids = reader.numbers("<i8", size)
         reader.require(ids.min() >= 0 and ids.max() < n, "its lists hold vectors out of range")
         # A list's number is in the upper half, the place in it in the lower.
