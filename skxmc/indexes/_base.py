@@ -342,7 +342,7 @@ class Storable(Index):
     @classmethod
     def _class_named(cls, name: str) -> type[Storable]:
         """The class of that name: this one, one that is defined already, or a plug-in."""
-        if vars(cls).get("name") == name:
+        if getattr(cls, "name", None) == name:
             return cls
         kind = find_plugin("indexes", name, _defined_classes())
         if not issubclass(kind, cls):

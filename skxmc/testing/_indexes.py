@@ -39,19 +39,22 @@ def check_index(make: Callable[[], Index], *, recall: float = 1.0, atol: float =
     >>> from skxmc.indexes import IVF, Exact
     >>> from skxmc.testing import check_index
     >>> check_index(Exact)
-    >>> check_index(lambda: IVF(nprobe=4), recall=0.9)
+    >>> check_index(IVF, recall=0.9)
     """
     check = _Check(make, recall, atol)
-    check.parameters()
-    check.search()
-    check.ties()
-    check.few_and_none()
-    check.parts()
-    check.add()
-    check.remove()
-    check.remove_errors()
-    check.copies()
-    check.errors()
+    for step in (
+        check.parameters,
+        check.search,
+        check.ties,
+        check.few_and_none,
+        check.parts,
+        check.add,
+        check.remove,
+        check.remove_errors,
+        check.copies,
+        check.errors,
+    ):
+        _call(f"the check of {step.__name__}", step)
 
 
 class _Check:
@@ -94,7 +97,7 @@ class _Check:
     def found(self, index: Index, vectors: np.ndarray, when: str) -> None:
         """Check a search and the stored vectors of an index that holds these vectors."""
         _require(len(index) == len(vectors), f"{when}, len(index) is wrong: {len(index)}")
-        stored = index.vectors(np.arange(len(vectors)))
+        stored = _call(f"{when}, vectors()", index.vectors, np.arange(len(vectors)))
         right = stored.dtype == np.float32 and stored.shape == vectors.shape
         _require(right, f"{when}, vectors() is {stored.dtype} {stored.shape}")
         off = float(np.abs(stored - vectors).max())
@@ -258,6 +261,16 @@ def _require(right: bool | np.bool_, problem: str) -> None:
     # Not an assert statement, which python -O leaves out.
     if not right:
         raise AssertionError(problem)
+
+
+def _call(what: str, call: Callable[..., Any], *arguments: Any) -> Any:
+    """Call, and turn an error into one of the contract."""
+    try:
+        return call(*arguments)
+    except AssertionError:
+        raise
+    except Exception as error:
+        raise AssertionError(f"{what} raises {error!r}") from error
 
 
 def _raises(error: type[Exception], what: str, call: Callable[..., Any], *arguments: Any) -> None:
