@@ -15,7 +15,7 @@ from skxmc._images import ImageFeatures
 from skxmc._labels import without_pairs
 from skxmc._training._options import TrainingOptions
 from skxmc.metrics import precision_at_k
-from skxmc.retrieval import make_index
+from skxmc.indexes import make_index
 
 from ._padded import ENCODERS, PaddedTrainer, load_tower, make_objective, picture_vectors
 from ._report import table

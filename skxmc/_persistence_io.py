@@ -14,7 +14,7 @@ from uuid import uuid4
 import numpy as np
 import scipy.sparse as sp
 
-from .retrieval import Index
+from .indexes import Storable
 
 # Raise it when a folder of the new kind cannot be read by the code before.
 FORMAT = 1
@@ -188,7 +188,7 @@ def _pack(value: Any, place: tuple[str, ...], arrays: dict[str, np.ndarray], fol
     if isinstance(value, sp.csr_array):
         parts = {name: getattr(value, name) for name in ("data", "indices", "indptr")}
         return {"$csr": pack({**parts, "shape": value.shape})}
-    if isinstance(value, Index):
+    if isinstance(value, Storable):
         name = f"{'.'.join(place).removesuffix('_')}.index"
         value.to_bytes().tofile(folder / name)
         return {"$index": name}
@@ -219,8 +219,8 @@ def _unpack(value: Any, arrays: dict[str, np.ndarray], folder: Path) -> Any:
     return parts
 
 
-def _map_index(path: Path) -> Index:
+def _map_index(path: Path) -> Storable:
     try:
-        return Index.from_bytes(np.memmap(path, dtype=np.uint8, mode="r"))
+        return Storable.from_bytes(np.memmap(path, dtype=np.uint8, mode="r"))
     except (ValueError, RuntimeError) as error:  # faiss raises the latter
         raise _damaged(path, error) from error

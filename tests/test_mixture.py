@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from skxmc._ranking._threshold import best_threshold
 from skxmc.metrics import ndcg_at_k, precision_at_k, psprecision_at_k
-from skxmc.retrieval._index import join_candidates
+from skxmc.indexes import join_candidates
 from skxmc._ranking._mixture import DEFAULT_TEMPERATURES, DEFAULT_WEIGHTS, Mixture
 from skxmc.evidence._neighbours import neighbour_labels
 from skxmc._centroids import untuned_prototypes

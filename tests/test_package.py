@@ -31,7 +31,7 @@ ROWS = (
     ("skxmc.objectives",),
     ("skxmc._training", "skxmc.training"),
     ("skxmc.encoders",),
-    ("skxmc.retrieval",),
+    ("skxmc.indexes",),
     ("skxmc.model_selection",),
     ("skxmc.metrics",),
     ("skxmc.datasets",),
@@ -145,7 +145,7 @@ def test_light_rooms_and_the_names_of_estimators_load_no_heavy_package():
     code = """
 import skxmc
 import skxmc._images, skxmc._labels, skxmc._optional, skxmc._validation
-import skxmc.objectives, skxmc.retrieval
+import skxmc.objectives, skxmc.indexes
 skxmc.objectives.Training()
 for name in skxmc.__all__:
     getattr(skxmc, name)

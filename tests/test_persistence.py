@@ -31,7 +31,7 @@ from skxmc._estimator._base import BaseXMCClassifier
 from skxmc._persistence_io import FORMAT, read_content, replacing, write_content
 from skxmc.encoders._saving import attach_weights, detach_weights, load_tower, save_tower
 from skxmc.encoders._text import TextTower
-from skxmc.retrieval import ExactIndex
+from skxmc.indexes import Exact
 
 ROOT = Path(__file__).resolve().parents[1]
 WORDS = "red green blue apple car tree house dog cat bird fast slow".split()
@@ -570,7 +570,7 @@ def test_pickled_model_is_the_same(kind, fitted, tmp_path):
         assert_same(model, other, kind)
         assert "_weights" not in vars(other.tower_ or other)
     index = mapped.ranker_.neighbours_
-    if isinstance(index, ExactIndex):
+    if isinstance(index, Exact):
         assert not index._vectors.flags.writeable
     if kind != "precomputed":
         expected = copy.deepcopy(model).add_labels(["slow cat"])
@@ -722,7 +722,7 @@ def test_trees_come_back(tree, tmp_path):
 
 def test_arrays_matrices_and_indexes_come_back(tmp_path, rng):
     matrix = sp.random_array((5, 7), density=0.3, format="csr", dtype=np.float32, rng=0)
-    index = ExactIndex().build(rng.normal(size=(9, 4)))
+    index = Exact().build(rng.normal(size=(9, 4)))
     content = {
         "bytes": np.arange(5, dtype=np.uint8),
         "names": np.array(["a", 3, None], dtype=object),

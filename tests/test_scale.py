@@ -6,7 +6,7 @@ import scipy.sparse as sp
 
 from skxmc import ViXMLClassifier, _ensemble, _limits
 from skxmc._features import row_norms, unit_rows
-from skxmc.retrieval import HNSWIndex, _index
+from skxmc.indexes import HNSW, _choose
 from skxmc.evidence._hard_negatives import HardNegatives
 from skxmc.evidence._linear_model import LinearModel
 
@@ -32,7 +32,7 @@ def large(monkeypatch):
     monkeypatch.setattr(_limits, "MAX_REBUILT", 100)
     monkeypatch.setattr(_limits, "MAX_WORD_VECTORS", 20)
     monkeypatch.setattr(_limits, "MAX_DENSE_LABELS", 20)
-    monkeypatch.setattr(_index, "_AUTO_EXACT", 0)
+    monkeypatch.setattr(_choose, "_AUTO_EXACT", 0)
     monkeypatch.setitem(LabelVectors.__init__.__kwdefaults__, "max_labels", 20)
 
 
@@ -53,7 +53,7 @@ def test_everything_is_built_once(problem, monkeypatch, tmp_path):
     clf = _fit(problem)
     ensemble = clf.ranker_
     assert len(built) == 1
-    assert isinstance(ensemble.prototypes_, HNSWIndex)
+    assert isinstance(ensemble.prototypes_, HNSW)
     assert ensemble.prototypes_.storage == ensemble.neighbours_.storage == "int8"
     assert ensemble.label_vectors_.weights_.dtype == np.float16
     # Held-out documents are neighbours in the end, the one without labels is not.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 
-from retrieval import ExactIndex
+from retrieval import Exact
 
 # Bounds of the number of held-out documents.
 MIN_HELD_OUT, MAX_HELD_OUT = 20, 5000
@@ -44,7 +44,7 @@ def hold_out(
     if wanted < MIN_HELD_OUT:
         return np.empty(0, dtype=np.int64)
     # A few thousand queries do not pay for building anything but an exact index.
-    index = ExactIndex().build(embeddings)
+    index = Exact().build(embeddings)
     held = np.zeros(len(embeddings), dtype=bool)
     n_left = len(candidates)
     for start in range(0, len(candidates), 256):

@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from .. import metrics
 from .._labels import without_pairs
 from ..model_selection import Validation
-from ..retrieval import sort_candidates
+from ..indexes import sort_candidates
 
 Proposals = dict[str, tuple[np.ndarray, np.ndarray]]
 Setting = tuple[float, ...]  # a temperature for each kind

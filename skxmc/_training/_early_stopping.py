@@ -7,7 +7,7 @@ import scipy.sparse as sp
 
 from ..encoders._items import Items
 from ..metrics import label_propensities, ndcg_at_k, precision_at_k, psprecision_at_k
-from ..retrieval import ExactIndex
+from ..indexes import Exact
 from ..model_selection import Validation
 
 
@@ -46,7 +46,7 @@ class PrototypeValidation:
         queries = trainer.encode(self.documents)
         prototypes = trainer.prototypes(*trainer.encode_labels())
         k = min(5, len(prototypes))
-        found, _ = ExactIndex().build(prototypes).search(queries, k)
+        found, _ = Exact().build(prototypes).search(queries, k)
         figures = {
             "precision_at_1": precision_at_k(self.truth, found, k=1),
             "precision_at_5": precision_at_k(self.truth, found, k=k),

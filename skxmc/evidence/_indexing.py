@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import _limits
-from ..retrieval import HNSWIndex, Index, make_index
+from ..indexes import HNSW, Index, make_index
 
 
 def build_index(spec: Any, n: int, vectors_of: Callable[[slice], np.ndarray]) -> Index:
@@ -32,7 +32,7 @@ def build_index(spec: Any, n: int, vectors_of: Callable[[slice], np.ndarray]) ->
 def index_bytes(spec: Any, n: int, width: int) -> float:
     """Bytes of an index over n vectors of some width."""
     index = make_index(spec, n, width)
-    if not isinstance(index, HNSWIndex):
+    if not isinstance(index, HNSW):
         return 4.0 * n * width
     sizes = {"float32": 4.0, "float16": 2.0, "int8": 1.0}
     return n * (sizes[index.storage] * width + 8.0 * index.m)

@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import _limits
 from .._features import Features
-from ..retrieval import join_candidates
+from ..indexes import join_candidates
 from ._evidence import Candidates, Corpus, Documents, Evidence, Setting, Size
 from ._hard_negatives import HardNegatives
 

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from .. import _limits
 from .._device import as_tensor, resolve_device
 from ..encoders._sparse import SparseProjection
-from ..retrieval import ExactIndex, sort_candidates
+from ..indexes import Exact, sort_candidates
 from ._one_vs_all import OneVsAllTraining
 
 if TYPE_CHECKING:
@@ -338,11 +338,11 @@ class LinearModel:
             )
         return indices, scores
 
-    def _index(self) -> ExactIndex:
+    def _index(self) -> Exact:
         """Over the vectors as they are now."""
         vectors, index = self._indexed
         if vectors is not self.weights_:
-            index = ExactIndex().build(self.weights_)
+            index = Exact().build(self.weights_)
             self._indexed = self.weights_, index
         return index
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 
-from ..retrieval import sort_candidates
+from ..indexes import sort_candidates
 from ..retrieval._indexing import build_index, index_bytes
 from ..retrieval._evidence import Candidates, Corpus, Documents, Evidence, Size
 

@@ -17,17 +17,18 @@ from sklearn.exceptions import NotFittedError
 
 from skxmc import _limits
 from skxmc._device import has_fast_bfloat16_cpu, has_fast_int8_cpu
-from skxmc.retrieval import (
-    ExactIndex,
-    HNSWIndex,
+from skxmc.indexes import (
+    HNSW,
+    IVF,
+    Exact,
     Index,
-    IVFIndex,
+    Storable,
     _exact,
     make_index,
     sort_candidates,
 )
 
-ALL = [ExactIndex, HNSWIndex, IVFIndex]
+ALL = [Exact, HNSW, IVF]
 
 
 def unit(vectors):
@@ -72,7 +73,7 @@ def recall(found, expected):
 def test_exact_equals_brute_force(rng, precision, n, k):
     vectors = clustered(rng, n)
     queries = clustered(rng, 37)
-    index = ExactIndex(precision).build(vectors)
+    index = Exact(precision).build(vectors)
     assert_same(index.search(queries, k), brute_force(vectors, queries, k))
 
 
@@ -85,7 +86,7 @@ def test_exact_over_many_blocks(rng, monkeypatch, precision):
     vectors = clustered(rng, 3001)
     vectors = vectors[np.argsort(vectors @ vectors[0])]  # the best come last
     queries = np.concatenate((vectors[-1:], clustered(rng, 52)))
-    index = ExactIndex(precision).build(vectors)
+    index = Exact(precision).build(vectors)
     for k in (1, 9, 80):
         assert_same(index.search(queries, k), brute_force(vectors, queries, k))
 
@@ -97,7 +98,7 @@ def test_ties_go_to_the_lower_index(rng, monkeypatch, precision, pending):
     monkeypatch.setattr(_exact, "_BLOCK", 8192)
     distinct = clustered(rng, 7)
     vectors = distinct[rng.randint(7, size=2003)]
-    index = ExactIndex(precision).build(vectors)
+    index = Exact(precision).build(vectors)
     queries = np.concatenate((distinct, np.zeros((1, 32), dtype=np.float32)))
     indices, scores = index.search(queries, 25)
     assert_same((indices, scores), brute_force(vectors, queries, 25))
@@ -107,7 +108,7 @@ def test_ties_go_to_the_lower_index(rng, monkeypatch, precision, pending):
 
 def test_vectors_too_alike_for_bfloat16(rng):
     vectors = unit(1 + 1e-3 * rng.normal(size=(3000, 32))).astype(np.float32)
-    index = ExactIndex("bfloat16").build(vectors)
+    index = Exact("bfloat16").build(vectors)
     assert index._shortlist(vectors[:50], 3, index._scorer("bfloat16"), limit=500) is None
     assert_same(index.search(vectors[:50], 3), brute_force(vectors, vectors[:50], 3))
 
@@ -117,7 +118,7 @@ def test_vectors_of_any_length(rng):
     vectors = vectors.astype(np.float32)
     queries = 100 * rng.normal(size=(20, 16)).astype(np.float32)
     for precision in ("float32", "bfloat16"):
-        found = ExactIndex(precision).build(vectors).search(queries, 12)
+        found = Exact(precision).build(vectors).search(queries, 12)
         assert_same(found, brute_force(vectors, queries, 12))
 
 
@@ -129,7 +130,7 @@ def test_exact_for_any_small_integers(data):
     elements = st.sampled_from(np.array([-2, -1, -0.0, 0, 1, 2], dtype=np.float32))
     vectors = data.draw(arrays(np.float32, (n, d), elements=elements))
     queries = data.draw(arrays(np.float32, (m, d), elements=elements))
-    found = ExactIndex("float32").build(vectors).search(queries, k)
+    found = Exact("float32").build(vectors).search(queries, k)
     products = queries @ vectors.T
     for row in range(m):
         best = np.lexsort((np.arange(n), -products[row]))[:k]
@@ -142,14 +143,14 @@ def test_exact_for_any_small_integers(data):
 def test_a_query_has_one_answer_in_every_batch(rng, monkeypatch, precision, size):
     monkeypatch.setattr(_exact, "_MANY", 9000)  # few are searched in fewer bits as well
     vectors, queries = clustered(rng, 9000), clustered(rng, 40)
-    index = ExactIndex(precision).build(vectors)
+    index = Exact(precision).build(vectors)
     together = index.search(queries, 10)
     apart = [index.search(queries[start : start + size], 10) for start in range(0, 40, size)]
     assert_same(together, [np.concatenate(part) for part in zip(*apart, strict=True)])
 
 
 def test_few_queries_read_fewer_bits_from_the_second_on(rng):
-    index = ExactIndex().build(clustered(rng, _exact._MANY // 32))
+    index = Exact().build(clustered(rng, _exact._MANY // 32))
     few = "int8" if has_fast_int8_cpu() else "float32"
     assert [index._rough_precision(1, 5) for _ in range(3)] == ["float32", few, few]
     assert index._rough_precision(7, 5) == few
@@ -200,7 +201,7 @@ def test_few_queries_of_many_vectors(rng, monkeypatch, size, kind):
     }[kind]()
     vectors = vectors.astype(np.float32)
     queries = np.concatenate((vectors[:8], np.zeros_like(vectors[:1])))
-    index = ExactIndex().build(vectors)
+    index = Exact().build(vectors)
     index.search(queries[:1], 1)
     for start in range(0, 9, size):
         some = queries[start : start + size]
@@ -305,12 +306,12 @@ def test_same_bytes_twice(rng, make):
 
 
 PARAMETERS = [
-    ExactIndex("float32"),
-    HNSWIndex(m=8, ef_construction=30, ef_search=70),
-    HNSWIndex(m=8, storage="float16"),
-    HNSWIndex(m=8, storage="int8"),
-    IVFIndex(nlist=5, nprobe=2),
-    IVFIndex(),
+    Exact("float32"),
+    HNSW(m=8, ef_construction=30, ef_search=70),
+    HNSW(m=8, storage="float16"),
+    HNSW(m=8, storage="int8"),
+    IVF(nlist=5, nprobe=2),
+    IVF(),
 ]
 
 
@@ -320,9 +321,9 @@ def test_bytes_through_a_read_only_map(rng, tmp_path, index):
     np.save(tmp_path / "index.npy", index.to_bytes())
     mapped = np.load(tmp_path / "index.npy", mmap_mode="r")
     assert mapped.dtype == np.uint8
-    again = Index.from_bytes(mapped)
+    again = Storable.from_bytes(mapped)
     assert type(again) is type(index)
-    assert again._parameters() == index._parameters()
+    assert again.get_params() == index.get_params()
     assert len(again) == 300
     queries = clustered(rng, 9)
     assert_same(again.search(queries, 7), index.search(queries, 7))
@@ -331,9 +332,9 @@ def test_bytes_through_a_read_only_map(rng, tmp_path, index):
 
 
 def test_exact_does_not_copy_the_map(rng, tmp_path):
-    np.save(tmp_path / "index.npy", ExactIndex().build(clustered(rng, 30)).to_bytes())
+    np.save(tmp_path / "index.npy", Exact().build(clustered(rng, 30)).to_bytes())
     mapped = np.load(tmp_path / "index.npy", mmap_mode="r")
-    assert np.shares_memory(Index.from_bytes(mapped)._vectors, mapped)
+    assert np.shares_memory(Storable.from_bytes(mapped)._vectors, mapped)
 
 
 @pytest.mark.parametrize("index", PARAMETERS, ids=lambda index: index.name)
@@ -358,7 +359,7 @@ def test_pickle_deepcopy_joblib(rng, tmp_path, index, built):
 @pytest.mark.parametrize("make", ALL)
 def test_threads_share_an_index(rng, make):
     vectors = clustered(rng, 9000)
-    index = make().build(vectors) if make is not HNSWIndex else HNSWIndex(m=8).build(vectors[:999])
+    index = make().build(vectors) if make is not HNSW else HNSW(m=8).build(vectors[:999])
     parts = np.split(clustered(rng, 256), 4)
     expected = [index.search(part, 5 + i) for i, part in enumerate(parts)]
     with ThreadPoolExecutor(4) as pool:
@@ -371,11 +372,11 @@ def test_threads_share_an_index(rng, make):
 # ------------------------------------------------------------------------------------------- recall
 
 
-@pytest.mark.parametrize("index", [HNSWIndex(), IVFIndex()], ids=lambda index: index.name)
+@pytest.mark.parametrize("index", [HNSW(), IVF()], ids=lambda index: index.name)
 def test_recall_on_clustered_vectors(rng, index):
     vectors, queries = clustered(rng, 2000, n_clusters=40), clustered(rng, 50, n_clusters=40)
     queries = unit(vectors[::40] + 0.05 * queries).astype(np.float32)
-    expected = ExactIndex().build(vectors).search(queries, 50)[0]
+    expected = Exact().build(vectors).search(queries, 50)[0]
     assert recall(index.build(vectors).search(queries, 50)[0], expected) > 0.95
 
 
@@ -383,12 +384,12 @@ def test_recall_on_clustered_vectors(rng, index):
 def test_short_storage(rng, storage, size, error):
     vectors = clustered(rng, 2000, n_clusters=40)
     queries = unit(vectors[::40] + 0.01 * clustered(rng, 50)).astype(np.float32)
-    expected, scores = ExactIndex().build(vectors).search(queries, 50)
-    index = HNSWIndex(m=8, storage=storage).build(vectors)
+    expected, scores = Exact().build(vectors).search(queries, 50)
+    index = HNSW(m=8, storage=storage).build(vectors)
     found = index.search(queries, 50)
     assert recall(found[0], expected) > 0.95
     np.testing.assert_allclose(found[1], scores, atol=error)
-    plain = HNSWIndex(m=8).build(vectors)
+    plain = HNSW(m=8).build(vectors)
     saved = plain.to_bytes().nbytes - index.to_bytes().nbytes
     assert saved / 2000 == pytest.approx(32 * (4 - size), abs=1)
 
@@ -396,7 +397,7 @@ def test_short_storage(rng, storage, size, error):
 @pytest.mark.parametrize("storage", ["float16", "int8"])
 def test_short_storage_of_what_comes_later(rng, storage):
     """An index that was empty knows no scales but those of unit vectors."""
-    index = HNSWIndex(storage=storage).build(np.empty((0, 32), dtype=np.float32))
+    index = HNSW(storage=storage).build(np.empty((0, 32), dtype=np.float32))
     vectors = clustered(rng, 50)
     np.testing.assert_array_equal(index.add(vectors).search(vectors, 1)[0][:, 0], np.arange(50))
 
@@ -407,7 +408,7 @@ def test_vectors_come_back(rng, index):
     index = copy.deepcopy(index).build(vectors[:200]).add(vectors[200:])
     asked = np.array([299, 0, 7, 7, 200])
     tolerance = {"int8": 0.1, "float16": 1e-3}.get(getattr(index, "storage", "float32"), 0)
-    for one in (index, Index.from_bytes(index.to_bytes())):
+    for one in (index, Storable.from_bytes(index.to_bytes())):
         found = one.vectors(asked)
         assert found.dtype == np.float32
         np.testing.assert_allclose(found, vectors[asked], rtol=0, atol=tolerance)
@@ -434,16 +435,16 @@ def test_parts_are_as_good_as_the_whole(rng, monkeypatch, index, n):
 
 def test_all_threads_build(rng):
     vectors = clustered(rng, 300)
-    index = HNSWIndex(m=8, n_jobs=-1).build(vectors)
+    index = HNSW(m=8, n_jobs=-1).build(vectors)
     np.testing.assert_array_equal(index.search(vectors, 1)[0][:, 0], np.arange(300))
 
 
 def test_effort_buys_recall(rng):
     vectors = clustered(rng, 1500, n_clusters=20)
-    expected = ExactIndex().build(vectors).search(vectors[:60], 30)[0]
+    expected = Exact().build(vectors).search(vectors[:60], 30)[0]
     for low, high in (
-        (HNSWIndex(m=4, ef_construction=8, ef_search=1), HNSWIndex(ef_search=300)),
-        (IVFIndex(nlist=60, nprobe=1), IVFIndex(nlist=60, nprobe=60)),
+        (HNSW(m=4, ef_construction=8, ef_search=1), HNSW(ef_search=300)),
+        (IVF(nlist=60, nprobe=1), IVF(nlist=60, nprobe=60)),
     ):
         found = [
             recall(i.build(vectors).search(vectors[:60], 30)[0], expected) for i in (low, high)
@@ -455,31 +456,33 @@ def test_effort_buys_recall(rng):
 # ----------------------------------------------------------------------------------------- choosing
 
 
-@pytest.mark.parametrize(
-    ("name", "kind"), [("exact", ExactIndex), ("hnsw", HNSWIndex), ("ivf", IVFIndex)]
-)
+@pytest.mark.parametrize(("name", "kind"), [("exact", Exact), ("hnsw", HNSW), ("ivf", IVF)])
 def test_make_index(name, kind):
     index = make_index(name, 100, 8)
     assert type(index) is kind
     assert index.name == name
 
 
-def test_make_index_passes_parameters():
-    assert make_index("hnsw", 100, 8, m=5).m == 5
+def test_make_index_clones_an_example(rng):
+    given = HNSW(m=5).build(clustered(rng, 9))
+    made = make_index(given, 100, 8)
+    assert made is not given
+    assert (made.m, len(made), made.dimension) == (5, 0, None)
 
 
 def test_auto_is_exact_until_it_is_large():
-    assert type(make_index("auto", 1000, 384)) is ExactIndex
+    assert type(make_index("auto", 1000, 384)) is Exact
     large = make_index("auto", 10**9, 384)
-    assert isinstance(large, HNSWIndex)
+    assert isinstance(large, HNSW)
     assert (large.storage, large.n_jobs) == ("int8", -1)
-    assert make_index("auto", 10**9, 384, storage="float16").storage == "float16"
     assert make_index("hnsw", 10**9, 384).storage == "float32"  # as it was asked for
 
 
 def test_unknown_name():
-    with pytest.raises(ValueError, match=r"'auto', 'exact', 'hnsw', 'ivf'.*'flat'"):
+    with pytest.raises(ValueError, match=r"'flat' is none .* 'exact', 'hnsw', 'ivf'.*skxmc\.indexes"):
         make_index("flat", 100, 8)
+    with pytest.raises(TypeError, match="a name or an Index object, got 5"):
+        make_index(5, 100, 8)
 
 
 # ------------------------------------------------------------------------------------------- errors
@@ -517,27 +520,34 @@ def test_errors(rng, make):
     assert len(index) == 20
 
 
-def test_wrong_parameters():
-    with pytest.raises(ValueError, match="precision must be"):
-        ExactIndex("float16")
-    with pytest.raises(ValueError, match="m must be a positive integer, got 0"):
-        HNSWIndex(m=0)
-    with pytest.raises(ValueError, match=r"storage must be 'float32', .*, 'int8', got 'int4'"):
-        HNSWIndex(storage="int4")
-    with pytest.raises(ValueError, match="n_jobs must be a positive integer, got -2"):
-        HNSWIndex(n_jobs=-2)
-    with pytest.raises(ValueError, match="nprobe must be a positive integer, got 'many'"):
-        IVFIndex(nprobe="many")
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [
+        (Exact("float16"), "'precision' parameter of Exact must be .*'bfloat16'"),
+        (HNSW(m=0), "'m' parameter of HNSW .* Got 0"),
+        (HNSW(storage="int4"), "'storage' parameter of HNSW .*'int8'.* Got 'int4'"),
+        (HNSW(n_jobs=-2), "'n_jobs' parameter of HNSW .* Got -2"),
+        (IVF(nprobe="many"), "'nprobe' parameter of IVF .* Got 'many'"),
+    ],
+    ids=repr,
+)
+def test_parameters_are_validated_when_building(rng, index, message):
+    vectors = clustered(rng, 20)
+    with pytest.raises(ValueError, match=message):
+        index.build(vectors)
+    with pytest.raises(ValueError, match=message):
+        index.build_in_parts(20, vectors.__getitem__)
+    assert index.dimension is None
 
 
 def test_wrong_bytes(rng):
-    written = ExactIndex().build(clustered(rng, 5)).to_bytes()
+    written = Exact().build(clustered(rng, 5)).to_bytes()
     with pytest.raises(ValueError, match="does not hold an index"):
-        Index.from_bytes(written[64:])
+        Storable.from_bytes(written[64:])
     with pytest.raises(ValueError, match="does not hold an index"):
-        Index.from_bytes(np.zeros(3, dtype=np.uint8))
-    with pytest.raises(ValueError, match="'exact', which is not a HNSWIndex"):
-        HNSWIndex.from_bytes(written)
+        Storable.from_bytes(np.zeros(3, dtype=np.uint8))
+    with pytest.raises(ValueError, match="'exact', which is not a HNSW"):
+        HNSW.from_bytes(written)
 
 
 # ------------------------------------------------------------------------------ faiss beside torch
@@ -551,11 +561,11 @@ def test_faiss_and_torch_in_one_process(first):
         import faiss, torch
         from concurrent.futures import ThreadPoolExecutor
         import numpy as np
-        from skxmc.retrieval import ExactIndex, HNSWIndex, IVFIndex
+        from skxmc.indexes import Exact, HNSW, IVF
         torch.set_num_threads(2)
         vectors = np.random.RandomState(0).normal(size=(800, 32)).astype(np.float32)
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-        indexes = [HNSWIndex(m=8, n_jobs=2), IVFIndex(), ExactIndex("bfloat16")]
+        indexes = [HNSW(m=8, n_jobs=2), IVF(), Exact("bfloat16")]
         def work(i):
             index = indexes[i % 3]
             found = index.build(vectors) if len(index) == 0 else index

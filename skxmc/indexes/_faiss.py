@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import operator
+import os
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from numbers import Integral
+from typing import Any, ClassVar
 
 import numpy as np
+from sklearn.utils._param_validation import Interval, Options, StrOptions
 
 from .. import _limits
 from .._optional import import_optional
-from ._index import Index, check_vectors, sort_candidates
+from ._base import Index, Storable
+from ._candidates import sort_candidates
+from ._checks import check_vectors
+from ._faiss_payload import check_hnsw, check_ivf
 
 # How faiss calls what vectors are stored as; None stores them as they are.
 _QUANTIZERS: dict[str, str | None] = {"float32": None, "float16": "QT_fp16", "int8": "QT_8bit"}
@@ -20,9 +25,14 @@ _QUANTIZERS: dict[str, str | None] = {"float32": None, "float16": "QT_fp16", "in
 # Bytes that are read at a time.
 _PIECE = 2**24
 
+_POSITIVE = Interval(Integral, 1, None, closed="left")
 
-class _FaissIndex(Index):
+
+class _FaissIndex(Storable):
     """What the indexes of faiss have in common. They live on the CPU, in any build of faiss."""
+
+    # Compares a payload with the shape (n, d) in the header, before faiss reads it.
+    _check_payload: ClassVar[Callable[[np.ndarray, int, int], None]]
 
     def _build(self, vectors: np.ndarray) -> None:
         self._faiss = self._make(vectors)
@@ -43,6 +53,8 @@ class _FaissIndex(Index):
         return _import_faiss().serialize_index(self._faiss)
 
     def _restore(self, payload: np.ndarray, n: int, dimension: int) -> None:
+        self._check_payload(payload, n, dimension)
+
         # Read piece by piece: deserialize_index would hold a copy of all bytes beside the index.
         faiss, place = _import_faiss(), 0
 
@@ -61,7 +73,7 @@ class _FaissIndex(Index):
     def _search_parameters(self, k: int) -> Any: ...
 
 
-class HNSWIndex(_FaissIndex):
+class HNSW(_FaissIndex):
     """Hierarchical navigable small world graph: fastest search, slow to build.
 
     Malkov and Yashunin, "Efficient and robust approximate nearest neighbor search using
@@ -83,9 +95,30 @@ class HNSWIndex(_FaissIndex):
         Of the vectors: 4, 2 or 1 byte a number. With "int8" each column has a scale of its own,
         between its least and greatest number in a sample of the vectors that the index is built
         from; numbers beyond are cut off. Scores are those of the stored vectors.
+
+    Notes
+    -----
+    ``set_params(ef_search=...)`` holds from the next search on, other parameters from the next
+    ``build`` on. Removal builds the graph again; stored vectors stay as they are.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skxmc.indexes import HNSW
+    >>> index = HNSW(m=16).build(np.eye(3))
+    >>> index.search(np.array([[0.6, 0.0, 0.8]]), k=2)[0]
+    array([[2, 0]])
     """
 
     name = "hnsw"
+    _parameter_constraints = {
+        "m": [_POSITIVE],
+        "ef_construction": [_POSITIVE],
+        "ef_search": [_POSITIVE],
+        "n_jobs": [_POSITIVE, Options(Integral, {-1})],
+        "storage": [StrOptions(set(_QUANTIZERS))],
+    }
+    _check_payload = staticmethod(check_hnsw)
 
     def __init__(
         self,
@@ -95,18 +128,28 @@ class HNSWIndex(_FaissIndex):
         n_jobs: int = 1,
         storage: str = "float32",
     ) -> None:
-        self.m = _positive(m, "m")
-        self.ef_construction = _positive(ef_construction, "ef_construction")
-        self.ef_search = _positive(ef_search, "ef_search")
-        self.n_jobs = n_jobs if n_jobs == -1 else _positive(n_jobs, "n_jobs")
-        if storage not in _QUANTIZERS:
-            raise ValueError(
-                f"storage must be {', '.join(map(repr, _QUANTIZERS))}, got {storage!r}"
-            )
+        self.m = m
+        self.ef_construction = ef_construction
+        self.ef_search = ef_search
+        self.n_jobs = n_jobs
         self.storage = storage
 
     def build_in_parts(self, n: int, vectors_of: Callable[[slice], np.ndarray]) -> Index:
-        """As :meth:`build`, for n vectors of which ``vectors_of(slice)`` gives some."""
+        """As :meth:`build`, from a function that gives some of the vectors.
+
+        Parameters
+        ----------
+        n : int
+            Number of vectors.
+        vectors_of : callable
+            Takes a slice of ``range(n)``, and returns these vectors as :meth:`build` takes them.
+
+        Returns
+        -------
+        index : HNSW
+            The index itself.
+        """
+        self._validate_params()
         # Scales come from vectors of all parts.
         sample = vectors_of(slice(0, n, max(1, n // _limits.ROWS)))
         self._faiss = self._make(check_vectors(sample, "vectors"))
@@ -120,25 +163,36 @@ class HNSWIndex(_FaissIndex):
         dimension, metric = vectors.shape[1], faiss.METRIC_INNER_PRODUCT
         quantizer = _QUANTIZERS[self.storage]
         if quantizer is None:
-            index = faiss.IndexHNSWFlat(dimension, self.m, metric)
+            index = faiss.IndexHNSWFlat(dimension, int(self.m), metric)
         else:
             kind = getattr(faiss.ScalarQuantizer, quantizer)
-            index = faiss.IndexHNSWSQ(dimension, kind, self.m, metric)
+            index = faiss.IndexHNSWSQ(dimension, kind, int(self.m), metric)
             step = max(1, len(vectors) // _limits.ROWS)
             bounds = np.repeat([[-1.0], [1.0]], dimension, axis=1)  # of unit vectors, if none came
             index.train(vectors[::step] if len(vectors) else bounds.astype(np.float32))
-        index.hnsw.efConstruction = self.ef_construction
+        index.hnsw.efConstruction = int(self.ef_construction)
         return index
 
     def _add(self, vectors: np.ndarray) -> None:
         with _threads(self.n_jobs):
             self._faiss.add(vectors)
 
+    def _remove(self, kept: np.ndarray) -> None:
+        # The scales of the columns stay, so that no vector is rounded a second time.
+        faiss = _import_faiss()
+        storage = faiss.downcast_index(self._faiss.storage)
+        codes = faiss.vector_to_array(storage.codes).reshape(len(self), -1)[kept]
+        self._faiss.reset()
+        for start in range(0, len(codes), _limits.ROWS):
+            self._add(storage.sa_decode(codes[start : start + _limits.ROWS]))
+
     def _search_parameters(self, k: int) -> Any:
-        return _import_faiss().SearchParametersHNSW(efSearch=max(self.ef_search, k))
+        # More candidates than vectors would only take memory.
+        ef_search = max(min(int(self.ef_search), self._faiss.ntotal), k)
+        return _import_faiss().SearchParametersHNSW(efSearch=ef_search)
 
 
-class IVFIndex(_FaissIndex):
+class IVF(_FaissIndex):
     """Inverted lists of a k-means clustering: quick to build, searches the nearest clusters.
 
     Jegou, Douze and Schmid, "Product quantization for nearest neighbor search" (TPAMI 2011),
@@ -151,13 +205,31 @@ class IVFIndex(_FaissIndex):
     nprobe : int or "auto", default="auto"
         Clusters searched; "auto" is an eighth of `nlist`, at least 16. That found 93% of the 100
         nearest on 29,000 embeddings of package descriptions, all of them on synthetic clusters.
+
+    Notes
+    -----
+    ``set_params(nprobe=...)`` holds from the next search on, `nlist` from the next ``build`` on.
+    ``add`` keeps the clusters, removal finds new ones.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skxmc.indexes import IVF
+    >>> index = IVF().build(np.eye(3))
+    >>> index.search(np.array([[0.6, 0.0, 0.8]]), k=2)[0]
+    array([[2, 0]])
     """
 
     name = "ivf"
+    _parameter_constraints = {
+        "nlist": [_POSITIVE, StrOptions({"auto"})],
+        "nprobe": [_POSITIVE, StrOptions({"auto"})],
+    }
+    _check_payload = staticmethod(check_ivf)
 
     def __init__(self, nlist: int | str = "auto", nprobe: int | str = "auto") -> None:
-        self.nlist = nlist if nlist == "auto" else _positive(nlist, "nlist")
-        self.nprobe = nprobe if nprobe == "auto" else _positive(nprobe, "nprobe")
+        self.nlist = nlist
+        self.nprobe = nprobe
 
     def _make(self, vectors: np.ndarray) -> Any:
         faiss = _import_faiss()
@@ -175,7 +247,7 @@ class IVFIndex(_FaissIndex):
     def _search_parameters(self, k: int) -> Any:
         nlist = self._faiss.nlist
         nprobe = max(16, nlist // 8) if self.nprobe == "auto" else self.nprobe
-        return _import_faiss().SearchParametersIVF(nprobe=min(nprobe, nlist))
+        return _import_faiss().SearchParametersIVF(nprobe=int(min(nprobe, nlist)))
 
 
 def _import_faiss() -> Any:
@@ -183,18 +255,14 @@ def _import_faiss() -> Any:
 
 
 @contextmanager
-def _threads(n_jobs: int) -> Any:
+def _threads(n_jobs: int) -> Iterator[None]:
     """Let faiss use `n_jobs` threads, -1 for all; the setting belongs to the calling thread."""
     faiss = _import_faiss()
     before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(before if n_jobs == -1 else n_jobs)
+    # Of a file's parameters, too: a number beyond all reason would end the process.
+    most = max(before, os.cpu_count() or 1)
+    faiss.omp_set_num_threads(before if n_jobs == -1 else min(int(n_jobs), most))
     try:
         yield
     finally:
         faiss.omp_set_num_threads(before)
-
-
-def _positive(value: Any, argument: str) -> int:
-    if isinstance(value, bool) or not hasattr(value, "__index__") or operator.index(value) < 1:
-        raise ValueError(f"{argument} must be a positive integer, got {value!r}")
-    return operator.index(value)

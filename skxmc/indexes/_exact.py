@@ -7,9 +7,11 @@ import threading
 from typing import Any
 
 import numpy as np
+from sklearn.utils._param_validation import StrOptions
 
 from .._threads import product
-from ._index import Index, sort_candidates
+from ._base import Storable
+from ._candidates import sort_candidates
 
 # Numbers of a block of scores (32 MB in float32), and the most queries in one.
 _BLOCK = 2**23
@@ -24,7 +26,7 @@ _MANY = 2**22
 _FEW = 8
 
 
-class ExactIndex(Index):
+class Exact(Storable):
     """Exact search in blocks of queries and vectors, memory bounded.
 
     A matrix product gives approximate scores with a known bound on their error. Whatever may be
@@ -44,28 +46,27 @@ class ExactIndex(Index):
     Examples
     --------
     >>> import numpy as np
-    >>> from skxmc.retrieval import ExactIndex
-    >>> index = ExactIndex().build(np.eye(3))
+    >>> from skxmc.indexes import Exact
+    >>> index = Exact().build(np.eye(3))
     >>> index.search(np.array([[0.6, 0.0, 0.8]]), k=2)[0]
     array([[2, 0]])
     """
 
     name = "exact"
+    _parameter_constraints = {
+        "precision": [StrOptions({"auto", "float32", "bfloat16"})],
+        "device": [str],
+    }
+    _has_checksum = False  # the vectors stay in the memory map, and no value can do harm
+    _not_stored = ("device",)
 
     def __init__(self, precision: str = "auto", device: str = "cpu") -> None:
-        if precision not in ("auto", "float32", "bfloat16"):
-            raise ValueError(
-                f"precision must be 'auto', 'float32' or 'bfloat16', got {precision!r}"
-            )
         self.precision = precision
         self.device = device
-        self._lock = threading.Lock()
-
-    def _parameters(self) -> dict[str, Any]:
-        return {"precision": self.precision}
 
     def _build(self, vectors: np.ndarray) -> None:
         self._vectors = vectors
+        self._lock = threading.Lock()
         self._scorers: dict[str, _Scorer] = {}
         self._asked = False  # whether anything that fewer bits pay for was searched before
 
@@ -79,6 +80,10 @@ class ExactIndex(Index):
         return self._vectors.astype("<f4", copy=False).reshape(-1).view(np.uint8)
 
     def _restore(self, payload: np.ndarray, n: int, dimension: int) -> None:
+        if len(payload) != 4 * n * dimension:
+            raise ValueError(
+                f"array is damaged: {len(payload)} bytes are not {n} vectors of width {dimension}"
+            )
         vectors = payload.view("<f4").reshape(n, dimension)
         self._build(np.require(vectors, np.float32, ["C_CONTIGUOUS", "ALIGNED"]))
 
