@@ -24,7 +24,7 @@ from ._validation import check_texts, sequence_to_list
 from .training._centroids import untuned_prototypes
 
 if TYPE_CHECKING:
-    from .encoders._sources import ModelSource
+    from ._backbones._sources import ModelSource
 
 # Value of `prototypes` for a linear head in their place.
 LINEAR = "linear"
@@ -166,7 +166,7 @@ class BaseXMCClassifier(PersistenceMixin, PredictionMixin, BaseEstimator, metacl
 
     def _find_encoder(self) -> ModelSource:
         """Where the encoder's files are."""
-        from .encoders._sources import find_model
+        from ._backbones._sources import find_model
 
         return find_model(
             self.encoder, kind=self._encoder_kind, trust_remote_code=self.trust_remote_code
@@ -224,7 +224,7 @@ class BaseXMCClassifier(PersistenceMixin, PredictionMixin, BaseEstimator, metacl
             return None
         import torch
 
-        from .encoders._image import ImageEncoder
+        from ._pictures._image_encoder import ImageEncoder
 
         return ImageEncoder(
             self.image_encoder,

@@ -312,8 +312,8 @@ class DecoderXMCClassifier(BaseXMCClassifier):
         import torch
 
         from ._device import precision_name, resolve_device
-        from .encoders._decoder import load_decoder_tower
-        from .encoders._prompts import Prompts
+        from ._towers._decoder import load_decoder_tower
+        from ._towers._prompts import Prompts
 
         # A frozen base is only ever multiplied with: it stays as short as the products are.
         dtype = "float32"
@@ -346,10 +346,10 @@ class DecoderXMCClassifier(BaseXMCClassifier):
 
     def _adapt_tower(self, tower, rng: np.random.RandomState) -> None:
         if self.train_encoder == "lora":
-            from .encoders._lora import add_adapters
+            from ._backbones._lora import add_adapters
 
             add_adapters(
-                tower.backbone,
+                tower.backbone.model,
                 rank=self.lora_rank,
                 alpha=self.lora_alpha,
                 dropout=self.lora_dropout,
@@ -385,9 +385,9 @@ class DecoderXMCClassifier(BaseXMCClassifier):
             If there are no adapters.
         """
         check_is_fitted(self)
-        from .encoders._lora import has_adapters, merge_adapters
+        from ._backbones._lora import has_adapters, merge_adapters
 
-        if self.tower_ is None or not has_adapters(self.tower_.backbone):
+        if self.tower_ is None or not has_adapters(self.tower_.backbone.model):
             raise ValueError("the model has no adapters; fit with train_encoder='lora' first.")
-        merge_adapters(self.tower_.backbone)
+        merge_adapters(self.tower_.backbone.model)
         return self

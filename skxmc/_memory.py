@@ -191,8 +191,8 @@ def _shape_of(clf: Any) -> _Shape:
     import torch
     import transformers
 
+    from ._backbones._lora import count_adapters, linear_layers
     from ._device import precision_name, resolve_device
-    from .encoders._lora import count_adapters, linear_layers
 
     source = clf._find_encoder()
     gguf = {} if source.gguf_file is None else {"gguf_file": source.gguf_file}
@@ -236,7 +236,7 @@ def _activations(
     """The larger of a batch's graphs and of a forward pass over many tokens."""
     if texts is None:
         return 0.0
-    from .encoders._tower import ENCODE_TOKENS, graph_bytes_per_token
+    from ._towers._tower import ENCODE_TOKENS, graph_bytes_per_token
 
     limit = clf.max_length or 256
     tokens = min(_tokens(texts), limit) + pictures

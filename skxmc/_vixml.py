@@ -276,7 +276,7 @@ class ViXMLClassifier(BaseXMCClassifier):
         self.verbose = verbose
 
     def _load_tower(self, source):
-        from .encoders._text import load_text_tower
+        from ._towers._text import load_text_tower
 
         return load_text_tower(
             str(source.path),
@@ -287,12 +287,12 @@ class ViXMLClassifier(BaseXMCClassifier):
 
     def _adapt_tower(self, tower, rng: np.random.RandomState) -> None:
         if self.train_encoder == "lora":
-            from .encoders._lora import add_adapters
+            from ._backbones._lora import add_adapters
 
-            add_adapters(tower.backbone, rank=self.lora_rank, seed=int(rng.randint(2**31)))
+            add_adapters(tower.backbone.model, rank=self.lora_rank, seed=int(rng.randint(2**31)))
 
     def _finish_tower(self, tower) -> None:
         if self.train_encoder == "lora":
-            from .encoders._lora import merge_adapters
+            from ._backbones._lora import merge_adapters
 
-            merge_adapters(tower.backbone)
+            merge_adapters(tower.backbone.model)

@@ -17,7 +17,7 @@ from test_trainer import Interrupted, Problem, assert_equal_weights, weights
 from tiny_models import save_encoder, save_language_model
 
 from skxmc import DecoderXMCClassifier, ViXMLClassifier
-from skxmc.encoders._lora import add_adapters
+from skxmc._backbones._lora import add_adapters
 from skxmc.training import _checkpoint
 from skxmc.training._batches import HardNegativeSchedule
 from skxmc.training._checkpoint import Checkpoint
@@ -54,7 +54,7 @@ def make(file, *, adapters=False, pictures=True, **options):
     """A trainer and its problem, the same each time."""
     problem = Problem(96, pictures=pictures)
     if adapters:
-        add_adapters(problem.tower.backbone, rank=4, dropout=0.2, seed=0)
+        add_adapters(problem.tower.backbone.model, rank=4, dropout=0.2, seed=0)
     checkpoint = None if file is None else Checkpoint(file)
     return problem.trainer(**{**OPTIONS, **options}, checkpoint=checkpoint)
 

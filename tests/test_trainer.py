@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from tiny_models import WIDTH, tiny_tower
 
 from skxmc import _limits, metrics
+from skxmc._backbones._lora import add_adapters, merge_adapters
 from skxmc._holdout import without_rows
 from skxmc._images import ImageFeatures
-from skxmc.encoders._lora import add_adapters, merge_adapters
 from skxmc.training._batches import HardNegativeSchedule
 from skxmc.training._centroids import label_centroids
 from skxmc.training._early_stopping import PrototypeValidation
@@ -243,7 +243,7 @@ def test_equal_texts_are_encoded_once_and_share_their_gradient():
     expected, _, sizes, _ = one_step(problem, rows=rows)
     assert sizes == [40 + n_labels]
     largest = max(gradient.abs().max().item() for gradient in expected.values())
-    name = "TextTower.backbone.encoder.layer.0.output.dense.weight"
+    name = "TextTower.backbone.model.encoder.layer.0.output.dense.weight"
     # Dropout of the network is drawn label by label, so it is the same in both.
     np.testing.assert_allclose(gradients[name], expected[name], rtol=0, atol=1e-5 * largest)
 
@@ -273,8 +273,8 @@ def test_peak_memory_of_a_large_batch():
         import re
         import numpy as np, scipy.sparse as sp, torch
         from skxmc._device import resolve_precision
-        from skxmc.encoders._sources import find_model
-        from skxmc.encoders._text import load_text_tower
+        from skxmc._backbones._sources import find_model
+        from skxmc._towers._text import load_text_tower
         from skxmc.training._options import TrainingOptions
         from skxmc.training._trainer import TowerTrainer
 
@@ -750,7 +750,7 @@ def test_best_weights_are_kept_without_patience():
 def test_broken_weights_are_reported(prototypes):
     problem = Problem(64)
     with torch.no_grad():
-        problem.tower.backbone.encoder.layer[1].output.dense.weight[0, 0] = torch.inf
+        problem.tower.backbone.model.encoder.layer[1].output.dense.weight[0, 0] = torch.inf
     bank = np.eye(64, WIDTH, dtype=np.float32)
     trainer = problem.trainer(prototypes=prototypes, bank=bank)
     with pytest.raises(FloatingPointError, match="loss is nan in epoch 1, step 1; lower"):
@@ -782,7 +782,7 @@ def test_no_gradients_are_left_behind():
 
 def test_adapters_and_projection_alone_are_trained():
     problem = Problem(96, pictures=True)
-    add_adapters(problem.tower.backbone, rank=4, seed=0)
+    add_adapters(problem.tower.backbone.model, rank=4, seed=0)
     before = weights(problem.tower)
     trainer = problem.trainer(epochs=2).fit()
     after = weights(problem.tower)
@@ -793,14 +793,14 @@ def test_adapters_and_projection_alone_are_trained():
     for name in changed:
         assert "lora_" in name or "image_projection.linear" in name
     adapted = problem.tower.encode(trainer.documents)
-    merge_adapters(problem.tower.backbone)
+    merge_adapters(problem.tower.backbone.model)
     np.testing.assert_allclose(problem.tower.encode(trainer.documents), adapted, atol=1e-4)
     assert not any("lora" in name for name in problem.tower.state_dict())
 
 
 def test_adapters_learn():
     problem = Problem(180, spread=0.3)
-    add_adapters(problem.tower.backbone, rank=8, seed=0)
+    add_adapters(problem.tower.backbone.model, rank=8, seed=0)
     trainer = problem.trainer(epochs=20, learning_rate=1e-2).fit()
     assert precision_at_1(trainer, trainer.documents, problem.topics) > 0.8
 

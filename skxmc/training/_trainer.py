@@ -17,8 +17,8 @@ from tqdm import tqdm
 from .. import _limits
 from .._device import random_state, set_random_state
 from .._features import row_norms
-from ..encoders._items import Items, make_packs
-from ..encoders._tower import Tower
+from .._towers._items import Items, make_packs
+from .._towers._tower import Tower
 from ._centroids import label_centroids
 from ._checkpoint import Checkpoint
 from ._clustering import balanced_kmeans

@@ -1,0 +1,1 @@
+"""What the package runs on: devices, threads, and the libraries beside it."""
