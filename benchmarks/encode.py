@@ -48,9 +48,9 @@ def measure(name: str, options: argparse.Namespace) -> list[dict[str, Any]]:
     import torch
     from sentence_transformers import SentenceTransformer
 
+    from skxmc._backbones._sources import find_model
     from skxmc._device import precision_name
-    from skxmc.encoders._sources import find_model
-    from skxmc.encoders._text import load_text_tower
+    from skxmc._towers._text import load_text_tower
 
     texts = texts_of(name, options)
     folder = str(find_model(options.encoder).path)

@@ -189,9 +189,9 @@ class DecoderXMCClassifier(BaseXMCClassifier):
             If there are no adapters.
         """
         check_is_fitted(self)
-        from .encoders._lora import has_adapters, merge_adapters
+        from ._backbones._lora import has_adapters, merge_adapters
 
-        if self.tower_ is None or not has_adapters(self.tower_.backbone):
+        if self.tower_ is None or not has_adapters(self.tower_.backbone.model):
             raise ValueError("the model has no adapters; fit with train_encoder='lora' first.")
-        merge_adapters(self.tower_.backbone)
+        merge_adapters(self.tower_.backbone.model)
         return self

@@ -20,7 +20,7 @@ from skxmc import DecoderXMCClassifier, ViXMLClassifier
 from skxmc._training import _checkpoint
 from skxmc._training._batches import HardNegativeSchedule
 from skxmc._training._checkpoint import Checkpoint
-from skxmc.encoders._lora import add_adapters
+from skxmc._backbones._lora import add_adapters
 from skxmc.objectives import DualEncoder, LinearHead, Prime
 
 # Three batches an epoch; clusters from the second epoch on, made every other epoch.
@@ -55,7 +55,7 @@ def make(file, *, objective=None, adapters=False, pictures=True, **options):
     """A trainer and its problem, the same each time."""
     problem = Problem(96, pictures=pictures)
     if adapters:
-        add_adapters(problem.tower.backbone, rank=4, dropout=0.2, seed=0)
+        add_adapters(problem.tower.backbone.model, rank=4, dropout=0.2, seed=0)
     checkpoint = None if file is None else Checkpoint(file)
     objective = Prime() if objective is None else clone(objective)
     return problem.trainer(objective, **{**OPTIONS, **options}, checkpoint=checkpoint)

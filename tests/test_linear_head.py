@@ -170,7 +170,7 @@ def test_head_scores_in_the_given_precision():
 def test_estimator_tunes_without_label_texts(tmp_path, loss):
     """Labels that are column numbers: the head learns them, and a saved model is the same."""
     problem = Problem(96)
-    problem.tower.backbone.save_pretrained(tmp_path / "tower")
+    problem.tower.backbone.model.save_pretrained(tmp_path / "tower")
     problem.tower.tokenizer.save_pretrained(tmp_path / "tower")
     clf = ViXMLClassifier(
         str(tmp_path / "tower"),
@@ -193,7 +193,7 @@ def test_estimator_tunes_without_label_texts(tmp_path, loss):
 
 def test_without_texts_the_error_names_the_linear_head(tmp_path):
     problem = Problem(20)
-    problem.tower.backbone.save_pretrained(tmp_path)
+    problem.tower.backbone.model.save_pretrained(tmp_path)
     problem.tower.tokenizer.save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="prototypes='linear'"):
         ViXMLClassifier(str(tmp_path), epochs=1).fit(problem.texts, problem.Y)

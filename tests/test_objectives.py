@@ -20,8 +20,8 @@ from skxmc._training._batches import HardNegativeSchedule
 from skxmc._training._checkpoint import Checkpoint
 from skxmc._training._options import TrainingOptions
 from skxmc._training._trainer import TowerTrainer
-from skxmc.encoders._decoder import DecoderTower
-from skxmc.encoders._tower import Tower
+from skxmc._towers._decoder import DecoderTower
+from skxmc._towers._tower import Tower
 from skxmc.objectives import (
     BinaryCrossEntropyLoss,
     DecoupledSoftmaxLoss,

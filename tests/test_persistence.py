@@ -29,8 +29,10 @@ from tiny_models import save_encoder, tiny_backbone, tiny_tokenizer, tiny_tower,
 from skxmc import ViXMLClassifier
 from skxmc._estimator._base import BaseXMCClassifier
 from skxmc._persistence_io import FORMAT, read_content, replacing, write_content
-from skxmc.encoders._saving import attach_weights, detach_weights, load_tower, save_tower
-from skxmc.encoders._text import TextTower
+from skxmc._backbones._transformers import TransformersBackbone
+from skxmc._towers._saving import load_tower
+from skxmc._towers._weights import attach_weights, detach_weights
+from skxmc._towers._text import TextTower
 from skxmc.indexes import Exact
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -181,7 +183,8 @@ def test_towers_of_other_kinds(options, tmp_path):
     model = ViXMLClassifier(encoder, train_encoder="frozen", random_state=0).fit(X, Y)
     save(model, tmp_path / "model")
     loaded = ViXMLClassifier.load(tmp_path / "model")
-    assert model.tower_.packed == loaded.tower_.packed == ("architecture" not in options)
+    packed = [one.tower_.backbone.packed for one in (model, loaded)]
+    assert packed == 2 * ["architecture" not in options]
     assert_same(model, loaded, "text")
 
 
@@ -420,7 +423,7 @@ def test_device_that_is_not_there_is_refused(folder):
 
 def test_only_known_modules_make_a_head(tmp_path):
     tower = tiny_tower(head=torch.nn.Sequential(torch.nn.Linear(32, 4), torch.nn.GELU("tanh")))
-    state = save_tower(tower, tmp_path)
+    state = tower.save(tmp_path)
     loaded = load_tower(tmp_path, state)
     items = tower.items(["red apple", ""])
     np.testing.assert_array_equal(tower.encode(items), loaded.encode(items))
@@ -431,13 +434,13 @@ def test_only_known_modules_make_a_head(tmp_path):
         load_tower(tmp_path, state)
     tower.head = torch.nn.Bilinear(2, 2, 2)
     with pytest.raises(ValueError, match=r"module Bilinear.*joblib"):
-        save_tower(tower, tmp_path)
+        tower.save(tmp_path)
 
 
 def test_kernels_are_not_downloaded(tmp_path):
-    state = save_tower(tiny_tower("t5"), tmp_path)
+    state = tiny_tower("t5").save(tmp_path)
     assert state["attention"] is not None
-    assert not load_tower(tmp_path, state).packed
+    assert not load_tower(tmp_path, state).backbone.packed
     with pytest.raises(ValueError, match="'some/kernel' is none of transformers"):
         load_tower(tmp_path, {**state, "attention": "some/kernel"})
 
@@ -472,9 +475,9 @@ def test_code_of_a_model_runs_only_when_trusted(tmp_path, monkeypatch):
         "auto_map": {"AutoConfig": "special.SpecialConfig", "AutoModel": "special.SpecialModel"},
     }
     (source / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    backbone = transformers.AutoModel.from_pretrained(source, trust_remote_code=True)
-    tower = TextTower(backbone.eval(), tiny_tokenizer("bert"), max_length=24)
-    state = save_tower(tower, tmp_path / "tower")
+    model = transformers.AutoModel.from_pretrained(source, trust_remote_code=True)
+    tower = TextTower(TransformersBackbone.probe(model, 24), tiny_tokenizer("bert"), max_length=24)
+    state = tower.save(tmp_path / "tower")
 
     monkeypatch.setenv("SKXMC_TEST_RAN", "")
     shutil.rmtree(cache)

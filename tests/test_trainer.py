@@ -22,7 +22,7 @@ from skxmc._training._early_stopping import PrototypeValidation
 from skxmc._training._options import TrainingOptions
 from skxmc._training._row_gradients import RowGradients
 from skxmc._training._trainer import TowerTrainer
-from skxmc.encoders._lora import add_adapters, merge_adapters
+from skxmc._backbones._lora import add_adapters, merge_adapters
 from skxmc.objectives import (
     DualEncoder,
     DynamicMarginTripletLoss,
@@ -247,7 +247,7 @@ def test_equal_texts_are_encoded_once_and_share_their_gradient():
     expected, _, sizes, _ = one_step(problem, rows=rows)
     assert sizes == [40 + n_labels]
     largest = max(gradient.abs().max().item() for gradient in expected.values())
-    name = "TextTower.backbone.encoder.layer.0.output.dense.weight"
+    name = "TextTower.backbone.model.encoder.layer.0.output.dense.weight"
     # Dropout of the network is drawn label by label, so it is the same in both.
     np.testing.assert_allclose(gradients[name], expected[name], rtol=0, atol=1e-5 * largest)
 
@@ -277,8 +277,8 @@ def test_peak_memory_of_a_large_batch():
         import re
         import numpy as np, scipy.sparse as sp, torch
         from skxmc._device import resolve_precision
-        from skxmc.encoders._sources import find_model
-        from skxmc.encoders._text import load_text_tower
+        from skxmc._backbones._sources import find_model
+        from skxmc._towers._text import load_text_tower
         from skxmc._training._options import TrainingOptions
         from skxmc._training._trainer import TowerTrainer
         from skxmc.objectives import Prime
@@ -753,7 +753,7 @@ def test_best_weights_are_kept_without_patience():
 def test_broken_weights_are_reported(objective):
     problem = Problem(64)
     with torch.no_grad():
-        problem.tower.backbone.encoder.layer[1].output.dense.weight[0, 0] = torch.inf
+        problem.tower.backbone.model.encoder.layer[1].output.dense.weight[0, 0] = torch.inf
     bank = np.eye(64, WIDTH, dtype=np.float32)
     trainer = problem.trainer(clone(objective), bank=bank)
     with pytest.raises(FloatingPointError, match="loss is nan in epoch 1, step 1; lower"):
@@ -785,7 +785,7 @@ def test_no_gradients_are_left_behind():
 
 def test_adapters_and_projection_alone_are_trained():
     problem = Problem(96, pictures=True)
-    add_adapters(problem.tower.backbone, rank=4, seed=0)
+    add_adapters(problem.tower.backbone.model, rank=4, seed=0)
     before = weights(problem.tower)
     trainer = problem.trainer(epochs=2).fit()
     after = weights(problem.tower)
@@ -796,14 +796,14 @@ def test_adapters_and_projection_alone_are_trained():
     for name in changed:
         assert "lora_" in name or "image_projection.linear" in name
     adapted = problem.tower.encode(trainer.documents)
-    merge_adapters(problem.tower.backbone)
+    merge_adapters(problem.tower.backbone.model)
     np.testing.assert_allclose(problem.tower.encode(trainer.documents), adapted, atol=1e-4)
     assert not any("lora" in name for name in problem.tower.state_dict())
 
 
 def test_adapters_learn():
     problem = Problem(180, spread=0.3)
-    add_adapters(problem.tower.backbone, rank=8, seed=0)
+    add_adapters(problem.tower.backbone.model, rank=8, seed=0)
     trainer = problem.trainer(epochs=20, learning_rate=1e-2).fit()
     assert precision_at_1(trainer, trainer.documents, problem.topics) > 0.8
 

@@ -38,7 +38,7 @@ from ._prediction import PredictionMixin, with_pictures
 from ._tuning import Representation, TrainingData, Tuning, represent_tuned, represent_untuned
 
 if TYPE_CHECKING:
-    from ..encoders._sources import ModelSource
+    from .._backbones._sources import ModelSource
     from ..objectives import Objective
 
 
@@ -219,7 +219,7 @@ class BaseXMCClassifier(
 
     def _find_encoder(self) -> ModelSource:
         """Where the encoder's files are."""
-        from ..encoders._sources import find_model
+        from .._backbones._sources import find_model
 
         encoder = resolve_encoder(self.encoder, self._recipe.encoder)
         return find_model(
@@ -231,7 +231,7 @@ class BaseXMCClassifier(
             return None
         import torch
 
-        from ..encoders._image import ImageEncoder
+        from .._pictures._image_encoder import ImageEncoder
 
         options = resolve_image_encoder(self.image_encoder)
         return ImageEncoder(

@@ -11,8 +11,8 @@ from typing import Any
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
-from encoders import ImageEncoder, LanguageModel, LoRA, TextEncoder
-from model_selection import Validation
+from ..encoders import ImageEncoder, LanguageModel, LoRA, TextEncoder
+from ..model_selection import Validation
 
 # Value of `encoder` for ready embeddings as X.
 PRECOMPUTED = "precomputed"
@@ -146,7 +146,7 @@ def resolve_adapter(adapter: LoRA | None, recipe: Recipe) -> LoRA:
 
 def resolve_training(training: Any, recipe: Recipe) -> Any:
     """How the optimiser and the batches work, with what the recipe says in place of "auto"."""
-    from objectives import Training
+    from ..objectives import Training
 
     training = Training() if training is None else clone(training)
     training._validate_params()

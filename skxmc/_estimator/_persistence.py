@@ -301,9 +301,7 @@ def _fitted_attributes(estimator: Any) -> dict[str, Any]:
 def _save_featurizer(featurizer: Featurizer, folder: Path, include_base: bool) -> dict[str, Any]:
     tower = encoder = None
     if featurizer.tower is not None:
-        from ..encoders._saving import save_tower
-
-        tower = save_tower(featurizer.tower, folder / TOWER, include_base=include_base)
+        tower = featurizer.tower.save(folder / TOWER, include_base=include_base)
     if featurizer.image_encoder is not None:
         model = featurizer.image_encoder.model
         encoder = {
@@ -330,7 +328,7 @@ def _load_featurizer(
 ) -> Featurizer:
     tower = encoder = None
     if state["tower"] is not None:
-        from ..encoders._saving import load_tower
+        from .._towers._saving import load_tower
 
         try:
             tower = load_tower(
@@ -341,7 +339,7 @@ def _load_featurizer(
                 f"the text encoder in {str(folder / TOWER)!r} cannot be loaded: {error}"
             ) from error
     if state["image_encoder"] is not None:
-        from ..encoders._image import ImageEncoder
+        from .._pictures._image_encoder import ImageEncoder
 
         encoder = ImageEncoder(
             image_encoder or state["image_encoder"]["model"],

@@ -173,7 +173,7 @@ def _shape_of(clf: Any) -> _Shape:
     import transformers
 
     from .._device import precision_name, resolve_device
-    from ..encoders._lora import count_adapters, linear_layers
+    from .._backbones._lora import count_adapters, linear_layers
 
     source = clf._find_encoder()
     encoder = resolve_encoder(clf.encoder, clf._recipe.encoder)
@@ -212,7 +212,7 @@ def _activations(
     """The larger of a batch's graphs and of a forward pass over many tokens."""
     if texts is None:
         return 0.0
-    from ..encoders._tower import ENCODE_TOKENS, graph_bytes_per_token
+    from .._towers._tower import ENCODE_TOKENS, graph_bytes_per_token
 
     encoder = resolve_encoder(clf.encoder, clf._recipe.encoder)
     limit = encoder.max_length or 256

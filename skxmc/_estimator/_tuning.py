@@ -128,9 +128,9 @@ def represent_tuned(
     if data.images is not None:
         tower.add_images(data.images.vectors, seed=int(rng.randint(2**31)))
     if tuning.adapter is None:
-        tower.backbone.requires_grad_(True)
+        tower.backbone.model.requires_grad_(True)
     else:
-        tuning.adapter.add(tower.backbone, seed=int(rng.randint(2**31)))
+        tuning.adapter.add(tower.backbone.model, seed=int(rng.randint(2**31)))
     documents = tower.items(data.X, data.images)
     labels = None if data.label_text is None else tower.items(data.label_text, data.label_images)
     validate = None
@@ -154,9 +154,9 @@ def represent_tuned(
     trainer.history = history
     trainer.fit()
     if tuning.adapter is not None and tuning.merge_adapters:
-        from ..encoders._lora import merge_adapters
+        from .._backbones._lora import merge_adapters
 
-        merge_adapters(tower.backbone)
+        merge_adapters(tower.backbone.model)
     vectors, lengths = trainer.encode_labels()
     start = trainer.prototypes() if vectors is None else vectors
     # Tokens, targets and gradients of training are not kept for this.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 
-from retrieval import Exact
+from ..indexes import Exact
 
 # Bounds of the number of held-out documents.
 MIN_HELD_OUT, MAX_HELD_OUT = 20, 5000

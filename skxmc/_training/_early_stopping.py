@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 
-from ..encoders._items import Items
+from .._towers._items import Items
 from ..metrics import label_propensities, ndcg_at_k, precision_at_k, psprecision_at_k
 from ..indexes import Exact
 from ..model_selection import Validation

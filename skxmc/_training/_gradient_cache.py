@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from .._device import random_state, set_random_state
-from ..encoders._items import Pack
-from ..encoders._tower import Tower
+from .._towers._items import Pack
+from .._towers._tower import Tower
 
 
 class GradientCache:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ..training._batches import HardNegativeSchedule
+from ._batches import HardNegativeSchedule
 
 
 @dataclass

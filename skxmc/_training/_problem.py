@@ -9,8 +9,8 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
-from ..encoders._items import Items
-from ..encoders._tower import Tower
+from .._towers._items import Items
+from .._towers._tower import Tower
 
 
 @dataclass(frozen=True)

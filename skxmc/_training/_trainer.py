@@ -15,14 +15,14 @@ from tqdm import tqdm
 
 from .._device import random_state, set_random_state
 from .._features import row_norms
-from ..encoders._items import Items, make_packs
-from ..encoders._tower import Tower
+from .._towers._items import Items, make_packs
+from .._towers._tower import Tower
 from ._checkpoint import Checkpoint
-from ..training._gradient_cache import GradientCache
+from ._gradient_cache import GradientCache
 from ._options import TrainingOptions
-from ..training._problem import TuningProblem
-from ..training._row_gradients import RowGradients
-from ..training._run import TrainingRun, build_optimizer
+from ._problem import TuningProblem
+from ._row_gradients import RowGradients
+from ._run import TrainingRun, build_optimizer
 
 logger = logging.getLogger(__name__)
 

@@ -54,7 +54,7 @@ class LoRA(BaseEstimator):
 
     def add(self, backbone: Any, seed: int) -> None:
         """Put the adapters on a backbone, in place; nothing else is trained then."""
-        from ._lora import add_adapters
+        from .._backbones._lora import add_adapters
 
         add_adapters(
             backbone,

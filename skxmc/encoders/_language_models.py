@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator
 if TYPE_CHECKING:
     import torch
 
-    from ._sources import ModelSource
+    from .._backbones._sources import ModelSource
 
 
 class LanguageModel(BaseEstimator):
@@ -110,8 +110,8 @@ class LanguageModel(BaseEstimator):
         -------
         tower : DecoderTower
         """
-        from ._decoder import load_decoder_tower
-        from ._prompts import Prompts
+        from .._towers._decoder import load_decoder_tower
+        from .._towers._prompts import Prompts
 
         return load_decoder_tower(
             source,

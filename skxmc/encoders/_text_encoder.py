@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator
 if TYPE_CHECKING:
     import torch
 
-    from ._sources import ModelSource
+    from .._backbones._sources import ModelSource
 
 
 class TextEncoder(BaseEstimator):
@@ -66,7 +66,7 @@ class TextEncoder(BaseEstimator):
         -------
         tower : TextTower
         """
-        from ._text import load_text_tower
+        from .._towers._text import load_text_tower
 
         return load_text_tower(
             str(source.path),

@@ -1,10 +1,10 @@
 """Nearest vectors by inner product: indexes, and the contract that one of your own follows."""
 
-from skxmc.indexes._base import Index, Storable
-from skxmc.indexes._candidates import join_candidates, sort_candidates
-from skxmc.indexes._choose import make_index
-from skxmc.indexes._exact import Exact
-from skxmc.indexes._faiss import HNSW, IVF
+from ._base import Index, Storable
+from ._candidates import join_candidates, sort_candidates
+from ._choose import make_index
+from ._exact import Exact
+from ._faiss import HNSW, IVF
 
 __all__ = [
     "HNSW",

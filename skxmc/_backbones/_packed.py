@@ -184,6 +184,19 @@ def use_packed_attention(backbone: torch.nn.Module) -> None:
     backbone.set_attn_implementation(PACKED)
 
 
+def packed_row(
+    embeddings: torch.Tensor, positions: torch.Tensor, position_offset: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Embeddings and position ids of a row as a batch of one, filled up where that helps."""
+    n_tokens = len(embeddings)
+    step = ROW_STEP if n_tokens > ROW_STEP else SHORT_ROW_STEP
+    filling = -n_tokens % step if embeddings.device.type == "cpu" else 0
+    if filling:
+        embeddings = F.pad(embeddings, (0, 0, 0, filling))
+        positions = F.pad(positions, (0, filling))
+    return embeddings[None], (positions + position_offset)[None]
+
+
 def run_transformer(
     backbone: torch.nn.Module,
     embeddings: torch.Tensor,
@@ -222,14 +235,10 @@ def run_transformer(
     """
     if packed:
         n_tokens = len(embeddings)
-        step = ROW_STEP if n_tokens > ROW_STEP else SHORT_ROW_STEP
-        filling = -n_tokens % step if embeddings.device.type == "cpu" else 0
-        if filling:
-            embeddings = F.pad(embeddings, (0, 0, 0, filling))
-            positions = F.pad(positions, (0, filling))
+        row, position_ids = packed_row(embeddings, positions, position_offset)
         output = backbone(
-            inputs_embeds=embeddings[None],
-            position_ids=(positions + position_offset)[None],
+            inputs_embeds=row,
+            position_ids=position_ids,
             runs=runs,
             **({"shared": shared} if shared else {}),
         )

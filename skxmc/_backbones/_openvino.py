@@ -1,4 +1,4 @@
-"""The layers of BERT and its kin by OpenVINO, with weights in integers of 8 bits.
+"""The layers of BERT and models like it by OpenVINO, with weights in integers of 8 bits.
 
 A single text takes little longer than reading the weights does, and integers are a quarter of them.
 And where a CPU has no fast products in bfloat16, those of integers are the fastest that it has.
@@ -119,7 +119,7 @@ def _graph(backbone: BertBackbone) -> openvino.Model:
 
     first = hidden = ops.parameter(ov.PartialShape([1, -1, width]), ov.Type.f32)
     mask = ops.parameter(ov.PartialShape([1, 1, -1, -1]), ov.Type.f32)
-    for layer in backbone.encoder.layer:
+    for layer in backbone.model.encoder.layer:
         heads, merged, inner, outer = linear_layers(layer)
         found = ops.scaled_dot_product_attention(
             *(split(_linear(ops, hidden, part)) for part in heads), mask, causal=False

@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
-import inspect
 import os
 import re
-import warnings
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
-from functools import partial
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import joblib
 import numpy as np
 import torch
-from joblib.func_inspect import get_func_code
 from sklearn.utils.validation import check_memory
-from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
 from .. import _limits
+from .._backbones._sources import ModelSource, find_model
 from .._images import ImageFeatures, ImageItems, collect_images
-from .._optional import import_optional
-from ._efficientnet import EfficientNetBackbone
-from ._sources import ModelSource, find_model
+from ._callable import CallableModel, callable_fingerprint
+from ._efficientnet import EfficientNetModel
+from ._open_clip import OpenClipModel
+from ._picture_model import PictureModel
+from ._threads import ordered_map
+from ._transformers import TransformersModel
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -98,7 +94,7 @@ class ImageEncoder:
         self.trust_remote_code = trust_remote_code
         self.verbose = verbose
         self._dimension: int | None = None
-        self._backbone: Any = None
+        self._backbone: PictureModel | None = None
         self._source: ModelSource | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -152,7 +148,7 @@ class ImageEncoder:
     def fingerprint(self) -> str:
         """Key of the model and of all settings that change its vectors."""
         if callable(self.model):
-            return f"{_VERSION}:{_callable_fingerprint(self.model)}"
+            return f"{_VERSION}:{callable_fingerprint(self.model)}"
         name = os.fspath(self.model)
         if name.startswith(_OPEN_CLIP):
             weights = Path(name.partition("/")[2])
@@ -172,22 +168,22 @@ class ImageEncoder:
             )
         return self._source
 
-    def _load_backbone(self) -> Any:
+    def _load_backbone(self) -> PictureModel:
         if self._backbone is None:
             if callable(self.model):
-                self._backbone = _Callable(self.model)
+                self._backbone = CallableModel(self.model)
             elif os.fspath(self.model).startswith(_OPEN_CLIP):
                 specification = os.fspath(self.model).removeprefix(_OPEN_CLIP)
-                self._backbone = _OpenClip(specification, self.device, self.precision)
+                self._backbone = OpenClipModel(specification, self.device, self.precision)
             else:
                 source = self._find_source()
                 if source.path.is_file():
                     size = int(_EFFICIENTNET.fullmatch(os.fspath(self.model))[2] or 128)
-                    self._backbone = EfficientNetBackbone(
+                    self._backbone = EfficientNetModel(
                         source.path, size, self.device, self.precision
                     )
                 else:
-                    self._backbone = _Transformers(
+                    self._backbone = TransformersModel(
                         source.path, self.device, self.precision, self.trust_remote_code
                     )
         return self._backbone
@@ -225,7 +221,7 @@ class ImageEncoder:
             n_threads = min(n_threads, 8)  # each has two batches of pixels waiting
         blocks = []
         with (
-            closing(_ordered_map(job, parts, n_threads)) as results,
+            closing(ordered_map(job, parts, n_threads)) as results,
             tqdm(
                 total=images.n_distinct,
                 initial=positions.start,
@@ -269,222 +265,3 @@ def _check_vectors(output: Any, names: Sequence[str]) -> np.ndarray:
             "or pass None for this picture."
         )
     return vectors
-
-
-def _ordered_map(
-    job: Callable[[range], Any], parts: Iterable[range], n_threads: int
-) -> Iterator[Any]:
-    """``map(job, parts)`` in threads, at most a few results ahead of their use."""
-    with ThreadPoolExecutor(n_threads, initializer=_use_one_thread) as pool:
-        waiting: deque = deque()
-        try:
-            for part in parts:
-                waiting.append(pool.submit(job, part))
-                if len(waiting) > 2 * n_threads:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:  # after an error or an interrupt
-                future.cancel()
-
-
-def _use_one_thread() -> None:
-    """Let torch compute in this very thread: the pool has one for each core already."""
-    torch.get_num_threads()  # torch sets up a new thread at first use, which would undo the limit
-    threadpool_limits(1, user_api="openmp")
-
-
-def _callable_fingerprint(function: Any) -> str:
-    """Key of a callable: its own ``fingerprint``, or its code and its state."""
-    given = getattr(function, "fingerprint", None)
-    if isinstance(given, str):
-        return given
-    if isinstance(function, partial):
-        inner, state = function.func, [function.args, function.keywords]
-        return joblib.hash([_callable_fingerprint(inner), state])
-    if inspect.isfunction(function):
-        cells = [cell.cell_contents for cell in function.__closure__ or ()]
-        code, state = get_func_code(function)[0], [function.__defaults__, cells]
-    elif inspect.ismethod(function):
-        code, state = get_func_code(function.__func__)[0], function.__self__
-    else:
-        code, state = get_func_code(type(function).__call__)[0], function
-    try:
-        return joblib.hash([code, state])
-    except Exception as error:  # whatever pickle raises for an object that it cannot take
-        raise ValueError(
-            "memory is given, but the callable image_encoder cannot be hashed for the cache "
-            f"({error}); give it an attribute `fingerprint` of type str that names its state."
-        ) from error
-
-
-# A backbone has two steps: `prepare` makes the model's input from RGB images, `forward` vectors
-# from that. If it is `thread_safe`, several threads may be in `forward` at a time.
-
-
-class _Callable:
-    thread_safe = False
-
-    def __init__(self, function: Callable[[list[Image]], Any]) -> None:
-        self.function = function
-
-    def prepare(self, images: list[Image]) -> list[Image]:
-        return images
-
-    def forward(self, prepared: list[Image]) -> Any:
-        return self.function(prepared)
-
-
-class _Transformers:
-    """A vision model of transformers; of a model of text and pictures the vision tower alone."""
-
-    thread_safe = True
-
-    def __init__(
-        self, folder: Path, device: torch.device, precision: torch.dtype, trust_remote_code: bool
-    ) -> None:
-        import transformers
-
-        trust = {"trust_remote_code": trust_remote_code}
-        options: dict[str, Any] = {"dtype": precision, "output_loading_info": True, **trust}
-        with _quiet_transformers():
-            config = transformers.AutoConfig.from_pretrained(folder, **trust)
-            # The PIL backend needs no torchvision, and gives the same pixels with and without it.
-            self.processor = transformers.AutoImageProcessor.from_pretrained(
-                folder, backend="pil", **trust
-            )
-            architecture = (config.architectures or [""])[0]
-            loader = transformers.AutoModel
-            if config.model_type == "clip":
-                loader = transformers.CLIPVisionModelWithProjection
-                options["config"] = config.vision_config
-                options["config"].projection_dim = config.projection_dim
-            elif config.model_type == "siglip":
-                loader = transformers.SiglipVisionModel
-            elif config.model_type == "siglip2":
-                loader = transformers.Siglip2VisionModel
-            elif architecture.endswith("VisionModelWithProjection"):
-                loader = getattr(transformers, architecture)
-            model, info = loader.from_pretrained(folder, **options)
-        missing = {key for key in info["missing_keys"] if "mask_token" not in key}
-        # A classifier's checkpoint has no pooler; transformers fills it with random numbers.
-        self.has_pooler = not any("pooler" in key for key in missing)
-        missing = sorted(key for key in missing if "pooler" not in key)
-        if missing:
-            raise ValueError(
-                f"the weights in {folder} lack {len(missing)} tensors of the image model "
-                f"{type(model).__name__} ({', '.join(missing[:3])} ...); pass a complete model."
-            )
-        self.device = device
-        self.precision = precision
-        self.model = model.eval().requires_grad_(False)
-        self.model.to(device=device, memory_format=torch.channels_last)
-
-    def prepare(self, images: list[Image]) -> dict[str, torch.Tensor]:
-        return self.processor(
-            [_limit_aspect(image) for image in images],
-            return_tensors="pt",
-            input_data_format="channels_last",  # it cannot be guessed for a height of 1 or 3
-        )
-
-    def forward(self, prepared: dict[str, torch.Tensor]) -> torch.Tensor:
-        inputs = {
-            name: tensor.to(self.device, self.precision if tensor.is_floating_point() else None)
-            for name, tensor in prepared.items()
-        }
-        run = getattr(self.model, "get_image_features", self.model)
-        output = run(**inputs)
-        if isinstance(output, torch.Tensor):
-            return output
-        vectors = output.get("image_embeds")
-        if vectors is None and self.has_pooler:
-            vectors = output.get("pooler_output")
-        if vectors is None:
-            vectors = output["last_hidden_state"][:, 0]  # the class token
-        return vectors.flatten(start_dim=1)
-
-
-class _OpenClip:
-    """The vision tower of a model of OpenCLIP."""
-
-    thread_safe = True
-
-    def __init__(self, specification: str, device: torch.device, precision: torch.dtype) -> None:
-        open_clip = import_optional("open_clip", "open_clip")
-        if specification.startswith("hf-hub:"):
-            source = find_model(specification.removeprefix("hf-hub:"), kind="open_clip")
-            specification = f"local-dir:{source.path}"
-        architecture, weights = specification, ""
-        if not specification.startswith("local-dir:"):
-            architecture, _, weights = specification.partition("/")
-            _check_open_clip(open_clip, architecture, weights)
-        with torch.random.fork_rng(devices=[]):  # random weights are the same in every process
-            torch.manual_seed(0)
-            model, _, self.transform = open_clip.create_model_and_transforms(
-                architecture, pretrained=weights or None
-            )
-        self.device = device
-        self.precision = precision
-        self.visual = model.visual.eval().requires_grad_(False)
-        self.visual.to(device=device, dtype=precision, memory_format=torch.channels_last)
-
-    def prepare(self, images: list[Image]) -> torch.Tensor:
-        return torch.stack([self.transform(_limit_aspect(image)) for image in images])
-
-    def forward(self, prepared: torch.Tensor) -> torch.Tensor:
-        output = self.visual(prepared.to(self.device, self.precision))
-        return output[0] if isinstance(output, tuple) else output  # CoCa returns tokens as well
-
-
-def _check_open_clip(open_clip: Any, architecture: str, weights: str) -> None:
-    """Raise at once what OpenCLIP finds out late, or only after a minute of trying the network."""
-    known = open_clip.list_models()
-    if architecture not in known:
-        close = difflib.get_close_matches(architecture, known, n=5, cutoff=0.5)
-        raise ValueError(
-            f"OpenCLIP has no model {architecture!r}; names like it: {', '.join(close) or 'none'}."
-        )
-    if not weights:
-        warnings.warn(
-            f"open_clip:{architecture} names no weights, so they are random; pass "
-            f"open_clip:{architecture}/WEIGHTS.",
-            UserWarning,
-            stacklevel=2,
-        )
-    elif not Path(weights).is_file():
-        settings = open_clip.get_pretrained_cfg(architecture, weights)
-        if not settings:
-            tags = ", ".join(open_clip.list_pretrained_tags_by_model(architecture)) or "none"
-            raise ValueError(
-                f"OpenCLIP has no weights {weights!r} for {architecture}, nor is there such a "
-                f"file; it has: {tags}."
-            )
-        if settings.get("hf_hub"):
-            find_model(settings["hf_hub"].rstrip("/"), kind="open_clip")
-
-
-def _limit_aspect(image: Image, limit: int = 32) -> Image:
-    """Cut off the ends of a strip: a model that scales the short side would need gigabytes."""
-    width, height = image.size
-    most = limit * min(width, height)
-    if max(width, height) <= most:
-        return image
-    left, top = max(width - most, 0) // 2, max(height - most, 0) // 2
-    return image.crop((left, top, left + min(width, most), top + min(height, most)))
-
-
-@contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    """No table of the text tower's weights, which are left out on purpose, and no bar."""
-    from transformers.utils import logging
-
-    verbosity, has_bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if has_bar:
-            logging.enable_progress_bar()

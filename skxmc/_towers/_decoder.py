@@ -5,53 +5,44 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import joblib
 import numpy as np
 import torch
 
-from .._images import ImageFeatures
-from ._items import Items, Pack, TokenizedTexts
-from ._language_model import (
+from .._backbones._backbone import Backbone
+from .._backbones._language_model import (
     checkpoint_gradients,
     checkpointed_layers,
+    is_quantized,
     load_backbone,
     load_tokenizer,
 )
-from ._packed import probe_packing, probe_sharing
-from ._prompts import Prompts, tokenize_prompts
-from ._sources import ModelSource, find_model
+from .._backbones._lora import base_state, has_adapters, load_adapters, save_adapters
+from .._backbones._packed import probe_sharing
+from .._backbones._sources import ModelSource, find_model
+from .._backbones._transformers import TransformersBackbone
+from .._images import ImageFeatures
+from .._runtime._quiet import quiet_transformers
+from ._base_model import BaseModel
+from ._items import Items, Pack, TokenizedTexts
+from ._pooling import make_pooling
+from ._prompts import Frame, Prompts, tokenize_prompts
 from ._tower import Tower, by_runs
+from ._weights import fill
 
 logger = logging.getLogger(__name__)
 
 POOLINGS = ("mean", "last", "eos", "attention")
 
+# Adapters have a folder of their own: transformers takes a folder with an adapter for that alone.
+ADAPTER = "adapter"
+
 # Texts by which embeddings are standardised, at most twice as many.
 CALIBRATED_TEXTS = 2000
-
-
-@dataclass(frozen=True)
-class BaseModel:
-    """Where the frozen weights under a tower's adapters come from.
-
-    Attributes
-    ----------
-    name : str
-        As given to ``find_model``.
-    digest : str
-        Hash of the weights' files.
-    weights_dtype : str
-        "float32" or "bfloat16".
-    quantization : str or None
-    """
-
-    name: str
-    digest: str
-    weights_dtype: str
-    quantization: str | None
 
 
 class DecoderTower(Tower):
@@ -62,66 +53,59 @@ class DecoderTower(Tower):
 
     Parameters
     ----------
-    backbone : transformers.PreTrainedModel
+    backbone : Backbone
         Language model without its head.
     tokenizer : transformers.PreTrainedTokenizerBase
     prompts : Prompts
         What stands around text and images, and in which order.
     pooling : {"mean", "last", "eos", "attention"}
         How hidden states become one vector: their mean over all positions, prompts and images
-        included; the last one; that of the end token; or their mean weighted by
-        softmax(h . q / sqrt(width)) with a learned query q, which starts as the mean.
+        included; the last one; that of the end token; or a mean with learned weights.
     max_length : int
         Longest text in tokens, what stands around it not counted.
-    max_images : int, default=0
-        The most images of an item.
-    packing : tuple (packed, position_offset, n_shared) or None
-        What was found for this backbone before; None probes it.
+    n_shared : int, default=0
+        Tokens that all sequences begin with, run once a pack, as :func:`probe_decoder` found.
     base : BaseModel or None
         Where the backbone's weights come from, for a tower that is saved without them.
     """
 
-    new_parts = (*Tower.new_parts, "pooling_query")
-    # As published for decoders, whose embeddings are far from any that is drawn.
+    kind = "decoder"
+    new_parts = (*Tower.new_parts, "pooling.")
+    # Embeddings of a language model that is not tuned lie close together: free vectors at random
+    # would be far from all of them.
     free_vectors = "labels"
 
     def __init__(
         self,
-        backbone: torch.nn.Module,
+        backbone: Backbone,
         tokenizer,
         *,
         prompts: Prompts | None = None,
         pooling: str = "mean",
         max_length: int = 128,
-        max_images: int = 0,
-        packing: tuple[bool, int, int] | None = None,
+        n_shared: int = 0,
         base: BaseModel | None = None,
     ) -> None:
-        if pooling not in POOLINGS:
-            raise ValueError(f"pooling must be one of {POOLINGS}, got {pooling!r}")
+        super().__init__(
+            backbone,
+            tokenizer,
+            pooling=make_pooling(pooling, backbone.width, POOLINGS),
+            max_length=max_length,
+        )
         prompts = prompts or Prompts()
         if pooling == "eos" and not prompts.end:
             raise ValueError("pooling='eos' needs an end token; pass one, or pooling='last'")
-        frame = tokenize_prompts(prompts, tokenizer)
-        if packing is None:
-            packing = _probe(backbone, frame, max_length + max_images)
-        super().__init__(backbone, tokenizer, max_length=max_length, packing=packing[:2])
-        self.prompts, self.pooling, self.base = prompts, pooling, base
-        self._frame = frame
-        # Tokens that all sequences begin with, run once a pack.
-        self.n_shared = packing[2]
-        shared = torch.from_numpy(frame.heads[0][: self.n_shared]).long()
+        self.prompts, self.n_shared, self.base = prompts, n_shared, base
+        self._frame = tokenize_prompts(prompts, tokenizer)
+        shared = torch.from_numpy(self._frame.heads[0][:n_shared]).long()
         self.register_buffer("shared_ids", shared, persistent=False)
         # What embeddings are standardised by; nothing at first.
         self.register_buffer("offset", torch.zeros(self.dimension))
         self.register_buffer("scale", torch.ones(self.dimension))
-        self.pooling_query = None
-        if pooling == "attention":
-            self.pooling_query = torch.nn.Parameter(torch.zeros(self.dimension))
         self.to(next(backbone.parameters()).device)
 
     def __getstate__(self) -> dict[str, Any]:
-        if getattr(self.backbone, "hf_quantizer", None) is not None:
+        if is_quantized(self.backbone.model):
             raise ValueError(
                 "a model with 4-bit weights cannot be pickled; save it to a folder, which holds "
                 "its adapters and the name of their base"
@@ -131,15 +115,19 @@ class DecoderTower(Tower):
     @property
     def dimension(self) -> int:
         """Length of an embedding."""
-        config = self.backbone.config
-        # Some OPT models work in another width than they read and write.
-        return getattr(config, "word_embed_proj_dim", None) or config.hidden_size
+        return self.backbone.width
 
     def settings(self) -> tuple[str, ...]:
         """All beside the weights that an embedding depends on."""
         quantization = self.base and self.base.quantization
         standard = joblib.hash((self.offset.cpu().numpy(), self.scale.cpu().numpy()))
-        return (*super().settings(), repr(self.prompts), self.pooling, str(quantization), standard)
+        return (
+            *super().settings(),
+            repr(self.prompts),
+            self.pooling.name,
+            str(quantization),
+            standard,
+        )
 
     def train(self, mode: bool = True) -> DecoderTower:
         """As usual, but for the backbone, which stays in evaluation mode."""
@@ -147,6 +135,67 @@ class DecoderTower(Tower):
         for layer in checkpointed_layers(self.backbone):
             layer.training = mode  # the layer's own flag, not that of what is in it
         return self
+
+    # -- folders ------------------------------------------------------------------------------
+
+    def _save_parts(self, folder: Path, include_base: bool) -> dict[str, Any]:
+        model = self.backbone.model
+        include_base = include_base or self.base is None or _base_is_trained(model)
+        if include_base and is_quantized(model):
+            raise ValueError(
+                "4-bit base weights cannot be saved; save with include_base=False and adapters "
+                "that are not merged"
+            )
+        adapted = has_adapters(model)
+        with quiet_transformers():
+            self.tokenizer.save_pretrained(folder)
+            if include_base:
+                model.save_pretrained(folder, state_dict=base_state(model))
+        if adapted:
+            save_adapters(model, folder / ADAPTER, self.base and self.base.name)
+        return {
+            "base": None if include_base else asdict(self.base),
+            "weights_dtype": str(self.backbone.dtype).removeprefix("torch."),
+            "adapters": adapted,
+            "n_shared": self.n_shared,
+            "prompts": asdict(self.prompts),
+            "standard": [part.cpu().numpy() for part in (self.offset, self.scale)],
+        }
+
+    @classmethod
+    def load(
+        cls, folder: Path, state: dict[str, Any], *, trust_remote_code: bool, base: str | None
+    ) -> DecoderTower:
+        """Read all but the image projection, as :func:`load_tower` asks for it."""
+        attention, reference = state["attention"], None
+        with quiet_transformers():
+            if state["base"] is None:
+                model = load_backbone(
+                    folder,
+                    weights_dtype=getattr(torch, state["weights_dtype"]),
+                    attn_implementation=attention,
+                    trust_remote_code=trust_remote_code,
+                )
+            else:
+                reference = BaseModel(**state["base"])
+                model = reference.load(
+                    base, attention=attention, trust_remote_code=trust_remote_code
+                )
+            if state["adapters"]:
+                load_adapters(model, folder / ADAPTER)
+            tower = cls(
+                TransformersBackbone(model, state["packed"], state["position_offset"]),
+                load_tokenizer(folder, trust_remote_code=trust_remote_code),
+                prompts=Prompts(**state["prompts"]),
+                pooling=state["pooling"],
+                max_length=state["max_length"],
+                n_shared=state["n_shared"],
+                base=reference,
+            )
+        for part, array in zip((tower.offset, tower.scale), state["standard"], strict=True):
+            part.copy_(torch.from_numpy(array))
+        fill(tower.pooling, state["pooling_weights"])
+        return tower
 
     # -- sequences ----------------------------------------------------------------------------
 
@@ -182,36 +231,18 @@ class DecoderTower(Tower):
 
     def forward(self, pack: Pack) -> torch.Tensor:
         """Embeddings before normalisation, (n_items, dimension), in the order of the pack."""
-        embeddings, positions = self._input_embeddings(pack), pack.positions
+        embeddings, positions, head = self._input_embeddings(pack), pack.positions, None
         n_shared = self.n_shared
         if n_shared:
-            head = self.backbone.get_input_embeddings()(self.shared_ids)
-            embeddings = torch.cat([head, embeddings])
-            first = torch.arange(n_shared, device=positions.device)
-            positions = torch.cat([first, positions + n_shared])
-        hidden = self._hidden_states(embeddings, positions, pack.runs, n_shared)
-        head, hidden = hidden[:n_shared], hidden[n_shared:]
-        pooled = torch.cat([self._pool(head, part) for part in by_runs(hidden, pack.runs)])
+            first = self.backbone.get_input_embeddings()(self.shared_ids)
+            embeddings = torch.cat([first, embeddings])
+            places = torch.arange(n_shared, device=positions.device)
+            positions = torch.cat([places, positions + n_shared])
+        hidden = self.backbone.run(embeddings, positions, pack.runs, n_shared)
+        if n_shared:
+            head, hidden = hidden[:n_shared], hidden[n_shared:]
+        pooled = torch.cat([self.pooling(part, head) for part in by_runs(hidden, pack.runs)])
         return (pooled - self.offset) * self.scale
-
-    def _pool(self, head: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
-        """One vector for each sequence of hidden (count, length, width), which `head` begins."""
-        if self.pooling in ("last", "eos"):  # what ends a sequence is its last token
-            return hidden[:, -1].float()
-        if self.pooling == "mean":
-            total = hidden.sum(dim=1, dtype=torch.float32)
-            if len(head):
-                total = total + head.sum(dim=0, dtype=torch.float32)
-            return total / (len(head) + hidden.shape[1])
-        return self._pool_by_attention(head.float(), hidden.float())
-
-    def _pool_by_attention(self, head: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(hidden.device.type, enabled=False):  # weights of a mean, in fp32
-            query = self.pooling_query / hidden.shape[-1] ** 0.5
-            scores = torch.cat([(head @ query).expand(len(hidden), -1), hidden @ query], dim=1)
-            weights = scores.softmax(dim=1)
-            pooled = (weights[:, None, len(head) :] @ hidden).squeeze(1)
-            return pooled + weights[:, : len(head)] @ head
 
     def calibrate(self, texts: Sequence[str], precision: torch.dtype) -> None:
         """Standardise embeddings by their mean and spread over some of the texts.
@@ -241,14 +272,37 @@ class DecoderTower(Tower):
         return graph // n_layers + n_layers * self.dimension * self.backbone.dtype.itemsize
 
 
-def _probe(backbone: torch.nn.Module, frame, max_length: int) -> tuple[bool, int, int]:
-    """How sequences go through the backbone: packed or not, position offset, shared tokens."""
+def _base_is_trained(model: torch.nn.Module) -> bool:
+    """Whether its weights may be others than those that were loaded: those are frozen."""
+    return any(p.requires_grad for name, p in model.named_parameters() if "lora_" not in name)
+
+
+def probe_decoder(
+    model: torch.nn.Module, frame: Frame, max_length: int
+) -> tuple[TransformersBackbone, int]:
+    """Find out how sequences go through a language model.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+    frame : Frame
+        The prompts around all sequences.
+    max_length : int
+        The most tokens and images that they stand around.
+
+    Returns
+    -------
+    backbone : TransformersBackbone
+    n_shared : int
+        How many of the tokens that all sequences begin with can be run once a pack.
+    """
     longest = frame.length + max_length
-    packed, offset = probe_packing(backbone, longest)
+    backbone = TransformersBackbone.probe(model, longest)
     n_shared = 0 if frame.images_first else len(frame.heads[0])
-    if not (packed and n_shared and probe_sharing(backbone, n_shared, longest, offset)):
+    shares = backbone.packed and n_shared
+    if not (shares and probe_sharing(model, n_shared, longest, backbone.position_offset)):
         n_shared = 0
-    return packed, offset, n_shared
+    return backbone, n_shared
 
 
 def load_decoder_tower(
@@ -306,7 +360,7 @@ def load_decoder_tower(
     """
     if not isinstance(model, ModelSource):
         model = find_model(model, kind="decoder", trust_remote_code=trust_remote_code)
-    backbone = load_backbone(
+    network = load_backbone(
         model.path,
         gguf_file=model.gguf_file,
         weights_dtype=weights_dtype,
@@ -319,11 +373,11 @@ def load_decoder_tower(
         model.path, gguf_file=model.gguf_file, trust_remote_code=trust_remote_code
     )
     if gradient_checkpointing:
-        checkpoint_gradients(backbone)
+        checkpoint_gradients(network)
     prompts = prompts or Prompts()
     frame = tokenize_prompts(prompts, tokenizer)
     limit = 256 if max_length is None else max_length
-    positions = getattr(backbone.config, "max_position_embeddings", None)
+    positions = getattr(network.config, "max_position_embeddings", None)
     if positions and positions > 0:
         limit = min(limit, positions - frame.length - max_images)
     if limit < 1:
@@ -331,25 +385,22 @@ def load_decoder_tower(
             f"the model has {positions} positions, and prompts and images take "
             f"{frame.length + max_images}; shorten the prompts"
         )
+    backbone, n_shared = TransformersBackbone(network), 0
+    if attn_implementation is None:
+        backbone, n_shared = probe_decoder(network, frame, limit + max_images)
     tower = DecoderTower(
         backbone,
         tokenizer,
         prompts=prompts,
         pooling=pooling,
         max_length=limit,
-        max_images=max_images,
-        packing=None if attn_implementation is None else (False, 0, 0),
-        base=BaseModel(
-            model.name,
-            model.weights_digest(),
-            str(weights_dtype).removeprefix("torch."),
-            quantization,
-        ),
+        n_shared=n_shared,
+        base=BaseModel.of(model, weights_dtype, quantization),
     )
     logger.debug(
         "tower from %s: %s, %d tokens shared",
         model.path,
-        "packed" if tower.packed else "by equal lengths",
+        "packed" if backbone.packed else "by equal lengths",
         tower.n_shared,
     )
     return tower

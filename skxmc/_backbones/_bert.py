@@ -1,10 +1,10 @@
-"""BERT and its kin: what transformers computes, without what calling it takes.
+"""BERT and models like it: what transformers computes, without what calling it takes.
 
 A single document is little work for a small encoder, and a fifth of its time goes into the layers
 of calls around it. In a fresh process, importing transformers and the compiler that it needs takes
 two seconds. And in training, autocast would bring the input of queries, keys and values to bfloat16
 three times. So there is a backbone of our own: the same operations on the same weights, with the
-same results to the bit.
+same results: tests find them equal to the bit on weights that are shared.
 """
 
 from __future__ import annotations
@@ -24,17 +24,18 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
-from ._packed import packed_attention
+from ._backbone import Backbone
+from ._packed import packed_attention, packed_row
 
-# Architectures that differ in where they count positions from, which their caller knows.
+# Architectures that differ in where they count positions from.
 KINDS = {"bert": "BertModel", "roberta": "RobertaModel", "xlm-roberta": "XLMRobertaModel"}
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
 
 
-class BertBackbone(torch.nn.Module):
-    """Encoder of KINDS over packed rows, with the names of transformers' weights.
+class BertBackbone(Backbone):
+    """Encoder of KINDS over packed rows.
 
     Parameters
     ----------
@@ -42,6 +43,8 @@ class BertBackbone(torch.nn.Module):
         As transformers writes it.
     weights : dict of str to torch.Tensor
         Shared, not copied; parameters are the same objects here, others are frozen.
+    position_offset : int, default=0
+        Where positions are counted from, as ``probe_packing`` finds it.
 
     Raises
     ------
@@ -52,50 +55,56 @@ class BertBackbone(torch.nn.Module):
     #: Products with casts of the layers' weights; None lets the layers multiply by themselves.
     _products: list[_Products] | None = None
 
-    def __init__(self, config: dict[str, Any], weights: dict[str, torch.Tensor]) -> None:
+    def __init__(
+        self, config: dict[str, Any], weights: dict[str, torch.Tensor], position_offset: int = 0
+    ) -> None:
         super().__init__()
-        self.config = SimpleNamespace(**config)
+        self._config = SimpleNamespace(**config)
+        self.position_offset = position_offset
         if not _is_known(config):
             raise ValueError("this configuration is not one of BERT's encoders")
         width = config["hidden_size"]
-        self.embeddings = _parts(
+        embeddings = _parts(
             word_embeddings=_table(config["vocab_size"], width, config.get("pad_token_id")),
             position_embeddings=_table(config["max_position_embeddings"], width),
             token_type_embeddings=_table(config["type_vocab_size"], width),
             LayerNorm=_norm(config),
         )
         layers = [_layer(config) for _ in range(config["num_hidden_layers"])]
-        self.encoder = _parts(layer=torch.nn.ModuleList(layers))
+        self.model = _parts(
+            embeddings=embeddings, encoder=_parts(layer=torch.nn.ModuleList(layers))
+        )
         if "pooler.dense.weight" in weights:  # of no use here, but part of what is saved
-            self.pooler = _parts(dense=_linear(width, width))
+            self.model.add_module("pooler", _parts(dense=_linear(width, width)))
         self._put(weights)
 
     @classmethod
-    def of(cls, backbone: torch.nn.Module) -> BertBackbone | None:
+    def of(cls, model: torch.nn.Module, position_offset: int = 0) -> BertBackbone | None:
         """The same for a model of transformers, on its parameters; None if there is no such one."""
-        config = getattr(backbone, "config", None)
-        if type(backbone).__name__ != KINDS.get(getattr(config, "model_type", None)):
+        config = getattr(model, "config", None)
+        if type(model).__name__ != KINDS.get(getattr(config, "model_type", None)):
             return None
         try:
-            kind = {"architectures": [type(backbone).__name__]}  # else that of the whole model
-            return cls({**config.to_dict(), **kind}, backbone.state_dict(keep_vars=True))
+            kind = {"architectures": [type(model).__name__]}  # else that of the whole model
+            weights = model.state_dict(keep_vars=True)
+            return cls({**config.to_dict(), **kind}, weights, position_offset)
         except ValueError:  # with adapters, as a decoder, with an activation of its own
             return None
 
     @classmethod
-    def load(cls, folder: Path) -> BertBackbone | None:
-        """Read what :meth:`save_pretrained`, of this class or of transformers, has written.
+    def load(cls, folder: Path, position_offset: int = 0) -> BertBackbone | None:
+        """Read what :meth:`save`, or transformers, has written.
 
         None if it is another model, or one that needs more than its configuration and weights.
         """
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         if not _is_known(config):
             return None
-        return cls(config, load_file(folder / WEIGHTS))
+        return cls(config, load_file(folder / WEIGHTS), position_offset)
 
     def _put(self, weights: dict[str, torch.Tensor]) -> None:
         """Put weights in their places."""
-        shapes = {name: parameter.shape for name, parameter in self.named_parameters()}
+        shapes = {name: parameter.shape for name, parameter in self.model.named_parameters()}
         given = {name: weight.shape for name, weight in weights.items()}
         for verb, names in (
             ("lack", shapes.keys() - given.keys()),
@@ -109,39 +118,50 @@ class BertBackbone(torch.nn.Module):
             if not isinstance(weight, torch.nn.Parameter):
                 weight = torch.nn.Parameter(weight, requires_grad=False)
             owner, _, own_name = name.rpartition(".")
-            setattr(self.get_submodule(owner), own_name, weight)
+            setattr(self.model.get_submodule(owner), own_name, weight)
 
-    def save_pretrained(self, folder: Path) -> None:
+    def save(self, folder: Path) -> None:
         """Write configuration and weights in the format of transformers."""
+        folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(vars(self.config), indent=2, sort_keys=True)
         (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
-        weights = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
+        weights = {name: tensor.contiguous() for name, tensor in self.model.state_dict().items()}
         save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+
+    @property
+    def config(self) -> SimpleNamespace:
+        """As transformers names its parts."""
+        return self._config
 
     @property
     def dtype(self) -> torch.dtype:
         """Of the weights."""
-        return self.embeddings.LayerNorm.weight.dtype
+        return self.model.embeddings.LayerNorm.weight.dtype
 
     def get_input_embeddings(self) -> torch.nn.Embedding:
         """The table of words."""
-        return self.embeddings.word_embeddings
+        return self.model.embeddings.word_embeddings
 
-    def forward(
+    def run(
         self,
-        inputs_embeds: torch.Tensor,
-        position_ids: torch.Tensor,
+        embeddings: torch.Tensor,
+        positions: torch.Tensor,
         runs: list[tuple[int, int]],
-    ) -> SimpleNamespace:
-        """``last_hidden_state`` of a packed row, as :func:`run_transformer` asks for it."""
-        table = self.embeddings
-        hidden = inputs_embeds + table.token_type_embeddings.weight[0]
+        shared: int = 0,
+    ) -> torch.Tensor:
+        """Last hidden states of ragged sequences, one row a token; they share no tokens."""
+        if shared:
+            raise ValueError("only causal layers can share what sequences begin with")
+        row, position_ids = packed_row(embeddings, positions, self.position_offset)
+        table = self.model.embeddings
+        hidden = row + table.token_type_embeddings.weight[0]
         hidden = table.LayerNorm(hidden + table.position_embeddings(position_ids))
-        return SimpleNamespace(last_hidden_state=self._run_layers(hidden, runs))
+        return self._run_layers(hidden, runs)[0, : len(embeddings)]
 
     def _run_layers(self, hidden: torch.Tensor, runs: list[tuple[int, int]]) -> torch.Tensor:
-        products = self._products or map(_own_products, self.encoder.layer)
-        for layer, own in zip(self.encoder.layer, products, strict=True):
+        layers = self.model.encoder.layer
+        products = self._products or map(_own_products, layers)
+        for layer, own in zip(layers, products, strict=True):
             hidden = self._run_layer(layer, own, hidden, runs)
         return hidden
 
@@ -163,7 +183,10 @@ class BertBackbone(torch.nn.Module):
     @contextmanager
     def cast_once(self, dtype: torch.dtype) -> Iterator[None]:
         """Within, all rows are multiplied by the same cast of the weights, which has a graph."""
-        self._products = [_cast_products(layer, dtype, _product) for layer in self.encoder.layer]
+        if dtype == torch.float32:
+            yield
+            return
+        self._products = self._cast_layers(dtype, _product)
         try:
             yield
         finally:
@@ -175,11 +198,21 @@ class BertBackbone(torch.nn.Module):
         if dtype == torch.float32 or self._products is not None:
             return self
         twin = copy.copy(self)
-        on_cpu = self.embeddings.LayerNorm.weight.device.type == "cpu"
+        on_cpu = self.model.embeddings.LayerNorm.weight.device.type == "cpu"
         packs = on_cpu and dtype == torch.bfloat16 and _can_pack()
-        product = _packed_product if packs else _product
-        twin._products = [_cast_products(layer, dtype, product) for layer in self.encoder.layer]
+        twin._products = self._cast_layers(dtype, _packed_product if packs else _product)
         return twin
+
+    def lean(self) -> BertBackbone:
+        """Itself."""
+        return self
+
+    def _cast_layers(self, dtype: torch.dtype, product: _Product) -> list[_Products]:
+        return [_cast_products(layer, dtype, product) for layer in self.model.encoder.layer]
+
+
+# Makes a product with a weight and its bias.
+_Product = Callable[[torch.Tensor, torch.Tensor], Callable[[torch.Tensor], torch.Tensor]]
 
 
 class _Products(NamedTuple):
@@ -210,7 +243,7 @@ def _own_products(layer: torch.nn.Module) -> _Products:
 def _cast_products(
     layer: torch.nn.Module,
     dtype: torch.dtype,
-    product: Callable[[torch.Tensor, torch.Tensor], Callable[[torch.Tensor], torch.Tensor]],
+    product: _Product,
 ) -> _Products:
     """As :func:`_own_products` in another precision; `product` is made of weight and bias."""
     heads, *others = (
@@ -341,10 +374,10 @@ class FastTokenizer:
         return {"input_ids": [encoded.ids for encoded in self.tokenizer.encode_batch_fast(texts)]}
 
 
-def load_encoder(folder: Path) -> tuple[BertBackbone, FastTokenizer] | None:
-    """Backbone and tokenizer of a saved tower; None if that takes transformers."""
+def load_bert(folder: Path, position_offset: int = 0) -> tuple[BertBackbone, FastTokenizer] | None:
+    """Backbone and tokenizer of a saved encoder; None if that takes transformers."""
     files = {path.name for path in folder.iterdir()}
     if files != {CONFIG, WEIGHTS, TOKENIZER, TOKENIZER_CONFIG}:
         return None
-    backbone = BertBackbone.load(folder)
+    backbone = BertBackbone.load(folder, position_offset)
     return None if backbone is None else (backbone, FastTokenizer.load(folder))

@@ -16,6 +16,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from ._picture_model import PictureModel
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -150,7 +152,7 @@ def _fold(
         convolution.bias.copy_(shift)
 
 
-class EfficientNetBackbone:
+class EfficientNetModel(PictureModel):
     """EfficientNet-Lite0 on pictures scaled to squares; nothing is cut off.
 
     Parameters
@@ -162,8 +164,6 @@ class EfficientNetBackbone:
     device : torch.device
     precision : torch.dtype
     """
-
-    thread_safe = True
 
     def __init__(
         self, path: str | os.PathLike, size: int, device: torch.device, precision: torch.dtype

@@ -11,7 +11,7 @@ import torch
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .._optional import import_optional
-from ._image import _quiet_transformers
+from .._runtime._quiet import quiet_transformers
 
 
 def load_backbone(
@@ -126,6 +126,11 @@ def checkpointed_layers(backbone: torch.nn.Module) -> Iterator[torch.nn.Module]:
             yield layer
 
 
+def is_quantized(model: torch.nn.Module) -> bool:
+    """Whether its weights are in 4 bits, which can neither be pickled nor written."""
+    return getattr(model, "hf_quantizer", None) is not None
+
+
 def _local(gguf_file: str | None) -> dict:
     if gguf_file is None:
         return {"local_files_only": True}
@@ -135,11 +140,11 @@ def _local(gguf_file: str | None) -> dict:
 
 @contextlib.contextmanager
 def _quiet(gguf_file: str | None) -> Iterator[None]:
-    """Neither messages nor bars; reading a GGUF file has one of its own, which cannot be told."""
+    """Neither messages nor bars; that of a GGUF file has no switch of its own."""
     bar = contextlib.nullcontext()
     if gguf_file is not None:
         bar = contextlib.redirect_stderr(io.StringIO())
-    with _quiet_transformers(), bar:
+    with quiet_transformers(), bar:
         yield
 
 

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from itertools import chain
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
+from .._backbones._backbone import Backbone
+from .._backbones._bert import KINDS
 from .._images import ImageFeatures
-from ._bert import KINDS, BertBackbone
 from ._fusion import ImageProjection
 from ._items import Items, Pack, TokenizedTexts, make_packs
-from ._packed import run_transformer, use_packed_attention
-from ._saving import attach_weights, detach_weights
+from ._pooling import Pooling
+from ._weights import arrays_of, attach_weights, detach_weights
 
 # Tokens of one forward pass without a graph. With twice as many, on a CPU, each operation writes to
 # memory that is new to the process, and takes a third longer. Half as many are no faster.
@@ -34,57 +34,98 @@ TOKENIZE_TEXTS = 20_000
 class Tower(torch.nn.Module, ABC):
     """One embedding per text with any number of images, by a transformer.
 
-    A subclass says what a sequence looks like (:meth:`tokenize`, :meth:`items`) and how hidden
-    states become one vector (:meth:`forward`).
+    A subclass says what a sequence looks like (:meth:`tokenize`, :meth:`items`), what it gives to
+    the pooling (:meth:`forward`), and what a folder holds beside backbone and tokenizer
+    (:meth:`save`, :meth:`load`); :func:`load_tower` finds it by its kind.
 
     Parameters
     ----------
-    backbone : transformers.PreTrainedModel
-        Model that takes ``inputs_embeds``. It is kept in evaluation mode, also while it is
-        trained: dropout costs a third of a forward pass on a CPU and buys nothing in the few
-        epochs of fine-tuning. Dropout in front of adapters is what somebody asked for, and works.
+    backbone : Backbone
+        It is kept in evaluation mode, also while it is trained: dropout costs a third of a forward
+        pass on a CPU and buys nothing in the few epochs of fine-tuning. Dropout in front of
+        adapters is what somebody asked for, and works.
     tokenizer : transformers.PreTrainedTokenizerBase
+    pooling : Pooling
     max_length : int
         Longest text in tokens.
-    packing : tuple (packed, position_offset)
-        How the backbone takes ragged sequences, as found by ``probe_packing``.
     """
+
+    #: By which a saved tower is read again.
+    kind: str
 
     #: Parts that are trained at the learning rate of new parts, by the start of their names.
     new_parts: tuple[str, ...] = ("image_projection",)
 
-    #: Where free vectors of label prototypes start: drawn at random, or from labels' embeddings.
-    free_vectors: str = "random"
+    #: Where the free vectors of prototypes start by default: at random, or at the embeddings of
+    #: their labels.
+    free_vectors = "random"
 
     #: Whether the gradient of word embeddings is that of rows.
     sparse_gradients = False
 
     def __init__(
         self,
-        backbone: torch.nn.Module,
+        backbone: Backbone,
         tokenizer,
         *,
+        pooling: Pooling,
         max_length: int,
-        packing: tuple[bool, int],
     ) -> None:
         super().__init__()
+        self.pooling = pooling
         self.backbone = backbone.eval()
         self.tokenizer = tokenizer
         self.max_length = int(max_length)
         self.image_projection: ImageProjection | None = None
-        self.packed, self.position_offset = packing
 
     def __getstate__(self) -> dict[str, Any]:
         return detach_weights(self, shared=(self.tokenizer,))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         attach_weights(self, state)
-        self.use_packing()
 
-    def use_packing(self) -> None:
-        """Let the backbone take packed rows, if it is known that it can."""
-        if self.packed and not isinstance(self.backbone, BertBackbone):
-            use_packed_attention(self.backbone)
+    def save(self, folder: Path, *, include_base: bool = False) -> dict[str, Any]:
+        """Write backbone and tokenizer in the format of transformers.
+
+        Parameters
+        ----------
+        folder : Path
+        include_base : bool, default=False
+            Whether a decoder's folder holds the weights under its adapters, and not their name
+            alone. Weights that are not those of that name any more are always written.
+
+        Returns
+        -------
+        state : dict
+            The rest of the tower as numbers, strings and arrays, for :func:`load_tower`.
+
+        Raises
+        ------
+        ValueError
+            If a part of the tower cannot be described in this way.
+        """
+        return {
+            **self._save_parts(folder, include_base),
+            "kind": self.kind,
+            "pooling": self.pooling.name,
+            "pooling_weights": arrays_of(self.pooling),
+            "max_length": self.max_length,
+            "packed": self.backbone.packed,
+            "position_offset": self.backbone.position_offset,
+            "attention": self.backbone.attention,  # transformers does not store it
+            "image_projection": arrays_of(self.image_projection),
+        }
+
+    @abstractmethod
+    def _save_parts(self, folder: Path, include_base: bool) -> dict[str, Any]:
+        """Write backbone and tokenizer; what this kind of tower has beside other kinds."""
+
+    @classmethod
+    @abstractmethod
+    def load(
+        cls, folder: Path, state: dict[str, Any], *, trust_remote_code: bool, base: str | None
+    ) -> Tower:
+        """Read all but the image projection, as :func:`load_tower` asks for it."""
 
     @property
     @abstractmethod
@@ -164,7 +205,7 @@ class Tower(torch.nn.Module, ABC):
         distinct = np.flatnonzero(~repeated)
         packs, order = make_packs(items, distinct, ENCODE_TOKENS)
         output = np.empty((len(items), self.dimension), dtype=np.float32) if out is None else out
-        tower = self._with_own_backbone(precision)
+        tower = self._for_encoding(precision)
         row = 0
         bar = tqdm(total=len(distinct), desc=progress, unit="item", disable=progress is None)
         for pack in packs:
@@ -200,17 +241,7 @@ class Tower(torch.nn.Module, ABC):
             return self._twin(self._openvino_backbone(precision))
         if self.device.type != "cpu":
             return self
-        twin = self._with_own_backbone(precision)
-        if isinstance(twin.backbone, BertBackbone):
-            return twin
-        layers = [m for m in self.backbone.modules() if type(m) is torch.nn.Linear]
-        if all(m.weight.dtype == precision for m in layers):
-            return self
-        memo = {id(t): t for t in chain(self.backbone.parameters(), self.backbone.buffers())}
-        for parameter in chain.from_iterable(layer.parameters() for layer in layers):
-            short = parameter.detach().to(precision)
-            memo[id(parameter)] = torch.nn.Parameter(short, requires_grad=False)
-        return self._twin(copy.deepcopy(self.backbone, memo))
+        return self._with_backbone(self._leanest().for_serving(precision))
 
     def for_training(self) -> Tower:
         """A tower with the same parameters, for whoever trains them in several packs.
@@ -218,40 +249,41 @@ class Tower(torch.nn.Module, ABC):
         The gradient of word embeddings is that of rows: each pack would fill and add up one of the
         whole table. Where it can be, the backbone is our own.
         """
-        twin = self._twin(self._own_backbone() or self.backbone)
+        twin = self._twin(self._leanest())
         twin.sparse_gradients = True
         return twin
 
-    def _own_backbone(self) -> BertBackbone | None:
-        """Our own with the same parameters; None if there is no such one."""
-        if isinstance(self.backbone, BertBackbone):
-            return self.backbone
-        return BertBackbone.of(self.backbone) if self.packed else None
+    def _leanest(self) -> Backbone:
+        """What computes the backbone's model with the least around it."""
+        return self.backbone.lean() or self.backbone
 
-    def _with_own_backbone(self, precision: torch.dtype) -> Tower:
-        """For embeddings alone, with weights cast for good; the same tower if nothing is to do."""
-        own = self._own_backbone()
-        own = own and own.for_serving(precision)
-        return self if own is None or own is self.backbone else self._twin(own)
+    def _for_encoding(self, precision: torch.dtype) -> Tower:
+        """For embeddings alone, on our own backbone with its weights cast once, if there is one."""
+        lean = self.backbone.lean()
+        return self if lean is None else self._with_backbone(lean.for_serving(precision))
 
-    def _openvino_backbone(self, precision: torch.dtype) -> BertBackbone:
+    def _openvino_backbone(self, precision: torch.dtype) -> Backbone:
         if self.device.type != "cpu":
             raise ValueError(
                 "backend='openvino' computes on the CPU, and the encoder is on "
                 f"{str(self.device)!r}; fit or load it with device='cpu'."
             )
-        own = self._own_backbone()
-        if own is None:
-            kind = getattr(self.backbone.config, "model_type", type(self.backbone).__name__)
+        lean = self.backbone.lean()
+        if lean is None:
+            kind = getattr(self.backbone.config, "model_type", type(self.backbone.model).__name__)
             raise ValueError(
                 f"backend='openvino' knows {', '.join(KINDS)}, and the encoder is {kind!r}; "
                 "leave it at backend='torch'."
             )
-        from ._openvino import OpenVinoBackbone
+        from .._backbones._openvino import OpenVinoBackbone
 
-        return OpenVinoBackbone(own, precision)
+        return OpenVinoBackbone(lean, precision)
 
-    def _twin(self, backbone: torch.nn.Module) -> Tower:
+    def _with_backbone(self, backbone: Backbone) -> Tower:
+        """The same tower with this backbone, which it may have already."""
+        return self if backbone is self.backbone else self._twin(backbone)
+
+    def _twin(self, backbone: Backbone) -> Tower:
         """The same tower with another backbone; all else is shared."""
         twin = object.__new__(type(self))
         vars(twin).update(vars(self))
@@ -260,10 +292,8 @@ class Tower(torch.nn.Module, ABC):
 
     @contextmanager
     def mixed_precision(self, precision: torch.dtype) -> Iterator[None]:
-        """Autocast in which our own backbone casts its weights once and not for each pack."""
-        own = isinstance(self.backbone, BertBackbone) and precision != torch.float32
-        casts = self.backbone.cast_once(precision) if own else nullcontext()
-        with autocast(self.device, precision), casts:
+        """Autocast in which a backbone that can casts its weights once and not for each pack."""
+        with autocast(self.device, precision), self.backbone.cast_once(precision):
             yield
 
     def fingerprint(self) -> tuple:
@@ -338,23 +368,6 @@ class Tower(torch.nn.Module, ABC):
             return embeddings
         image_tokens = self.image_projection(pack.image_vectors).to(embeddings.dtype)
         return torch.cat([embeddings, image_tokens]).index_select(0, pack.order)
-
-    def _hidden_states(
-        self,
-        embeddings: torch.Tensor,
-        positions: torch.Tensor,
-        runs: list[tuple[int, int]],
-        shared: int = 0,
-    ) -> torch.Tensor:
-        return run_transformer(
-            self.backbone,
-            embeddings,
-            positions,
-            runs,
-            packed=self.packed,
-            position_offset=self.position_offset,
-            shared=shared,
-        )
 
 
 def graph_bytes_per_token(n_layers: int, width: int, inner: int) -> int:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
 
+from .._backbones._backbone import Backbone
+from .._backbones._bert import load_bert
+from .._backbones._packed import PACKED
+from .._backbones._transformers import TransformersBackbone, load_encoder
 from .._images import ImageFeatures
-from ._image import _quiet_transformers
+from .._runtime._quiet import quiet_transformers
+from ._head import build_head, describe_head
 from ._items import Items, Pack, TokenizedTexts
-from ._packed import PACKED, probe_packing
+from ._pooling import make_pooling
 from ._tower import Tower, by_runs
-from ._tower import autocast as autocast
 
 logger = logging.getLogger(__name__)
 
@@ -28,8 +34,7 @@ class TextTower(Tower):
 
     Parameters
     ----------
-    backbone : transformers.PreTrainedModel
-        As in :class:`Tower`.
+    backbone : Backbone
     tokenizer : transformers.PreTrainedTokenizerBase
     pooling : {"mean", "cls", "max", "lasttoken", "mean_sqrt_len_tokens"}
         How hidden states become one vector.
@@ -37,28 +42,25 @@ class TextTower(Tower):
         What follows pooling (dense layers of a sentence-transformers model).
     max_length : int
         Longest text in tokens, special tokens included.
-    max_images : int, default=0
-        The most images of an item, by which a sequence may be longer than its text.
-    packing : tuple (packed, position_offset) or None
-        What :func:`probe_packing` found for this backbone before; None probes it.
     """
+
+    kind = "text"
 
     def __init__(
         self,
-        backbone: torch.nn.Module,
+        backbone: Backbone,
         tokenizer,
         *,
         pooling: str = "mean",
         head: torch.nn.Module | None = None,
         max_length: int = 128,
-        max_images: int = 0,
-        packing: tuple[bool, int] | None = None,
     ) -> None:
-        if pooling not in POOLINGS:
-            raise ValueError(f"pooling must be one of {POOLINGS}, got {pooling!r}")
-        packing = packing or probe_packing(backbone, max_length + max_images)
-        super().__init__(backbone, tokenizer, max_length=max_length, packing=packing)
-        self.pooling = pooling
+        super().__init__(
+            backbone,
+            tokenizer,
+            pooling=make_pooling(pooling, backbone.width, POOLINGS),
+            max_length=max_length,
+        )
         self.head = head
 
     @property
@@ -68,7 +70,7 @@ class TextTower(Tower):
             linear = [m for m in self.head.modules() if isinstance(m, torch.nn.Linear)]
             if linear:
                 return linear[-1].out_features
-        return self.backbone.config.hidden_size
+        return self.backbone.width
 
     def tokenize(self, texts: Sequence[str]) -> TokenizedTexts:
         """Token ids of all texts, cut to `max_length`, without padding."""
@@ -81,26 +83,38 @@ class TextTower(Tower):
 
     def forward(self, pack: Pack) -> torch.Tensor:
         """Embeddings before normalisation, (n_items, dimension), in the order of the pack."""
-        hidden = self._hidden_states(self._input_embeddings(pack), pack.positions, pack.runs)
+        hidden = self.backbone.run(self._input_embeddings(pack), pack.positions, pack.runs)
         starts = pack.image_counts.split([count for count, _ in pack.runs])
         pooled = torch.cat(
             [
-                self._pool(part.float(), first)
+                self.pooling(part, starts=first)
                 for part, first in zip(by_runs(hidden, pack.runs), starts, strict=True)
             ]
         )
         return pooled if self.head is None else self.head(pooled).float()
 
-    def _pool(self, hidden: torch.Tensor, text_starts: torch.Tensor) -> torch.Tensor:
-        if self.pooling == "mean":
-            return hidden.mean(dim=1)
-        if self.pooling == "cls":  # the first token of the text
-            return hidden[torch.arange(len(hidden), device=hidden.device), text_starts]
-        if self.pooling == "max":
-            return hidden.amax(dim=1)
-        if self.pooling == "lasttoken":
-            return hidden[:, -1]
-        return hidden.sum(dim=1) / hidden.shape[1] ** 0.5
+    def _save_parts(self, folder: Path, include_base: bool) -> dict[str, Any]:
+        state = describe_head(self.head)
+        self.backbone.save(folder)
+        self.tokenizer.save_pretrained(folder)
+        return state
+
+    @classmethod
+    def load(
+        cls, folder: Path, state: dict[str, Any], *, trust_remote_code: bool, base: str | None
+    ) -> TextTower:
+        """Read all but the image projection, as :func:`load_tower` asks for it."""
+        packed, offset = state["packed"], state["position_offset"]
+        encoder = load_bert(folder, offset) if packed else None
+        if encoder is None:
+            model, tokenizer = load_encoder(folder, state["attention"], trust_remote_code)
+            encoder = TransformersBackbone(model, packed, offset), tokenizer
+        return cls(
+            *encoder,
+            pooling=state["pooling"],
+            head=build_head(state),
+            max_length=state["max_length"],
+        )
 
 
 def load_text_tower(
@@ -130,7 +144,7 @@ def load_text_tower(
     """
     from sentence_transformers import SentenceTransformer
 
-    with _quiet_transformers():
+    with quiet_transformers():
         model = SentenceTransformer(path, device="cpu", trust_remote_code=trust_remote_code)
     modules = list(model)
     if not hasattr(modules[0], "auto_model"):
@@ -138,7 +152,7 @@ def load_text_tower(
             f"encoder at {path!r} starts with {type(modules[0]).__name__}, which takes no token "
             "embeddings; choose a model whose first module is a Transformer"
         )
-    backbone = modules[0].auto_model.float()
+    encoder = modules[0].auto_model.float()
     pooling, head, normalized = "mean", [], False
     for module in modules[1:]:
         kind = type(module).__name__
@@ -154,20 +168,20 @@ def load_text_tower(
             head.append(module.norm)
         elif kind != "Dropout":
             raise ValueError(f"encoder at {path!r} has a module that skxmc does not know: {module}")
-    config = backbone.config.get_text_config()
+    config = encoder.config.get_text_config()
     limit = min(model.max_seq_length or 256, 256) if max_length is None else max_length
     positions = getattr(config, "max_position_embeddings", None)
     if positions and positions > 0:
-        limit = min(limit, positions - _lost_positions(backbone) - max_images)
+        limit = min(limit, positions - _lost_positions(encoder) - max_images)
     tower = TextTower(
-        backbone,
+        TransformersBackbone.probe(encoder, limit + max_images),
         model.tokenizer,
         pooling=pooling,
         head=torch.nn.Sequential(*head) if head else None,
         max_length=limit,
-        max_images=max_images,
     )
-    logger.debug("tower from %s: pooling %s, %s", path, pooling, PACKED if tower.packed else "runs")
+    way = PACKED if tower.backbone.packed else "runs"
+    logger.debug("tower from %s: pooling %s, %s", path, pooling, way)
     return tower
 
 
@@ -181,9 +195,9 @@ def _is_plain_dense(module: torch.nn.Module) -> bool:
     return all(getattr(module, name, value) == value for name, value in plain.items())
 
 
-def _lost_positions(backbone: torch.nn.Module) -> int:
-    """Positions up to the padding index, which RoBERTa and its kin never use."""
-    for name, module in backbone.named_modules():
+def _lost_positions(model: torch.nn.Module) -> int:
+    """Positions up to the padding index, which RoBERTa and models like it never use."""
+    for name, module in model.named_modules():
         if name.endswith("position_embeddings") and isinstance(module, torch.nn.Embedding):
             return 0 if module.padding_idx is None else module.padding_idx + 1
     return 0
