@@ -7,15 +7,15 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from skxmc._features import Featurizer
-from skxmc._images import ImageFeatures, collect_images
-from skxmc._training._trainer import TowerTrainer
-from skxmc._towers._decoder import load_decoder_tower
-from skxmc._pictures._image_encoder import ImageEncoder
 from skxmc._backbones._lora import add_adapters
 from skxmc._backbones._sources import find_model
+from skxmc._features._blocks import Featurizer
+from skxmc._inputs._images import ImageFeatures, collect_images
+from skxmc._pictures._image_encoder import ImageEncoder
+from skxmc._towers._decoder import load_decoder_tower
 from skxmc._towers._text import load_text_tower
 from skxmc._towers._tower import Tower, autocast
+from skxmc._training._trainer import TowerTrainer
 from skxmc.objectives import Prime
 
 # Short names; any other name or folder is that of a text encoder.

@@ -11,11 +11,11 @@ import torch
 from scipy.special import softmax
 
 from skxmc import ViXMLClassifier
-from skxmc._images import ImageFeatures
-from skxmc._labels import without_pairs
+from skxmc._inputs._images import ImageFeatures
+from skxmc._inputs._targets import without_pairs
 from skxmc._training._options import TrainingOptions
-from skxmc.metrics import precision_at_k
 from skxmc.indexes import make_index
+from skxmc.metrics import precision_at_k
 
 from ._padded import ENCODERS, PaddedTrainer, load_tower, make_objective, picture_vectors
 from ._report import table

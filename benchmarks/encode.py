@@ -49,7 +49,7 @@ def measure(name: str, options: argparse.Namespace) -> list[dict[str, Any]]:
     from sentence_transformers import SentenceTransformer
 
     from skxmc._backbones._sources import find_model
-    from skxmc._device import precision_name
+    from skxmc._runtime._device import precision_name
     from skxmc._towers._text import load_text_tower
 
     texts = texts_of(name, options)

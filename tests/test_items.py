@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skxmc._images import ImageFeatures
+from skxmc._inputs._images import ImageFeatures
 from skxmc._towers._items import Items, TokenizedTexts, make_packs
 
 

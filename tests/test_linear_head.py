@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from test_trainer import NAMES, Problem
 
-from skxmc import ViXMLClassifier, _limits
+from skxmc import ViXMLClassifier
+from skxmc._runtime import limits
 from skxmc._training._options import TrainingOptions
 from skxmc._training._trainer import TowerTrainer
 from skxmc.objectives import DecoupledSoftmaxLoss, LinearHead, Prime, _label_head
@@ -94,7 +95,7 @@ def test_training_ranks_labels_without_texts(loss):
 
 def test_many_labels_are_trained_against_some(monkeypatch):
     """Beyond a number of labels a batch has its positives and random labels only."""
-    monkeypatch.setattr(_limits, "MAX_ALL_NEGATIVES", 5)
+    monkeypatch.setattr(limits, "MAX_ALL_NEGATIVES", 5)
     monkeypatch.setattr(_label_head, "RANDOM_NEGATIVES", 3)
     problem = Problem(40)
     trainer = trainer_of(problem, epochs=1).prepare()
@@ -155,7 +156,7 @@ def test_head_beside_prototypes_is_trained_and_may_be_left_out(monkeypatch):
     trainer.fit()
     assert not torch.equal(trainer.objective.head_.weight, start)
     assert problem.trainer(Prime(head_weight=0), epochs=1).fit().objective.head_ is None
-    monkeypatch.setattr(_limits, "MAX_ALL_NEGATIVES", 11)  # as with more labels than that
+    monkeypatch.setattr(limits, "MAX_ALL_NEGATIVES", 11)  # as with more labels than that
     assert problem.trainer(Prime(head_weight=1), epochs=1).fit().objective.head_ is None
 
 

@@ -6,12 +6,12 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skxmc._ranking._threshold import best_threshold
-from skxmc.metrics import ndcg_at_k, precision_at_k, psprecision_at_k
-from skxmc.indexes import join_candidates
+from skxmc._features._centroids import untuned_prototypes
 from skxmc._ranking._mixture import DEFAULT_TEMPERATURES, DEFAULT_WEIGHTS, Mixture
+from skxmc._ranking._threshold import best_threshold
 from skxmc.evidence._neighbours import neighbour_labels
-from skxmc._centroids import untuned_prototypes
+from skxmc.indexes import join_candidates
+from skxmc.metrics import ndcg_at_k, precision_at_k, psprecision_at_k
 
 NAMES = ("prototypes", "label_vectors", "neighbours")
 

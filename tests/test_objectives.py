@@ -13,15 +13,16 @@ from test_checkpoint import PowerCut, assert_same
 from test_trainer import NAMES, Interrupted, Problem, modules_of, precision_at_1, weights
 from tiny_models import WIDTH
 
-from skxmc import _limits
+from skxmc._features._centroids import label_centroids
+from skxmc._runtime import limits
 from skxmc._runtime._plugins import find_plugin
+from skxmc._towers._decoder import DecoderTower
+from skxmc._towers._tower import Tower
 from skxmc._training import _checkpoint
 from skxmc._training._batches import HardNegativeSchedule
 from skxmc._training._checkpoint import Checkpoint
 from skxmc._training._options import TrainingOptions
 from skxmc._training._trainer import TowerTrainer
-from skxmc._towers._decoder import DecoderTower
-from skxmc._towers._tower import Tower
 from skxmc.objectives import (
     BinaryCrossEntropyLoss,
     DecoupledSoftmaxLoss,
@@ -35,7 +36,6 @@ from skxmc.objectives import (
     Training,
     resolve_objective,
 )
-from skxmc._centroids import label_centroids
 
 # --------------------------------------------------------------------------- one of a stranger's
 
@@ -269,7 +269,7 @@ def test_free_vectors_start_as_the_tower_says():
 
 
 def test_free_vectors_that_labels_share_start_at_their_mean(monkeypatch):
-    monkeypatch.setattr(_limits, "MAX_FREE_VECTORS", 5)
+    monkeypatch.setattr(limits, "MAX_FREE_VECTORS", 5)
     problem = Problem(24)
     objective = Prime(head_weight=0.0, free_vectors="labels")
     network = problem.trainer(objective).prepare().objective.network_

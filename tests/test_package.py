@@ -14,7 +14,7 @@ import pytest
 from numpydoc.validate import validate
 
 import skxmc
-from skxmc._optional import import_optional
+from skxmc._runtime._optional import import_optional
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "skxmc"
@@ -144,7 +144,7 @@ def test_import_loads_no_heavy_package():
 def test_light_rooms_and_the_names_of_estimators_load_no_heavy_package():
     code = """
 import skxmc
-import skxmc._images, skxmc._labels, skxmc._optional, skxmc._validation
+import skxmc._inputs._images, skxmc._inputs._targets, skxmc._runtime._optional, skxmc._inputs._texts
 import skxmc.objectives, skxmc.indexes
 skxmc.objectives.Training()
 for name in skxmc.__all__:

@@ -27,12 +27,12 @@ from sklearn.exceptions import InconsistentVersionWarning, NotFittedError
 from tiny_models import save_encoder, tiny_backbone, tiny_tokenizer, tiny_tower, word_pieces
 
 from skxmc import ViXMLClassifier
-from skxmc._estimator._base import BaseXMCClassifier
-from skxmc._persistence_io import FORMAT, read_content, replacing, write_content
 from skxmc._backbones._transformers import TransformersBackbone
+from skxmc._estimator._base import BaseXMCClassifier
+from skxmc._estimator._persistence_io import FORMAT, read_content, replacing, write_content
 from skxmc._towers._saving import load_tower
-from skxmc._towers._weights import attach_weights, detach_weights
 from skxmc._towers._text import TextTower
+from skxmc._towers._weights import attach_weights, detach_weights
 from skxmc.indexes import Exact
 
 ROOT = Path(__file__).resolve().parents[1]

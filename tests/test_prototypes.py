@@ -6,8 +6,8 @@ import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
 
+from skxmc._features._centroids import label_centroids
 from skxmc.objectives._prototype_network import PrototypeNetwork
-from skxmc._centroids import label_centroids
 
 WIDTH = 16
 

@@ -7,9 +7,9 @@ from scipy.special import expit
 from sklearn.neural_network import MLPClassifier
 
 from skxmc import ViXMLClassifier
-from skxmc.metrics import micro_f1, precision_at_k
 from skxmc._ranking._mixture import Mixture, best_candidates
 from skxmc._ranking._reranker import N_CANDIDATES, SHARE, Reranker, _best, _describe
+from skxmc.metrics import micro_f1, precision_at_k
 
 N_LABELS = 60
 HALF = N_LABELS // 2

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from skxmc import ViXMLClassifier, _ensemble, _limits
-from skxmc._features import row_norms, unit_rows
-from skxmc.indexes import HNSW, _choose
+from skxmc import ViXMLClassifier, _ensemble
+from skxmc._features._blocks import row_norms, unit_rows
+from skxmc._runtime import limits
 from skxmc.evidence._hard_negatives import HardNegatives
-from skxmc.evidence._linear_model import LinearModel
+from skxmc.indexes import HNSW, _choose
 
 N, N_LABELS = 400, 30
 
@@ -29,9 +29,9 @@ def problem():
 @pytest.fixture
 def large(monkeypatch):
     """The sizes above are large."""
-    monkeypatch.setattr(_limits, "MAX_REBUILT", 100)
-    monkeypatch.setattr(_limits, "MAX_WORD_VECTORS", 20)
-    monkeypatch.setattr(_limits, "MAX_DENSE_LABELS", 20)
+    monkeypatch.setattr(limits, "MAX_REBUILT", 100)
+    monkeypatch.setattr(limits, "MAX_WORD_VECTORS", 20)
+    monkeypatch.setattr(limits, "MAX_DENSE_LABELS", 20)
     monkeypatch.setattr(_choose, "_AUTO_EXACT", 0)
     monkeypatch.setitem(LabelVectors.__init__.__kwdefaults__, "max_labels", 20)
 
@@ -121,7 +121,7 @@ def test_norms_in_parts(rng, monkeypatch):
     vectors[3] = 0
     whole = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     for rows in (7, 100):
-        monkeypatch.setattr(_limits, "ROWS", rows)
+        monkeypatch.setattr(limits, "ROWS", rows)
         np.testing.assert_array_equal(unit_rows(vectors), whole)
     assert row_norms(vectors[:0]).shape == (0, 1)
     assert unit_rows(vectors, overwrite=True) is vectors

@@ -25,8 +25,8 @@ from tiny_models import (
 from skxmc._backbones import _packed
 from skxmc._backbones._bert import BertBackbone
 from skxmc._backbones._packed import PACKED, packed_attention, probe_packing, probe_sharing
-from skxmc._features import Featurizer
-from skxmc._images import ImageFeatures
+from skxmc._features._blocks import Featurizer
+from skxmc._inputs._images import ImageFeatures
 from skxmc._towers import _tower
 from skxmc._towers._fusion import ImageProjection
 from skxmc._towers._items import make_packs

@@ -14,22 +14,23 @@ import torch.nn.functional as F
 from sklearn.base import clone
 from tiny_models import WIDTH, tiny_tower
 
-from skxmc import _limits, metrics
+from skxmc import metrics
+from skxmc._backbones._lora import add_adapters, merge_adapters
+from skxmc._features._centroids import label_centroids
+from skxmc._inputs._images import ImageFeatures
 from skxmc._ranking._holdout import without_rows
-from skxmc._images import ImageFeatures
+from skxmc._runtime import limits
 from skxmc._training._batches import HardNegativeSchedule
 from skxmc._training._early_stopping import PrototypeValidation
 from skxmc._training._options import TrainingOptions
 from skxmc._training._row_gradients import RowGradients
 from skxmc._training._trainer import TowerTrainer
-from skxmc._backbones._lora import add_adapters, merge_adapters
 from skxmc.objectives import (
     DualEncoder,
     DynamicMarginTripletLoss,
     Prime,
     PrototypeRegularizer,
 )
-from skxmc._centroids import label_centroids
 
 SYLLABLES = [consonant + vowel for consonant in "bdfgklmnprst" for vowel in "aeiou"]
 WORDS = [a + b for a in SYLLABLES[:10] for b in SYLLABLES[10:20]]
@@ -276,7 +277,7 @@ def test_peak_memory_of_a_large_batch():
     script = r"""
         import re
         import numpy as np, scipy.sparse as sp, torch
-        from skxmc._device import resolve_precision
+        from skxmc._runtime._device import resolve_precision
         from skxmc._backbones._sources import find_model
         from skxmc._towers._text import load_text_tower
         from skxmc._training._options import TrainingOptions
@@ -545,7 +546,7 @@ def test_prototypes_can_take_other_documents_for_centroids():
 
 
 def test_many_labels_share_free_vectors(monkeypatch):
-    monkeypatch.setattr(_limits, "MAX_FREE_VECTORS", 5)
+    monkeypatch.setattr(limits, "MAX_FREE_VECTORS", 5)
     trainer = Problem(40).trainer(epochs=1).fit()
     network = trainer.objective.network_
     assert network.free_vectors.num_embeddings == 5

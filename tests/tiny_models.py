@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import PreTrainedTokenizerFast
 
 from skxmc._backbones._transformers import TransformersBackbone
-from skxmc._images import ImageFeatures
+from skxmc._inputs._images import ImageFeatures
 from skxmc._towers._decoder import DecoderTower, probe_decoder
 from skxmc._towers._prompts import Prompts, tokenize_prompts
 from skxmc._towers._text import TextTower

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from .._optional import import_optional
+from .._runtime._optional import import_optional
 from .._runtime._quiet import quiet_transformers
 
 

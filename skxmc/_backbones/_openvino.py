@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from .._optional import import_optional
+from .._runtime._optional import import_optional
 from ._bert import BertBackbone, linear_layers
 from ._packed import SHORT_ROW_STEP
 

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from abc import ABCMeta
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, _fit_context
 from sklearn.utils import ClassifierTags, TransformerTags, check_random_state
 from sklearn.utils.validation import validate_data
 
-from .. import _limits
-from .._features import Features, unit_rows
-from .._images import ImageItems, collect_images
-from .._labels import check_exclude, encode_targets, without_pairs
+from .._features._blocks import Features, unit_rows
+from .._inputs._images import ImageItems, collect_images
+from .._inputs._targets import check_exclude, encode_targets, without_pairs
+from .._inputs._texts import check_texts, sequence_to_list
 from .._ranking._holdout import hold_out
 from .._ranking._ranker import Ranker, RankingOptions, TrainingSet
-from .._validation import check_texts, sequence_to_list
+from .._runtime import limits
 from ..evidence import Evidence, Setting, resolve_evidence
 from ..model_selection import Validation
 from ._featurizer import Featurizer
@@ -196,7 +196,7 @@ class BaseXMCClassifier(
 
     def _make_featurizer(self, data: TrainingData) -> tuple[Featurizer, str]:
         """With the pretrained tower, calibrated; and the hash of its files."""
-        from .._device import precision_name, resolve_device
+        from .._runtime._device import precision_name, resolve_device
 
         device = resolve_device(self.device)
         precision = precision_name(self.precision, device)
@@ -256,12 +256,17 @@ class BaseXMCClassifier(
         """Whether words are asked for, and any evidence has a use for them."""
         if self._mode.ready or self.text_features == "embedding":
             return False
-        if self.text_features == "both" and n_labels > _limits.MAX_WORD_VECTORS:
+        if self.text_features == "both" and n_labels > limits.MAX_WORD_VECTORS:
             return False
         return any(kind.sees_words(self._mode.tuned) for kind in kinds)
 
     def _plan_tuning(
-        self, featurizer: Featurizer, objective: Objective, validation: Validation, digest: str, n: int
+        self,
+        featurizer: Featurizer,
+        objective: Objective,
+        validation: Validation,
+        digest: str,
+        n: int,
     ) -> Tuning:
         adapter = None
         if self.train_encoder == "lora":
@@ -336,7 +341,7 @@ class BaseXMCClassifier(
         )
 
     def _ranking_setting(self, featurizer: Featurizer) -> Setting:
-        from .._device import resolve_device
+        from .._runtime._device import resolve_device
 
         return Setting(
             tuned=self._mode.tuned,

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_memory
 
-from .. import _limits
-from .._features import Features, unit_rows
-from .._images import ImageFeatures, ImageItems
-from .._whitening import PICTURE_SCALE, ImageWhitener
+from .._features._blocks import Features, unit_rows
+from .._features._whitening import PICTURE_SCALE, ImageWhitener
+from .._inputs._images import ImageFeatures, ImageItems
+from .._runtime import limits
 
 
 class Featurizer:
@@ -48,7 +48,7 @@ class Featurizer:
 
     def fit_words(self, texts: list[str], *, required: bool) -> None:
         """Learn words and n-grams; texts without words are an error only where `required`."""
-        from ..encoders._sparse import SparseTextFeatures
+        from .._features._words import SparseTextFeatures
 
         try:
             self.words = SparseTextFeatures().fit(texts)
@@ -85,8 +85,8 @@ class Featurizer:
         cached = check_memory(memory).cache(_encode_texts, ignore=["featurizer"])
         key = (digest, self.tower.settings(), self.precision)
         embeddings = np.empty((len(X), self.tower.dimension), dtype=np.float32)
-        for start in range(0, len(X), _limits.ROWS):  # a crash loses one block at most
-            block = X[start : start + _limits.ROWS]
+        for start in range(0, len(X), limits.ROWS):  # a crash loses one block at most
+            block = X[start : start + limits.ROWS]
             embeddings[start : start + len(block)] = cached(key, block, featurizer=self)
         return embeddings
 

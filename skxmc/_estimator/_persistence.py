@@ -17,11 +17,11 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.utils.validation import check_is_fitted
 
-from .._persistence_io import read_content, replacing, write_content
+from .._features._whitening import ImageWhitener
+from .._inputs._texts import sequence_to_list
 from .._ranking._ranker import Ranker
-from .._validation import sequence_to_list
-from .._whitening import ImageWhitener
 from ._featurizer import Featurizer
+from ._persistence_io import read_content, replacing, write_content
 from ._plugins_io import describe, is_description, rebuild
 
 TOWER = "tower"
@@ -127,7 +127,7 @@ class PersistenceMixin:
             If a file is damaged, the format is newer than this version of skxmc, the model is
             of another class, or `device` cannot be used.
         """
-        from .._device import resolve_device
+        from .._runtime._device import resolve_device
 
         resolve_device(device)
         folder = Path(folder).expanduser()
@@ -201,7 +201,7 @@ class PersistenceMixin:
 
     def _settle(self) -> None:
         """Move all that computes to the estimator's device, or to the CPU if that is not there."""
-        from .._device import precision_name, resolve_device
+        from .._runtime._device import precision_name, resolve_device
 
         try:
             device = resolve_device(self.device)
@@ -351,7 +351,7 @@ def _load_featurizer(
         encoder._dimension = state["image_encoder"]["dimension"]
     featurizer = Featurizer(tower, encoder, state["precision"])
     if state["words"] is not None:
-        from ..encoders._sparse import SparseTextFeatures
+        from .._features._words import SparseTextFeatures
 
         featurizer.words = SparseTextFeatures.from_state(state["words"])
     if state["whitener"] is not None:

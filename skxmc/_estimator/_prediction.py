@@ -10,11 +10,11 @@ import scipy.sparse as sp
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from .._features import Features
-from .._images import ImageFeatures, ImageItems, collect_images
-from .._labels import check_exclude, encode_targets, encode_truth, labels_to_names
+from .._features._blocks import Features
+from .._inputs._images import ImageFeatures, ImageItems, collect_images
+from .._inputs._targets import check_exclude, encode_targets, encode_truth, labels_to_names
+from .._inputs._texts import check_texts, check_top_k, sequence_to_list
 from ._parameters import BACKENDS
-from .._validation import check_texts, check_top_k, sequence_to_list
 
 # Largest dense result of decision_function, in bytes.
 MAX_DENSE_BYTES = 4e9

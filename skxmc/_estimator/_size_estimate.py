@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import _limits
-from .._joint_space import WORDS_DIMENSION
-from .._labels import encode_targets
-from .._validation import check_texts
-from .._whitening import PICTURES_PER_COMPONENT
+from .._features._joint_space import WORDS_DIMENSION
+from .._features._whitening import PICTURES_PER_COMPONENT
+from .._inputs._targets import encode_targets
+from .._inputs._texts import check_texts
+from .._runtime import limits
 from ..evidence import Size
 from ._parameters import resolve_adapter, resolve_batch_size, resolve_encoder, resolve_training
 
@@ -133,7 +133,7 @@ def estimate_memory(clf: Any, X: Any, Y: Any, images: Any = None) -> MemoryEstim
         beside, state = objective.memory(n_labels, shape.width)
         trained += beside
     memories = [kind.memory(size) for kind in kinds]
-    copies = 3 if max(n, n_labels) <= _limits.MAX_REBUILT else 1
+    copies = 3 if max(n, n_labels) <= limits.MAX_REBUILT else 1
     return MemoryEstimate(
         libraries=LIBRARIES,
         base_weights=shape.base_bytes,
@@ -149,7 +149,7 @@ def estimate_memory(clf: Any, X: Any, Y: Any, images: Any = None) -> MemoryEstim
 def _size_of(clf: Any, n: int, n_labels: int, dense: int, words: bool) -> Size:
     """Numbers that the memory of evidence depends on."""
     joint = dense
-    if words and max(n, n_labels) <= _limits.MAX_WORD_VECTORS and not clf._mode.tuned:
+    if words and max(n, n_labels) <= limits.MAX_WORD_VECTORS and not clf._mode.tuned:
         joint += WORDS_DIMENSION
     return Size(n, n_labels, dense, words, joint, clf.index)
 
@@ -172,8 +172,8 @@ def _shape_of(clf: Any) -> _Shape:
     import torch
     import transformers
 
-    from .._device import precision_name, resolve_device
     from .._backbones._lora import count_adapters, linear_layers
+    from .._runtime._device import precision_name, resolve_device
 
     source = clf._find_encoder()
     encoder = resolve_encoder(clf.encoder, clf._recipe.encoder)
@@ -239,7 +239,7 @@ def _tokens(texts: Sequence[str]) -> float:
 
 def _terms_of(texts: list[str]) -> float:
     """Mean number of words and n-grams of a text; 0 where there are none."""
-    from ..encoders._sparse import SparseTextFeatures
+    from .._features._words import SparseTextFeatures
 
     sample = texts[:: max(1, len(texts) // SAMPLE)]
     try:

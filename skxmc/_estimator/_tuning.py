@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from .._centroids import untuned_prototypes
-from .._images import ImageFeatures
+from .._features._centroids import untuned_prototypes
 from .._ranking._holdout import without_rows
 from ..encoders import LoRA
 from ..model_selection import Validation
@@ -84,9 +83,7 @@ class Tuning:
     merge_adapters: bool
 
 
-def represent_untuned(
-    documents: np.ndarray, labels: np.ndarray | None
-) -> Representation:
+def represent_untuned(documents: np.ndarray, labels: np.ndarray | None) -> Representation:
     """Embeddings stay as they are; prototypes are made of labels' texts and documents."""
 
     def make_prototypes(Y: sp.csr_array, centroids: bool) -> np.ndarray | None:

@@ -16,9 +16,9 @@ import torch
 from sklearn.utils.validation import check_memory
 from tqdm.auto import tqdm
 
-from .. import _limits
 from .._backbones._sources import ModelSource, find_model
-from .._images import ImageFeatures, ImageItems, collect_images
+from .._inputs._images import ImageFeatures, ImageItems, collect_images
+from .._runtime import limits
 from ._callable import CallableModel, callable_fingerprint
 from ._efficientnet import EfficientNetModel
 from ._open_clip import OpenClipModel
@@ -194,8 +194,8 @@ class ImageEncoder:
         memory = check_memory(os.fspath(self.memory) if path_like else self.memory)
         cached = memory.cache(_encode_block, ignore=["encoder", "images", "positions"])
         blocks = []
-        for start in range(0, images.n_distinct, _limits.PICTURES):
-            positions = range(start, min(start + _limits.PICTURES, images.n_distinct))
+        for start in range(0, images.n_distinct, limits.PICTURES):
+            positions = range(start, min(start + limits.PICTURES, images.n_distinct))
             names = "".join(images.hashes[start : positions.stop])
             content = hashlib.sha256(names.encode()).hexdigest()
             blocks.append(np.asarray(cached(self.fingerprint, content, self, images, positions)))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from .._backbones._sources import find_model
-from .._optional import import_optional
+from .._runtime._optional import import_optional
 from ._picture_model import PictureModel, limit_aspect
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ import numpy as np
 import scipy.sparse as sp
 
 from .. import metrics
-from .._labels import without_pairs
-from ..model_selection import Validation
+from .._inputs._targets import without_pairs
 from ..indexes import sort_candidates
+from ..model_selection import Validation
 
 Proposals = dict[str, tuple[np.ndarray, np.ndarray]]
 Setting = tuple[float, ...]  # a temperature for each kind
@@ -319,7 +319,8 @@ class _Judge:
     def __init__(self, Y, metric: str, exclude, propensities) -> None:
         self.Y = Y if exclude is None else without_pairs(Y, exclude)
         self.metrics = [
-            _find_metric(name, propensities) for name in (Validation.MEAN_OF if metric == "mean" else [metric])
+            _find_metric(name, propensities)
+            for name in (Validation.MEAN_OF if metric == "mean" else [metric])
         ]
         self.depth = max(k for _, k, _ in self.metrics)
 
@@ -350,7 +351,9 @@ def _find_metric(name: str, propensities: np.ndarray | None):
     return function, int(depth), {"propensities": propensities}
 
 
-def _align(proposals: Proposals, exclude: sp.csr_array | None) -> tuple[np.ndarray, list[np.ndarray]]:
+def _align(
+    proposals: Proposals, exclude: sp.csr_array | None
+) -> tuple[np.ndarray, list[np.ndarray]]:
     """All candidates of a row side by side, labels ascending; scores of each kind for them.
 
     Returns labels, int64 (n, m) padded with -1, and for each kind an array of that shape, -inf

@@ -10,10 +10,10 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.base import clone
 
-from .. import _limits
-from .._features import Features
-from .._joint_space import JointSpace
-from .._labels import narrow_indices
+from .._features._blocks import Features
+from .._features._joint_space import JointSpace
+from .._inputs._targets import narrow_indices
+from .._runtime import limits
 from ..evidence import Corpus, Documents, Evidence, Setting
 from ..metrics import label_propensities
 from ._holdout import without_rows
@@ -125,7 +125,7 @@ class Ranker:
             earlier = {name: kind.snapshot() for name, kind in self.evidence_.items()}
         if self.options.threshold is not None:
             self.threshold_ = float(self.options.threshold)
-        if len(held_out) and max(Y.shape) > _limits.MAX_REBUILT:
+        if len(held_out) and max(Y.shape) > limits.MAX_REBUILT:
             self._add_documents(data.features, Y, held_out)
             return self
         self._collect(data, Y)
@@ -137,7 +137,7 @@ class Ranker:
     def _make_space(self, features: Features) -> JointSpace:
         if self.setting.tuned:
             return JointSpace()
-        few = max(self.n_labels_, len(features)) <= _limits.MAX_WORD_VECTORS
+        few = max(self.n_labels_, len(features)) <= limits.MAX_WORD_VECTORS
         n_words = features.words.shape[1] if few and features.words is not None else 0
         return JointSpace(pictures=True, n_words=n_words, seed=self.setting.seed)
 
@@ -156,7 +156,7 @@ class Ranker:
         whole = Y
         rows = np.flatnonzero(np.diff(Y.indptr))
         self.Y_ = Y[rows]
-        if max(Y.shape) <= _limits.MAX_REBUILT:
+        if max(Y.shape) <= limits.MAX_REBUILT:
             exclude = None if exclude is None else exclude[rows]
             features, Y, rows = features.take(rows), self.Y_, np.arange(len(rows))
         # Else a copy of most documents would be too large: those without labels stay among them.

@@ -12,7 +12,7 @@ from scipy.special import expit
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 
-from .._threads import product
+from .._runtime._threads import product
 from ._mixture import Candidates
 
 # Fewer held-out documents than these cannot teach it.

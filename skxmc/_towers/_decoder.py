@@ -25,7 +25,7 @@ from .._backbones._lora import base_state, has_adapters, load_adapters, save_ada
 from .._backbones._packed import probe_sharing
 from .._backbones._sources import ModelSource, find_model
 from .._backbones._transformers import TransformersBackbone
-from .._images import ImageFeatures
+from .._inputs._images import ImageFeatures
 from .._runtime._quiet import quiet_transformers
 from ._base_model import BaseModel
 from ._items import Items, Pack, TokenizedTexts

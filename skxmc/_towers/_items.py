@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from .._images import ImageFeatures
+from .._inputs._images import ImageFeatures
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from .._backbones._backbone import Backbone
 from .._backbones._bert import load_bert
 from .._backbones._packed import PACKED
 from .._backbones._transformers import TransformersBackbone, load_encoder
-from .._images import ImageFeatures
+from .._inputs._images import ImageFeatures
 from .._runtime._quiet import quiet_transformers
 from ._head import build_head, describe_head
 from ._items import Items, Pack, TokenizedTexts

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from .._backbones._backbone import Backbone
 from .._backbones._bert import KINDS
-from .._images import ImageFeatures
+from .._inputs._images import ImageFeatures
 from ._fusion import ImageProjection
 from ._items import Items, Pack, TokenizedTexts, make_packs
 from ._pooling import Pooling

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from .._features._clustering import balanced_bisecting
 from ..metrics import label_propensities
-from .._clustering import balanced_bisecting
 
 
 class PositiveSampler:

@@ -6,8 +6,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from .._towers._items import Items
-from ..metrics import label_propensities, ndcg_at_k, precision_at_k, psprecision_at_k
 from ..indexes import Exact
+from ..metrics import label_propensities, ndcg_at_k, precision_at_k, psprecision_at_k
 from ..model_selection import Validation
 
 

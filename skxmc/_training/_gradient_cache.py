@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from .._device import random_state, set_random_state
+from .._runtime._device import random_state, set_random_state
 from .._towers._items import Pack
 from .._towers._tower import Tower
 

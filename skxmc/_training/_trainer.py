@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from .._device import random_state, set_random_state
-from .._features import row_norms
+from .._features._blocks import row_norms
+from .._runtime._device import random_state, set_random_state
 from .._towers._items import Items, make_packs
 from .._towers._tower import Tower
 from ._checkpoint import Checkpoint

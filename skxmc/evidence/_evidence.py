@@ -12,8 +12,8 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.base import BaseEstimator
 
-from .._features import Features, unit_rows
-from .._joint_space import JointSpace
+from .._features._blocks import Features, unit_rows
+from .._features._joint_space import JointSpace
 
 Candidates = tuple[np.ndarray, np.ndarray]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import _limits
+from .._runtime import limits
 from ..indexes import HNSW, Index, make_index
 
 
@@ -22,7 +22,7 @@ def build_index(spec: Any, n: int, vectors_of: Callable[[slice], np.ndarray]) ->
     vectors_of : callable
         Gives the vectors of a slice, (n_slice, d) float32.
     """
-    if n <= _limits.MAX_REBUILT:
+    if n <= limits.MAX_REBUILT:
         vectors = vectors_of(slice(0, n))
         return make_index(spec, *vectors.shape).build(vectors)
     dimension = vectors_of(slice(0, 1)).shape[1]

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import _limits
-from .._features import Features
+from .._features._blocks import Features
+from .._runtime import limits
 from ..indexes import join_candidates
 from ._evidence import Candidates, Corpus, Documents, Evidence, Setting, Size
 from ._hard_negatives import HardNegatives
@@ -106,7 +106,7 @@ class LabelVectors(Evidence):
         batch_size: int = 512,
         words_dimension: int = 1024,
         words_scale: float = 0.5,
-        max_labels: int = _limits.MAX_ALL_NEGATIVES,
+        max_labels: int = limits.MAX_ALL_NEGATIVES,
         random_negatives: int = 4096,
         weight: float | str = "auto",
     ) -> None:
@@ -161,7 +161,7 @@ class LabelVectors(Evidence):
             sparse_scale=self.words_scale,
             max_labels=self.max_labels,
             random_negatives=self.random_negatives,
-            storage="float16" if n_labels > _limits.MAX_WORD_VECTORS else "float32",
+            storage="float16" if n_labels > limits.MAX_WORD_VECTORS else "float32",
             device=setting.device,
             precision=setting.precision,
             random_state=setting.seed,
@@ -207,7 +207,7 @@ class LabelVectors(Evidence):
     def propose(self, documents: Documents, k: int) -> Candidates:
         """The labels of highest score; with very many labels, of those that others propose."""
         shortlist = None
-        if len(self.model_.weights_) > _limits.MAX_DENSE_LABELS and documents.proposed:
+        if len(self.model_.weights_) > limits.MAX_DENSE_LABELS and documents.proposed:
             shortlist = join_candidates([labels for labels, _ in documents.proposed.values()])
         features = self._seen(documents.features)
         return self.model_.decision(
@@ -233,7 +233,7 @@ class LabelVectors(Evidence):
 
     def memory(self, size: Size) -> tuple[float, float]:
         """Bytes of weights, moments, gradient and anchor, and of the scores of a batch."""
-        many = size.n_labels > _limits.MAX_WORD_VECTORS
+        many = size.n_labels > limits.MAX_WORD_VECTORS
         numbers = size.n_labels * (size.dense + (self.words_dimension if size.words else 0))
         batch = min(self.batch_size, size.n_documents) * min(size.n_labels, self.max_labels)
         return (6.0 if many else 16.0) * numbers + 8.0 * batch, 0.0

@@ -13,14 +13,14 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_random_state
 from tqdm import tqdm
 
-from .. import _limits
-from .._device import as_tensor, resolve_device
-from ..encoders._sparse import SparseProjection
+from .._features._words import SparseProjection
+from .._runtime import limits
+from .._runtime._device import as_tensor, resolve_device
 from ..indexes import Exact, sort_candidates
 from ._one_vs_all import OneVsAllTraining
 
 if TYPE_CHECKING:
-    from .._features import Features
+    from .._features._blocks import Features
 
 logger = logging.getLogger(__name__)
 
@@ -117,7 +117,7 @@ class LinearModel:
         batch_size: int = 512,
         sparse_dimension: int = 1024,
         sparse_scale: float = 0.5,
-        max_labels: int = _limits.MAX_ALL_NEGATIVES,
+        max_labels: int = limits.MAX_ALL_NEGATIVES,
         random_negatives: int = 4096,
         storage: str = "float32",
         device: str = "cpu",
@@ -202,9 +202,7 @@ class LinearModel:
         self._lay_out(blocks, sparse, random)
         self.weights_ = self._label_start(Y.shape[1], labels)
         origin = None if labels is None else self._anchor(labels)
-        training = OneVsAllTraining(
-            self, self.weights_, Y, negatives, exclude, origin, random
-        )
+        training = OneVsAllTraining(self, self.weights_, Y, negatives, exclude, origin, random)
         self.losses_ = []
         try:
             epochs = range(training.n_epochs)
@@ -239,8 +237,8 @@ class LinearModel:
             return start
         if len(labels) != n_labels:
             raise ValueError(f"labels has {len(labels)} rows but there are {n_labels} labels.")
-        for first in range(0, n_labels, _limits.ROWS):
-            rows = slice(first, first + _limits.ROWS)
+        for first in range(0, n_labels, limits.ROWS):
+            rows = slice(first, first + limits.ROWS)
             start[rows] = self._label_rows(labels, rows)
         return start
 

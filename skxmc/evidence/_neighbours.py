@@ -6,8 +6,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from ..indexes import sort_candidates
-from ._indexing import build_index, index_bytes
 from ._evidence import Candidates, Corpus, Documents, Evidence, Size
+from ._indexing import build_index, index_bytes
 
 
 class Neighbours(Evidence):

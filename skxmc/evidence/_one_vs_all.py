@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
-from .._device import as_tensor, resolve_device, resolve_precision
+from .._runtime._device import as_tensor, resolve_device, resolve_precision
 from .._training._label_batches import batch_labels, document_weights, label_positions
 from ..objectives import decoupled_softmax
 

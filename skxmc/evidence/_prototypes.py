@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ._indexing import build_index, index_bytes
 from ._evidence import Candidates, Corpus, Documents, Evidence, Size
+from ._indexing import build_index, index_bytes
 
 # Documents whose pictures are compared at a time.
 _ROWS = 256

@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
-from .. import _limits
+from .._runtime import limits
 from .._runtime._plugins import find_plugin
 from ._bytes import checksum, pack, unpack
 from ._checks import check_positions, check_vectors
@@ -111,11 +111,11 @@ class Index(BaseEstimator, ABC):
             The index itself.
         """
         vectors = None
-        for start in range(0, max(n, 1), _limits.ROWS):
-            part = vectors_of(slice(start, min(n, start + _limits.ROWS)))
+        for start in range(0, max(n, 1), limits.ROWS):
+            part = vectors_of(slice(start, min(n, start + limits.ROWS)))
             if vectors is None:
                 vectors = np.empty((n, part.shape[1]), dtype=np.float32)
-            vectors[start : start + _limits.ROWS] = part
+            vectors[start : start + limits.ROWS] = part
         return self.build(vectors)
 
     def add(self, vectors: np.ndarray) -> Index:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils._param_validation import StrOptions
 
-from .._threads import product
+from .._runtime._threads import product
 from ._base import Storable
 from ._candidates import sort_candidates
 
@@ -154,7 +154,7 @@ class Exact(Storable):
         work = n_queries * self._vectors.size
         if "torch" not in sys.modules and work <= 2e11:
             return "float32"
-        from .._device import has_fast_bfloat16_cpu, has_fast_int8_cpu
+        from .._runtime._device import has_fast_bfloat16_cpu, has_fast_int8_cpu
 
         # The first query alone may be the only one: it does not wait for a copy of the vectors.
         again, self._asked = self._asked or n_queries > 1, True
@@ -327,7 +327,7 @@ class _BFloat16Scorer(_Scorer):
         return self._cast(queries), self.rounding(queries, self.relative_error)
 
     def _cast(self, vectors: np.ndarray) -> Any:
-        from .._device import as_tensor
+        from .._runtime._device import as_tensor
 
         short = self.torch.empty(vectors.shape, dtype=self.torch.bfloat16, device=self.device)
         for start in range(0, len(vectors), _ROWS):

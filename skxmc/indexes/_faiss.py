@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 
-from .. import _limits
-from .._optional import import_optional
+from .._runtime import limits
+from .._runtime._optional import import_optional
 from ._base import Index, Storable
 from ._candidates import sort_candidates
 from ._checks import check_vectors
@@ -151,11 +151,11 @@ class HNSW(_FaissIndex):
         """
         self._validate_params()
         # Scales come from vectors of all parts.
-        sample = vectors_of(slice(0, n, max(1, n // _limits.ROWS)))
+        sample = vectors_of(slice(0, n, max(1, n // limits.ROWS)))
         self._faiss = self._make(check_vectors(sample, "vectors"))
         self._length, self.dimension = 0, sample.shape[1]
-        for start in range(0, n, _limits.ROWS):
-            self.add(vectors_of(slice(start, min(n, start + _limits.ROWS))))
+        for start in range(0, n, limits.ROWS):
+            self.add(vectors_of(slice(start, min(n, start + limits.ROWS))))
         return self
 
     def _make(self, vectors: np.ndarray) -> Any:
@@ -167,7 +167,7 @@ class HNSW(_FaissIndex):
         else:
             kind = getattr(faiss.ScalarQuantizer, quantizer)
             index = faiss.IndexHNSWSQ(dimension, kind, int(self.m), metric)
-            step = max(1, len(vectors) // _limits.ROWS)
+            step = max(1, len(vectors) // limits.ROWS)
             bounds = np.repeat([[-1.0], [1.0]], dimension, axis=1)  # of unit vectors, if none came
             index.train(vectors[::step] if len(vectors) else bounds.astype(np.float32))
         index.hnsw.efConstruction = int(self.ef_construction)
@@ -183,8 +183,8 @@ class HNSW(_FaissIndex):
         storage = faiss.downcast_index(self._faiss.storage)
         codes = faiss.vector_to_array(storage.codes).reshape(len(self), -1)[kept]
         self._faiss.reset()
-        for start in range(0, len(codes), _limits.ROWS):
-            self._add(storage.sa_decode(codes[start : start + _limits.ROWS]))
+        for start in range(0, len(codes), limits.ROWS):
+            self._add(storage.sa_decode(codes[start : start + limits.ROWS]))
 
     def _search_parameters(self, k: int) -> Any:
         # More candidates than vectors would only take memory.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .._optional import import_optional
+from .._runtime._optional import import_optional
 from ._axes import EXTRA
 
 Text = import_optional("matplotlib.text", EXTRA).Text

@@ -10,8 +10,10 @@ import numpy as np
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_is_fitted
 
-from .._labels import check_exclude, encode_targets
-from .._validation import sequence_to_list
+from .._inputs._targets import check_exclude, encode_targets
+from .._inputs._texts import sequence_to_list
+from ..metrics._inputs import read_ranking
+from ..metrics._scorers import find_ranker
 from ._axes import COLORS, INK, MUTED, PALE, grid_of_axes
 from ._documents import (
     are_embeddings,
@@ -21,8 +23,6 @@ from ._documents import (
     texts_of,
 )
 from ._predictions import predict_topk
-from ..metrics._inputs import read_ranking
-from ..metrics._scorers import find_ranker
 
 _RIGHT, _WRONG = "✓", "✕"
 _RIGHT_BAR, _WRONG_BAR = "#b8d8ee", "#dfe3e8"  # pale enough to write on

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from ..metrics._scorers import find_ranker
 from ._axes import (
     by_name,
     finish,
@@ -16,7 +17,6 @@ from ._axes import (
     short_name,
     styles,
 )
-from ..metrics._scorers import find_ranker
 
 # What the trainer itself writes down; the rest of an entry are figures on held-out documents.
 _OF_TRAINING = ("epoch", "loss", "learning_rate", "seconds", "documents_per_second")

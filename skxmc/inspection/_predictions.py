@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.utils.validation import check_is_fitted
 
-from .._labels import check_exclude, encode_targets
+from .._inputs._targets import check_exclude, encode_targets
 from ..metrics._scorers import find_ranker, training_labels
 
 

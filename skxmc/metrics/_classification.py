@@ -1,5 +1,7 @@
 """Metrics of sets of predictions, averages over labels, and the share that can be answered."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,5 +1,7 @@
 """Truth and predictions of any form, read into what all metrics are computed from."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -9,7 +11,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from .._labels import as_indicator, as_rows, check_exclude, narrow_indices, without_pairs
+from .._inputs._targets import as_indicator, as_rows, check_exclude, narrow_indices, without_pairs
 from ._topk import (
     Predictions,
     as_predictions,

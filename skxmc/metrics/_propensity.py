@@ -1,5 +1,7 @@
 """Label propensities, and the metrics that weigh hits by them."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,5 +1,7 @@
 """Metrics of the k best labels of each document, averaged over documents."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,11 +1,13 @@
 """All metrics of a data set in one pass."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from .._optional import import_optional
+from .._runtime._optional import import_optional
 from . import _classification, _propensity, _ranking
 from ._inputs import read_ranking
 

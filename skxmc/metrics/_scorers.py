@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from .._labels import check_exclude, encode_truth
+from .._inputs._targets import check_exclude, encode_truth
 from ._inputs import _check_k
 from ._propensity import _PRESETS, label_propensities
 from ._report import _LABEL_AVERAGES, _MEANS, _PROPENSITY_SCORED, xmc_report

@@ -1,12 +1,14 @@
 """The k best labels of each document, selected from predictions of any form."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
-from .._labels import as_rows
+from .._inputs._targets import as_rows
 
 # Candidates are narrowed down in blocks of this many scores, so that the temporary arrays of one
 # block stay within some ten megabytes whatever the size of the data set.

@@ -6,10 +6,10 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
-from .. import _limits
+from .._features._centroids import untuned_prototypes
+from .._runtime import limits
 from .._training._label_batches import batch_labels, label_positions
 from .._training._problem import TuningProblem
-from .._centroids import untuned_prototypes
 from ._binary_cross_entropy_loss import BinaryCrossEntropyLoss
 from ._decoupled_softmax_loss import DecoupledSoftmaxLoss
 from ._head_loss import HeadLoss, HeadTargets
@@ -113,7 +113,7 @@ class LabelHead(torch.nn.Module):
             own = sp.csr_array((ones, (order, texts)), shape=(len(texts), Y.shape[1]))
             Y = sp.vstack([Y, own], format="csr")
         labels = None
-        if Y.shape[1] > _limits.MAX_ALL_NEGATIVES:
+        if Y.shape[1] > limits.MAX_ALL_NEGATIVES:
             labels = batch_labels(Y, None, RANDOM_NEGATIVES, problem.rng)
         excluded = None
         if problem.exclude is not None:

@@ -12,10 +12,10 @@ import scipy.sparse as sp
 import torch
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from .. import _limits
+from .._features._centroids import label_centroids
+from .._features._clustering import balanced_kmeans
+from .._runtime import limits
 from .._training._problem import TuningProblem
-from .._centroids import label_centroids
-from .._clustering import balanced_kmeans
 from ._dual_encoder import DualEncoder
 from ._head_loss import HeadLoss, HeadTargets
 from ._label_head import HEAD_LOSSES, LabelHead, resolve_head_loss
@@ -110,15 +110,15 @@ class Prime(DualEncoder):
         super().build(problem)
         self.regularizer_ = PrototypeRegularizer(self.n_negatives)
         n_labels = problem.Y.shape[1]
-        many = n_labels > _limits.MAX_FREE_VECTORS
-        with_head = self.head_weight > 0 and n_labels <= _limits.MAX_ALL_NEGATIVES
+        many = n_labels > limits.MAX_FREE_VECTORS
+        with_head = self.head_weight > 0 and n_labels <= limits.MAX_ALL_NEGATIVES
         start = problem.tower.free_vectors if self.free_vectors == "auto" else self.free_vectors
         clusters, free_vectors, embeddings = np.arange(n_labels), None, None
         if many or with_head or start == "labels":
             embeddings = problem.encode(problem.labels)
         if many:
             clusters = balanced_kmeans(
-                embeddings, _limits.MAX_FREE_VECTORS, random_state=problem.rng
+                embeddings, limits.MAX_FREE_VECTORS, random_state=problem.rng
             )
         if start == "labels":
             ones = np.ones(n_labels, dtype=np.float32)
@@ -181,8 +181,8 @@ class Prime(DualEncoder):
 
     def memory(self, n_labels: int, width: int) -> tuple[float, float]:
         """Free vectors, network and head; label embeddings, centroids and prototypes."""
-        rows = min(n_labels, _limits.MAX_FREE_VECTORS)
-        with_head = self.head_weight > 0 and n_labels <= _limits.MAX_ALL_NEGATIVES
+        rows = min(n_labels, limits.MAX_FREE_VECTORS)
+        with_head = self.head_weight > 0 and n_labels <= limits.MAX_ALL_NEGATIVES
         trained = (rows + with_head * n_labels) * width + 12 * width**2
         return float(trained), 4.0 * rows * width + 12.0 * n_labels * width
 

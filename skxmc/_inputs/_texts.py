@@ -1,5 +1,7 @@
 """Checks of what users pass in: texts, tables of texts and pictures, the number of predictions."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Set
 from numbers import Integral
 from typing import Any

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from ._features import Features, unit_rows
-from ._whitening import PICTURE_SCALE
-from .encoders._sparse import SparseProjection
+from ._blocks import Features, unit_rows
 from ._centroids import label_centroids
+from ._whitening import PICTURE_SCALE
+from ._words import SparseProjection
 
 # Dimension and length of a text's words; the embedding has length 1. With a frozen encoder, words
 # bring prototypes of packages alone from 25.1 to 27.8 % P@1, and the mixture from 50.5 to 51.2 %;

@@ -1,5 +1,7 @@
 """Targets in all the forms that users have them: indicator matrices and lists of label names."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Sequence
 from itertools import chain
 from numbers import Integral
@@ -8,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import scipy.sparse as sp
 
-from ._validation import is_missing, sequence_to_list
+from ._texts import is_missing, sequence_to_list
 
 __all__ = [
     "as_indicator",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 
-from ._features import unit_rows
+from ._blocks import unit_rows
 
 
 def label_centroids(documents: np.ndarray, Y: sp.csr_array) -> np.ndarray:

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ._features import unit_rows
-from ._images import ImageFeatures
-from ._threads import product
+from .._inputs._images import ImageFeatures
+from .._runtime._threads import product
+from ._blocks import unit_rows
 
 # Length of a document's picture block; its text embedding has length 1.
 PICTURE_SCALE = 0.7

@@ -11,7 +11,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.utils import check_random_state
 
-from .. import _limits
+from .._runtime import limits
 
 # Anything between blanks is a word: names such as "c++" and "libfoo-dev" tell most.
 _WORD = r"(?u)\w\w+|[^\s\w]+|\w"
@@ -86,8 +86,8 @@ class SparseTextFeatures:
     def transform(self, texts: list[str]) -> sp.csr_array:
         """Features of shape (n_texts, n_features), float32."""
         self._check_fitted()
-        starts = range(0, max(1, len(texts)), _limits.ROWS)
-        parts = [self._transform(texts[start : start + _limits.ROWS]) for start in starts]
+        starts = range(0, max(1, len(texts)), limits.ROWS)
+        parts = [self._transform(texts[start : start + limits.ROWS]) for start in starts]
         return parts[0] if len(parts) == 1 else sp.vstack(parts, format="csr")
 
     def _transform(self, texts: list[str]) -> sp.csr_array:

@@ -62,7 +62,7 @@ def balanced_bisecting(
     Examples
     --------
     >>> import numpy as np
-    >>> from skxmc._clustering import balanced_bisecting
+    >>> from skxmc._features._clustering import balanced_bisecting
     >>> vectors = np.array([[1.0, 0.0], [0.0, 1.0], [0.9, 0.1], [0.1, 0.9]])
     >>> order, offsets = balanced_bisecting(vectors, 2, random_state=0)
     >>> sorted(sorted(order[a:b].tolist()) for a, b in zip(offsets[:-1], offsets[1:]))
@@ -113,7 +113,7 @@ def balanced_kmeans(
     Examples
     --------
     >>> import numpy as np
-    >>> from skxmc._clustering import balanced_kmeans
+    >>> from skxmc._features._clustering import balanced_kmeans
     >>> vectors = np.array([[1.0, 0.0], [0.0, 1.0], [0.9, 0.1], [0.1, 0.9]])
     >>> clusters = balanced_kmeans(vectors, 2, random_state=0)
     >>> bool(clusters[0] == clusters[2] != clusters[1] == clusters[3])

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from . import _limits
+from .._runtime import limits
 
 Block = np.ndarray | sp.csr_array
 
@@ -78,6 +78,6 @@ def unit_rows(vectors: np.ndarray, *, overwrite: bool = False) -> np.ndarray:
 
 def row_norms(vectors: np.ndarray) -> np.ndarray:
     """Norms of rows, (n, 1), without the squares of all numbers at once."""
-    starts = range(0, max(1, len(vectors)), _limits.ROWS)
-    parts = (vectors[start : start + _limits.ROWS] for start in starts)
+    starts = range(0, max(1, len(vectors)), limits.ROWS)
+    parts = (vectors[start : start + limits.ROWS] for start in starts)
     return np.concatenate([np.linalg.norm(part, axis=1, keepdims=True) for part in parts])

@@ -14,7 +14,7 @@ from uuid import uuid4
 import numpy as np
 import scipy.sparse as sp
 
-from .indexes import Storable
+from ..indexes import Storable
 
 # Raise it when a folder of the new kind cannot be read by the code before.
 FORMAT = 1

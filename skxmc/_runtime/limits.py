@@ -1,5 +1,7 @@
 """Numbers of labels or documents above which something is done another way."""
 
+from __future__ import annotations
+
 # Rows that are read or computed at a time, where all at once would need a copy of all.
 ROWS = 65_536
 

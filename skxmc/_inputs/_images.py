@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._validation import is_missing, sequence_to_list
+from ._texts import is_missing, sequence_to_list
 
 if TYPE_CHECKING:
     from PIL.Image import Image
