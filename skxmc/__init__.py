@@ -31,7 +31,7 @@ _NAMES = {
     "ViXMLClassifier": "._vixml",
     "estimate_memory": "._memory",
 }
-_SUBPACKAGES = ("datasets", "inspection", "metrics", "model_selection")
+_SUBPACKAGES = ("datasets", "indexes", "inspection", "metrics", "model_selection", "testing")
 
 
 def __getattr__(name: str) -> Any:

@@ -14,6 +14,8 @@ import pytest
 from numpydoc.validate import validate
 
 import skxmc
+import skxmc.indexes
+import skxmc.testing
 from skxmc._optional import import_optional
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -23,6 +25,7 @@ HEAVY = ("torch", "faiss", "transformers")
 # Which module may import which: only its own row and the rows below. docs/design.rst explains.
 ROWS = (
     ("skxmc",),
+    ("skxmc.testing",),
     ("skxmc._vixml", "skxmc._decoder", "skxmc._memory"),
     ("skxmc._base", "skxmc._parameters", "skxmc._prediction"),
     ("skxmc._persistence", "skxmc._persistence_io"),
@@ -31,6 +34,7 @@ ROWS = (
     ("skxmc.training",),
     ("skxmc.encoders",),
     ("skxmc.retrieval",),
+    ("skxmc.indexes",),
     ("skxmc.model_selection",),
     ("skxmc.metrics",),
     ("skxmc.datasets",),
@@ -41,6 +45,7 @@ ROWS = (
         "skxmc._labels",
         "skxmc._limits",
         "skxmc._optional",
+        "skxmc._runtime",
         "skxmc._threads",
         "skxmc._validation",
     ),
@@ -137,7 +142,7 @@ def test_light_rooms_and_the_names_of_estimators_load_no_heavy_package():
     code = """
 import skxmc
 import skxmc._images, skxmc._labels, skxmc._optional, skxmc._validation
-import skxmc.retrieval
+import skxmc.indexes, skxmc.retrieval, skxmc.testing
 for name in skxmc.__all__:
     getattr(skxmc, name)
 """
@@ -231,7 +236,15 @@ CHECKS = {
 def public_objects() -> dict[str, object]:
     """Full name -> object, for all public functions, classes and methods of ours."""
     found = {}
-    for home in (skxmc, skxmc.metrics, skxmc.datasets, skxmc.inspection, skxmc.model_selection):
+    for home in (
+        skxmc,
+        skxmc.datasets,
+        skxmc.indexes,
+        skxmc.inspection,
+        skxmc.metrics,
+        skxmc.model_selection,
+        skxmc.testing,
+    ):
         for name in home.__all__:
             value = getattr(home, name)
             if not callable(value):

@@ -131,7 +131,9 @@ class _Check:
         missing = int((indices < 0).sum()) - 3 * len(indices)
         allowed = (1 - self.recall) * 6 * len(indices)
         _require(0 <= missing <= allowed, f"k is 9, of 6 vectors {missing} in all are not found")
-        _check_answer(indices, scores, index.vectors(np.arange(6)), self.queries, "with few vectors")
+        _check_answer(
+            indices, scores, index.vectors(np.arange(6)), self.queries, "with few vectors"
+        )
         indices, scores = index.search(self.queries[:0], 3)
         _require(indices.shape == scores.shape == (0, 3), "no queries do not give shape (0, k)")
         index = self.build(0)
