@@ -18,9 +18,11 @@ __all__ = [
     "__version__",
     "datasets",
     "estimate_memory",
+    "indexes",
     "inspection",
     "metrics",
     "model_selection",
+    "testing",
 ]
 
 # Public name -> module that holds it. Resolved at first use, so that `import skxmc`
