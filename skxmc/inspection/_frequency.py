@@ -7,7 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from ..metrics import _classification
+from ..metrics._classification import (
+    check_frequencies,
+    frequency_bins,
+    label_counts,
+    macro_f1_of,
+    macro_precision_of,
+    micro_f1_of,
+    recall_by_frequency,
+)
 from ..metrics._inputs import Ranking, read_ranking
 from ._axes import MUTED, PALE, by_name, finish, next_colors, one_axes
 from ._predictions import rank_labels, training_frequencies
@@ -16,9 +24,9 @@ _BINS = {"head-torso-tail": (0.1, 0.5), "deciles": tuple(np.arange(1, 10) / 10)}
 
 # Metrics of the counts of some labels. Recall is what recall_by_frequency_at_k returns.
 _OF_COUNTS: dict[str, Callable] = {
-    "micro_f1": _classification.micro_f1_of,
-    "macro_f1": _classification.macro_f1_of,
-    "macro_precision": _classification.macro_precision_of,
+    "micro_f1": micro_f1_of,
+    "macro_f1": macro_f1_of,
+    "macro_precision": macro_precision_of,
 }
 _NAMES = {
     "recall": "recall",
@@ -206,8 +214,8 @@ class FrequencyBinDisplay:
                 f"bins is {bins!r}; pass one of {list(_BINS)}, or where to cut, such as [0.1, 0.5]."
             )
         cuts = _BINS[bins] if isinstance(bins, str) else bins
-        frequencies = _classification.check_frequencies(frequencies)
-        bin_of = _classification.frequency_bins(frequencies, cuts)
+        frequencies = check_frequencies(frequencies)
+        bin_of = frequency_bins(frequencies, cuts)
         n_bins = len(cuts) + 1
         values = {}
         for name, predictions in by_name(y_pred, "y_pred").items():
@@ -299,8 +307,8 @@ def _measure(
 ) -> np.ndarray:
     """Return the metric of each bin, (n_bins,)."""
     if metric == "recall":
-        return _classification.recall_by_frequency(ranking, frequencies, cuts)
-    counts = _classification.label_counts(ranking, k)
+        return recall_by_frequency(ranking, frequencies, cuts)
+    counts = label_counts(ranking, k)
     return np.array(
         [
             _OF_COUNTS[metric](tuple(count[bin_of == number] for count in counts))
