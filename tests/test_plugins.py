@@ -1,4 +1,4 @@
-"""Plug-ins of another package go through everything: fit, search, clone, save, pickle, new labels."""
+"""Plug-ins of another package go through everything: fit, search, clone, save, new labels."""
 
 import pickle
 import subprocess
