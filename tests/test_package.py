@@ -38,6 +38,7 @@ ROWS = (
         "skxmc._device",
         "skxmc._features",
         "skxmc._images",
+        "skxmc._indicators",
         "skxmc._labels",
         "skxmc._limits",
         "skxmc._optional",
