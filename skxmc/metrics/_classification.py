@@ -297,14 +297,16 @@ def label_counts(ranking: Ranking, k: int) -> Counts:
     """Return for each label the weight of hits, predictions and true pairs at `k`."""
     labels, hits = ranking.labels[:, :k], ranking.hits[:, :k]
     rows, ranks = np.nonzero(labels >= 0)
-    return _count(ranking.truth, ranking.full_weight, rows, labels[rows, ranks], hits[rows, ranks])
+    return count_pairs(
+        ranking.truth, ranking.full_weight, rows, labels[rows, ranks], hits[rows, ranks]
+    )
 
 
 def set_counts(inputs: Inputs) -> Counts:
     """Return for each label the weight of hits, predictions and true pairs of all predictions."""
     rows, labels = predicted_pairs(inputs.predictions, inputs.exclude)
     hits = find_pairs(inputs.truth, rows, labels)
-    return _count(inputs.truth, inputs.weight, rows, labels, hits)
+    return count_pairs(inputs.truth, inputs.weight, rows, labels, hits)
 
 
 def check_frequencies(frequencies: Any) -> np.ndarray:
@@ -375,9 +377,10 @@ def _over_k(
     return float(scores[0]) if ranking.single else scores
 
 
-def _count(
+def count_pairs(
     truth: Any, weight: np.ndarray, rows: np.ndarray, labels: np.ndarray, hits: np.ndarray
 ) -> Counts:
+    """Return for each label the weight of hits, of predicted pairs and of true ones."""
     n_labels = truth.shape[1]
     row_of = np.repeat(np.arange(truth.shape[0]), np.diff(truth.indptr))
     return (

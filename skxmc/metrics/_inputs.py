@@ -50,6 +50,7 @@ class Ranking:
     n_true: np.ndarray  # (n_samples,) labels of each row, at least 1: safe to divide by
     weight: np.ndarray  # (n_samples,) float64: sample weight, 0 for rows without truth
     full_weight: np.ndarray  # the same, but 0 only for rows that filter pairs left without truth
+    names: np.ndarray | None  # of the labels, where `classes` are given
 
     @property
     def depth(self) -> np.ndarray:
@@ -130,6 +131,7 @@ def rank(inputs: Inputs, ks: np.ndarray, single: bool) -> Ranking:
         n_true=np.maximum(n_true, 1),
         weight=np.where(n_true > 0, inputs.weight, 0.0),
         full_weight=inputs.weight,
+        names=inputs.names,
     )
 
 

@@ -32,8 +32,9 @@ def label_propensities(
     Parameters
     ----------
     Y : sparse or dense indicator of shape (n_samples, n_labels), DataFrame, or lists
-        Lists hold label indices, or with `classes` names. Targets of the training documents. Propensities belong to the training data: never
-        compute them from the documents that are evaluated.
+        Targets of the training documents; lists hold label indices, or with `classes` names.
+        Propensities belong to the training data: never compute them from the documents that are
+        evaluated.
     a, b : float
         Constants of the model, both positive.
     preset : {"default", "amazon", "wikipedia"}, optional

@@ -67,8 +67,8 @@ def xmc_report(
     -------
     report : dict of str to float, or DataFrame
         Keys such as ``"precision_at_1"``: precision, ndcg, recall, rp, hit, mrr, map, micro_f1,
-        macro_f1, macro_precision, label_coverage, then psprecision, psndcg, psrecall, then recall_head,
-        recall_torso, recall_tail.
+        macro_f1, macro_precision, label_coverage, then psprecision, psndcg, psrecall, then
+        recall_head, recall_torso, recall_tail.
 
     Examples
     --------

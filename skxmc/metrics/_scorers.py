@@ -43,8 +43,8 @@ def xmc_scores(
     metrics : str or sequence of str, default=("precision", "ndcg", "recall", "psprecision")
         Names as in the keys of :func:`xmc_report`: precision, ndcg, recall, rp, hit, mrr, map,
         micro_f1, macro_f1, macro_precision, label_coverage, psprecision, psndcg, psrecall,
-        recall_head, recall_torso, recall_tail. The short names p, n, psp and psn stand for precision, ndcg,
-        psprecision and psndcg.
+        recall_head, recall_torso, recall_tail. The short names p, n, psp and psn stand for
+        precision, ndcg, psprecision and psndcg.
     propensity : {"default", "amazon", "wikipedia"} or tuple of float, default="default"
         Constants (a, b) of :func:`label_propensities`. They are the scorer's own, not those of the
         estimator: a search over the estimator's `propensity` has to measure all candidates
@@ -72,8 +72,9 @@ def xmc_scores(
     training labels that the fitted estimator holds, so from the training fold. Documents that
     have no label are not counted among the training documents there.
 
-    `y` is what `fit` takes; columns of a DataFrame are found by their names. Names that fit has not seen are labels that are never found, as
-    are columns of an indicator without a training document.
+    `y` is what `fit` takes; columns of a DataFrame are found by their names. Names that fit has
+    not seen are labels that are never found, as are columns of an indicator without a training
+    document.
 
     With metadata routing, ``set_score_request(images=True)`` makes a search pass the scorer its
     part of `images`. An estimator that was fitted with pictures is not scored without: that is an

@@ -46,7 +46,7 @@ class PrototypeValidation:
         queries = trainer.tower.encode(self.documents, precision=trainer.options.precision)
         prototypes = trainer.prototypes(*trainer.encode_labels())
         k = min(5, len(prototypes))
-        found, _ = ExactIndex().build(prototypes).search(queries, k)
+        found = ExactIndex().build(prototypes).search(queries, k)
         figures = {
             "precision_at_1": precision_at_k(self.truth, found, k=1),
             "precision_at_5": precision_at_k(self.truth, found, k=k),
