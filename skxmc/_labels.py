@@ -149,6 +149,8 @@ def encode_truth(
 
 def unseen_names(Y: Any, classes: np.ndarray, argument: str = "y") -> list:
     """Names in targets that `encode_targets` accepts which `classes` does not hold, in order."""
+    if sp.issparse(Y):
+        return []
     if as_indicator(Y, argument) is not None:
         names = named_columns(Y, classes, argument) or []
     else:

@@ -212,7 +212,7 @@ def test_texts_of_labels():
 @pytest.mark.parametrize("report", [set_report, label_report])
 @pytest.mark.parametrize("make", [np.asarray, sp.csr_array], ids=["dense", "sparse"])
 def test_scores_are_no_sets(report, make):
-    with pytest.raises(ValueError, match="y_pred holds 0.25, which is a score"):
+    with pytest.raises(ValueError, match=r"y_pred holds 0\.25, which is a score"):
         report(np.eye(2), make(np.array([[0.0, 1.0], [0.25, 0.5]])))
 
 

@@ -96,7 +96,7 @@ def check_predictions(y_pred: Predictions, n_samples: int, n_columns: int, n_nam
         return sp.csr_array(y_pred.labels, dtype=bool)
     if is_indices:
         _check_indices(y_pred.labels, n_names)
-        _check_no_nan(y_pred.scores, "mark no prediction by -inf")
+        _check_no_nan(y_pred.scores)
         return y_pred
     if y_pred.shape[1] not in (n_columns, n_names):
         raise ValueError(
@@ -114,7 +114,7 @@ def check_predictions(y_pred: Predictions, n_samples: int, n_columns: int, n_nam
     elif y_pred.dtype == bool:
         y_pred = sp.csr_array(y_pred)
     else:
-        _check_no_nan(y_pred, "mark no prediction by -inf")
+        _check_no_nan(y_pred)
     return y_pred
 
 
@@ -270,9 +270,11 @@ def _check_indices(labels: np.ndarray, n_labels: int) -> None:
         )
 
 
-def _check_no_nan(scores: np.ndarray | None, fix: str) -> None:
+def _check_no_nan(scores: np.ndarray | None) -> None:
     if scores is None or scores.dtype.kind != "f":
         return
-    with_nan = np.isnan(scores).any(axis=1)
+    with_nan = np.isnan(scores.max(axis=1, initial=-np.inf))  # a maximum passes NaN on
     if with_nan.any():
-        raise ValueError(f"y_pred holds a NaN score in row {np.argmax(with_nan)}; {fix}.")
+        raise ValueError(
+            f"y_pred holds a NaN score in row {np.argmax(with_nan)}; mark no prediction by -inf."
+        )
