@@ -284,7 +284,8 @@ def _check_index_lists(flat: list, rows: list[list], argument: str) -> None:
             row = next(i for i, names in enumerate(rows) if any(x is label for x in names))
             raise ValueError(
                 f"{argument}[{row}] holds {label!r}; lists of labels hold label indices, ints from "
-                "0, or names if you pass classes=, the classes_ of the model."
+                "0, or names if you pass classes=, the classes_ of the model. Pass an indicator as "
+                f"np.asarray({argument})."
             )
 
 

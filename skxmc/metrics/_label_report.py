@@ -165,9 +165,10 @@ def _average_precision(inputs: Inputs, true: np.ndarray) -> np.ndarray:
         return average
     average[true > 0] = 0.0
     for rows, labels, scores in _scored_pairs(inputs):
+        keep = true[labels] > 0
         if inputs.exclude is not None:
-            keep = ~find_pairs(inputs.exclude, rows, labels)
-            rows, labels, scores = rows[keep], labels[keep], scores[keep]
+            keep &= ~find_pairs(inputs.exclude, rows, labels)
+        rows, labels, scores = rows[keep], labels[keep], scores[keep]
         if len(rows):
             order = np.lexsort((-scores, labels))
             gained = _gained(inputs, rows[order], labels[order], scores[order])

@@ -7,6 +7,7 @@ import scipy.sparse as sp
 
 from ..encoders._items import Items
 from ..metrics import label_propensities, ndcg_at_k, precision_at_k, psprecision_at_k
+from ..metrics._predictions import Indices
 from ..retrieval import ExactIndex
 from ..retrieval._mixture import MEAN_OF
 
@@ -46,7 +47,7 @@ class PrototypeValidation:
         queries = trainer.tower.encode(self.documents, precision=trainer.options.precision)
         prototypes = trainer.prototypes(*trainer.encode_labels())
         k = min(5, len(prototypes))
-        found = ExactIndex().build(prototypes).search(queries, k)
+        found = Indices(ExactIndex().build(prototypes).search(queries, k)[0])
         figures = {
             "precision_at_1": precision_at_k(self.truth, found, k=1),
             "precision_at_5": precision_at_k(self.truth, found, k=k),
