@@ -8,7 +8,7 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skxmc._labels import encode_targets, labels_to_names
+from skxmc._inputs._targets import encode_targets, labels_to_names
 from skxmc.inspection import (
     FrequencyBinDisplay,
     PrecisionCoverageDisplay,

@@ -14,7 +14,7 @@ from sklearn.metrics import (
     precision_recall_fscore_support,
 )
 
-from skxmc._optional import import_optional
+from skxmc._runtime._optional import import_optional
 from skxmc.metrics import label_report, macro_f1, map_at_k, micro_f1, set_report
 
 CLASSES = ["ant", "bee", "cat", "dog"]

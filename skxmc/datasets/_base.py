@@ -1,5 +1,7 @@
 """What the loaders share: the folder for data, the Bunch, groups of icons, targets."""
 
+from __future__ import annotations
+
 import os
 import re
 from collections.abc import Hashable, Iterable, Sequence
@@ -10,7 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.utils import Bunch
 
-from skxmc._labels import check_exclude, narrow_indices
+from .._inputs._targets import check_exclude, narrow_indices
 
 Images = list[bytes | list[bytes] | None]
 

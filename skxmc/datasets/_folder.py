@@ -1,5 +1,7 @@
 """Reader of data sets in the folder layout of JSON lines and a zip file of images."""
 
+from __future__ import annotations
+
 import gzip
 import json
 import os
@@ -9,8 +11,8 @@ from typing import Any
 
 from sklearn.utils import Bunch
 
-from skxmc._labels import check_exclude
-from skxmc.datasets._base import (
+from .._inputs._targets import check_exclude
+from ._base import (
     Images,
     distinct_labels,
     group_ids,
@@ -114,7 +116,7 @@ class _ImageReader:
         self.path = path
         self._archive: zipfile.ZipFile | None = None
 
-    def __enter__(self) -> "_ImageReader":
+    def __enter__(self) -> _ImageReader:
         return self
 
     def __exit__(self, *exception: object) -> None:

@@ -1,5 +1,7 @@
 """The quick-start set: tag the icons of Font Awesome from their names and pictures."""
 
+from __future__ import annotations
+
 import io
 import json
 import os
@@ -15,8 +17,8 @@ import numpy as np
 from PIL import Image
 from sklearn.utils import Bunch
 
-from skxmc._optional import import_optional
-from skxmc.datasets._base import (
+from .._runtime._optional import import_optional
+from ._base import (
     get_data_home,
     group_ids,
     icon_group,

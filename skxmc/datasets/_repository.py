@@ -1,5 +1,7 @@
 """Reader of the public benchmarks: the Extreme Classification Repository and its relatives."""
 
+from __future__ import annotations
+
 import gzip
 import json
 import os
@@ -12,8 +14,8 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.utils import Bunch
 
-from skxmc._labels import as_indicator, check_exclude
-from skxmc.datasets._base import distinct_labels, make_bunch, targets
+from .._inputs._targets import as_indicator, check_exclude
+from ._base import distinct_labels, make_bunch, targets
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from skxmc.inspection._axes import MUTED, by_name, finish, next_colors, one_axes
-from skxmc.inspection._predictions import rank_labels
-from skxmc.metrics import coverage_at_precision
-from skxmc.metrics._classification import answers_by_confidence
-from skxmc.metrics._inputs import read_ranking
+from ..metrics import coverage_at_precision
+from ..metrics._classification import answers_by_confidence
+from ..metrics._inputs import read_ranking
+from ._axes import MUTED, by_name, finish, next_colors, one_axes
+from ._predictions import rank_labels
 
 
 class PrecisionCoverageDisplay:

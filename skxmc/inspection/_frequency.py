@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from skxmc.inspection._axes import MUTED, PALE, by_name, finish, next_colors, one_axes
-from skxmc.inspection._predictions import rank_labels, training_frequencies
-from skxmc.metrics import _classification
-from skxmc.metrics._inputs import Ranking, read_ranking
+from ..metrics import _classification
+from ..metrics._inputs import Ranking, read_ranking
+from ._axes import MUTED, PALE, by_name, finish, next_colors, one_axes
+from ._predictions import rank_labels, training_frequencies
 
 _BINS = {"head-torso-tail": (0.1, 0.5), "deciles": tuple(np.arange(1, 10) / 10)}
 

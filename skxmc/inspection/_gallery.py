@@ -10,19 +10,19 @@ import numpy as np
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_is_fitted
 
-from skxmc._labels import check_exclude, encode_targets
-from skxmc._validation import sequence_to_list
-from skxmc.inspection._axes import COLORS, INK, MUTED, PALE, grid_of_axes
-from skxmc.inspection._documents import (
+from .._inputs._targets import check_exclude, encode_targets
+from .._inputs._texts import sequence_to_list
+from ..metrics._inputs import read_ranking
+from ..metrics._scorers import find_ranker
+from ._axes import COLORS, INK, MUTED, PALE, grid_of_axes
+from ._documents import (
     are_embeddings,
     choose_rows,
     first_pictures,
     take,
     texts_of,
 )
-from skxmc.inspection._predictions import predict_topk
-from skxmc.metrics._inputs import read_ranking
-from skxmc.metrics._scorers import find_ranker
+from ._predictions import predict_topk
 
 _RIGHT, _WRONG = "✓", "✕"
 _RIGHT_BAR, _WRONG_BAR = "#b8d8ee", "#dfe3e8"  # pale enough to write on
@@ -295,7 +295,7 @@ class PredictionGalleryDisplay:
 
     def _draw_card(self, card: Any, document: int) -> None:
         """Draw a document; one unit of y is one line of text."""
-        from skxmc.inspection._fitted_text import FittedText
+        from ._fitted_text import FittedText
 
         k = self.labels.shape[1]
         card.set(xlim=(0, 1), ylim=(k + 3.3, 0))
@@ -330,7 +330,7 @@ class PredictionGalleryDisplay:
 
     def _draw_label(self, card: Any, document: int, rank: int, start: float, y: float) -> None:
         """Draw one prediction: bar, mark, name, and score at the right end."""
-        from skxmc.inspection._fitted_text import FittedText
+        from ._fitted_text import FittedText
 
         right = bool(self.hits[document, rank])
         reserve = 0.0

@@ -8,8 +8,8 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.utils.validation import check_is_fitted
 
-from skxmc._labels import check_exclude, encode_targets
-from skxmc.metrics._scorers import find_ranker, training_labels
+from .._inputs._targets import check_exclude, encode_targets
+from ..metrics._scorers import find_ranker, training_labels
 
 
 def predict_topk(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from .._labels import (
+from .._inputs._targets import (
     as_indicator,
     as_rows,
     check_exclude,
@@ -21,7 +21,7 @@ from .._labels import (
     unseen_names,
     without_pairs,
 )
-from .._validation import sequence_to_list
+from .._inputs._texts import sequence_to_list
 from ._predictions import Indices, Predictions, as_predictions, check_predictions
 from ._topk import find_pairs, top_labels
 

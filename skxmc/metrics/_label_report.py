@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from .._optional import import_optional
-from .._validation import sequence_to_list
+from .._inputs._texts import sequence_to_list
+from .._runtime._optional import import_optional
 from ._classification import label_counts, set_counts
 from ._inputs import Inputs, check_k, rank, read_inputs
 from ._predictions import Indices

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from .._indicators import FITTED, index_names, named_columns
-from .._labels import as_rows
-from .._validation import is_missing
+from .._inputs._indicators import FITTED, index_names, named_columns
+from .._inputs._targets import as_rows
+from .._inputs._texts import is_missing
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .._labels import encode_targets
+from .._inputs._targets import encode_targets
 from ._inputs import Ranking, check_classes, read_ranking, read_truth
 from ._ranking import discounts, ideal_gain
 

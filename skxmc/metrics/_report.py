@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .._optional import import_optional
+from .._runtime._optional import import_optional
 from . import _classification, _propensity, _ranking
 from ._inputs import read_ranking
 

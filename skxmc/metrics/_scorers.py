@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from .._labels import check_exclude, encode_truth
+from .._inputs._targets import check_exclude, encode_truth
 from ._inputs import check_k
 from ._predictions import Indices
 from ._propensity import _PRESETS, label_propensities
