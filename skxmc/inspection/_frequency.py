@@ -169,6 +169,7 @@ class FrequencyBinDisplay:
         y_pred: Any,
         *,
         frequencies: np.ndarray,
+        classes: Any = None,
         exclude: Any = None,
         sample_weight: Any = None,
         bins: str | Sequence[float] = "head-torso-tail",
@@ -181,13 +182,16 @@ class FrequencyBinDisplay:
 
         Parameters
         ----------
-        y_true : sparse or dense indicator of shape (n_samples, n_labels), or lists of label indices
-            The truth; see :mod:`skxmc.metrics`.
+        y_true : sparse or dense indicator of shape (n_samples, n_labels), DataFrame, or lists
+            The truth: lists hold label indices, or with `classes` names; see
+            :mod:`skxmc.metrics`.
         y_pred : int array (n_samples, m), (indices, scores), sparse or dense scores, or dict
             Predictions; see :mod:`skxmc.metrics`. A dict of name to predictions draws several
             side by side.
         frequencies : array of shape (n_labels,)
             The number of training documents of each label.
+        classes : array of shape (n_labels,), default=None
+            The names of the labels, ``classes_`` of the fitted model. With it, lists hold names.
         exclude : sparse or bool (n_samples, n_labels), int pairs (n_pairs, 2), or None
             Filter pairs.
         sample_weight : array of shape (n_samples,), default=None
@@ -215,7 +219,6 @@ class FrequencyBinDisplay:
             )
         cuts = _BINS[bins] if isinstance(bins, str) else bins
         frequencies = check_frequencies(frequencies)
-        bin_of = frequency_bins(frequencies, cuts)
         n_bins = len(cuts) + 1
         values = {}
         for name, predictions in by_name(y_pred, "y_pred").items():
@@ -223,11 +226,15 @@ class FrequencyBinDisplay:
                 y_true,
                 predictions,
                 k,
+                classes=classes,
                 exclude=exclude,
                 sample_weight=sample_weight,
                 n_labels=len(frequencies),
             )
-            values[name] = _measure(ranking, metric, k, frequencies, cuts, bin_of)
+            padded = _classification.pad_frequencies(frequencies, ranking)
+            bin_of = frequency_bins(padded, cuts)
+            values[name] = _measure(ranking, metric, k, padded, cuts, bin_of)
+        bin_of = frequency_bins(frequencies, cuts)
         display = cls(
             values,
             ranges=np.array([_range(frequencies[bin_of == number]) for number in range(n_bins)]),
