@@ -238,3 +238,9 @@ def test_weights_that_do_not_fit_are_told():
     del weights[name]
     with pytest.raises(ValueError, match=rf"lack 1 tensors \({name}"):
         BertBackbone(config, weights)
+
+
+def test_what_sequences_begin_with_is_not_shared():
+    own = BertBackbone.of(backbone_of("bert"))
+    with pytest.raises(ValueError, match="only causal layers can share"):
+        own.run(torch.zeros(4, 32), torch.arange(4), [(1, 3)], shared=1)

@@ -449,6 +449,12 @@ def test_kernels_are_not_downloaded(tmp_path):
         load_tower(tmp_path, {**state, "attention": "some/kernel"})
 
 
+def test_towers_of_no_known_kind_are_refused(tmp_path):
+    state = tiny_tower().save(tmp_path)
+    with pytest.raises(ValueError, match="kind 'graph', and this version of skxmc knows text"):
+        load_tower(tmp_path, {**state, "kind": "graph"})
+
+
 CUSTOM_CODE = """
 import os
 from transformers import BertConfig, BertModel
