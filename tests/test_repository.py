@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from test_datasets import FIELDS
 
 from skxmc.datasets import load_xmc_repository
-from skxmc.datasets._repository import _read_sparse
+from skxmc.datasets._sparse_text import read_sparse_text as _read_sparse
 
 TRAIN = ["a tea cup", "größe", "a kettle of steel", "nothing"]
 TEST = ["a white kettle"]

@@ -1,8 +1,8 @@
 """Data sets of texts, pictures and very many labels."""
 
-from skxmc.datasets._base import get_data_home
-from skxmc.datasets._folder import load_xmc_folder
-from skxmc.datasets._fontawesome import load_fontawesome
-from skxmc.datasets._repository import load_xmc_repository
+from ._base import get_data_home
+from ._folder import load_xmc_folder
+from ._fontawesome import load_fontawesome
+from ._repository import load_xmc_repository
 
 __all__ = ["get_data_home", "load_fontawesome", "load_xmc_folder", "load_xmc_repository"]

@@ -1,5 +1,7 @@
 """The quick-start set: tag the icons of Font Awesome from their names and pictures."""
 
+from __future__ import annotations
+
 import io
 import json
 import os
@@ -15,12 +17,13 @@ import numpy as np
 from PIL import Image
 from sklearn.utils import Bunch
 
-from skxmc._optional import import_optional
-from skxmc.datasets._base import (
+from .._optional import import_optional
+from ._base import (
     get_data_home,
     group_ids,
     icon_group,
     make_bunch,
+    make_split,
     same_text_pairs,
     targets,
 )
@@ -90,12 +93,16 @@ def load_fontawesome(
             The search terms.
         label_images : None
             Labels have no pictures.
+        uids_train, uids_test : list of str
+            Names of the icons in Font Awesome.
         groups_train : int array of shape (n_samples,)
             Icons of one group are variants of one icon.
         splits : dict
             Empty: there are no other splits.
         DESCR : str
             Description, source and licence.
+
+        The other fields of :func:`load_xmc_folder` are None.
 
     Raises
     ------
@@ -177,8 +184,9 @@ def _split_icons(icons: Bunch, seed: int) -> Bunch:
         rows = [row for row in rows if any(term in index_of for term in icons.terms[row])]
         text = [icons.texts[row] for row in rows]
         labels = [[index_of[term] for term in icons.terms[row] if term in index_of] for row in rows]
-        part = Bunch(
+        part = make_split(
             text=text,
+            uids=[icons.names[row] for row in rows],
             images=None if icons.images is None else [icons.images[row] for row in rows],
             Y=targets(labels, len(label_text)),
             exclude=same_text_pairs(text, label_text),
@@ -189,10 +197,8 @@ def _split_icons(icons: Bunch, seed: int) -> Bunch:
     return make_bunch(
         train_part,
         test_part,
-        groups=group_ids(groups[row] for row in train),
+        groups_train=group_ids(groups[row] for row in train),
         label_text=label_text,
-        label_images=None,
-        splits={},
         DESCR=_DESCR.format(
             size=_SIZE,
             n_train=len(train),
