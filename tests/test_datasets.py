@@ -14,6 +14,13 @@ from skxmc.datasets import get_data_home, load_fontawesome, load_xmc_folder
 from skxmc.datasets._base import icon_group, same_text_pairs
 
 FIELDS = {
+    "X_test",
+    "X_train",
+    "label_ids",
+    "label_parents",
+    "splits",
+    "uids_test",
+    "uids_train",
     "DESCR",
     "Y_test",
     "Y_train",
@@ -24,7 +31,6 @@ FIELDS = {
     "images_train",
     "label_images",
     "label_text",
-    "splits",
     "text_test",
     "text_train",
 }
@@ -80,7 +86,7 @@ def test_folder(folder):
     np.testing.assert_array_equal(np.argwhere(data.exclude_train.toarray()), [[1, 2]])
     np.testing.assert_array_equal(np.argwhere(data.exclude_test.toarray()), [[0, 1]])
     assert list(data.splits) == ["val_small"]
-    assert set(data.splits["val_small"]) == {"text", "images", "Y", "exclude"}
+    assert set(data.splits["val_small"]) == {"text", "X", "images", "Y", "exclude", "uids"}
     assert data.splits["val_small"].exclude.nnz == 1
 
 
@@ -114,10 +120,12 @@ def test_folder_errors(folder):
     with pytest.raises(FileNotFoundError, match=r"one of \['test', 'train', 'val_small'\]"):
         load_xmc_folder(folder, split="labels")
     write_lines(folder, "test", [document("a", [0]), document("b", [3])])
-    with pytest.raises(ValueError, match=r"row 1 of test.jsonl.gz has the label 3 but there are 3"):
+    with pytest.raises(
+        ValueError, match=r"line 2 of test.jsonl.gz has the label 3 but there are 3"
+    ):
         load_xmc_folder(folder)
     write_lines(folder, "test", [document("a", [0]), document("b", [1], "c.png")])
-    with pytest.raises(ValueError, match=r"row 1 of test.jsonl.gz names the image 'c.png'"):
+    with pytest.raises(ValueError, match=r"line 2 of test.jsonl.gz names the image 'c.png'"):
         load_xmc_folder(folder)
     (folder / "images.zip").unlink()
     with pytest.raises(FileNotFoundError, match=r"images.zip does not exist"):

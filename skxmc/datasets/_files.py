@@ -137,7 +137,9 @@ def json_records(path: Path, *, latin: bool = False) -> Iterator[tuple[int, dict
             record = json.loads(line)
         except (ValueError, RecursionError) as error:
             # ValueError covers integers of more digits than Python converts.
-            raise ValueError(f"line {number} of {path} is not JSON ({error}); correct it.") from None
+            raise ValueError(
+                f"line {number} of {path} is not JSON ({error}); correct it."
+            ) from None
         if not isinstance(record, dict):
             raise ValueError(
                 f"line {number} of {path} is not a JSON object but {_short(record)}; write "

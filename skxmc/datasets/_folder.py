@@ -167,7 +167,9 @@ class _ImageReader:
             try:
                 self._archive = zipfile.ZipFile(check_file(self.path))
             except zipfile.BadZipFile as error:
-                raise ValueError(f"{self.path} is not a zip file ({error}); get it again.") from None
+                raise ValueError(
+                    f"{self.path} is not a zip file ({error}); get it again."
+                ) from None
         images: Images = []
         for number, row in rows:
             names = row.get("image") or None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from .._images import ImageFeatures
-
 from ._files import check_file, read_array_header
 from ._pickles import load_object_array
 
@@ -121,7 +118,7 @@ def map_vectors(path: Path) -> np.ndarray:
         if n_bytes == 0:  # an empty file cannot be mapped
             return np.zeros(shape, dtype)
         return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError, mmap.error) as error:
+    except (ValueError, OSError, EOFError) as error:
         raise ValueError(f"{path} is not an array as numpy.save writes it ({error}).") from None
 
 
@@ -138,10 +135,9 @@ def read_image_vectors(
     if vectors is None and index is None:
         return None
     if vectors is None or index is None:
-        missing = "vectors (*_embs_imgs_*.npy)" if vectors is None else "their map (*_imgs_*map.npy)"
+        missing = "vectors *_embs_imgs_*.npy" if vectors is None else "map *_imgs_*map.npy"
         raise FileNotFoundError(
-            f"{folder} has {os.path.basename(vectors or index)} but not the {missing}; put both "
-            "there."
+            f"{folder} has {(vectors or index).name} but not its {missing}; put both there."
         )
     entries = load_object_array(index)
     if isinstance(entries, dict):

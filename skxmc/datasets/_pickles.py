@@ -35,7 +35,7 @@ def load_object_array(path: Path) -> list | dict:
     try:
         with path.open("rb") as file:
             shape, _, dtype = read_array_header(file)
-            if dtype != object:
+            if dtype.kind != "O":
                 raise ValueError(f"it holds {dtype}, not lists")
             content = _plain(_Unpickler(file).load(), {})
     except (
@@ -81,7 +81,7 @@ def _entries(data: Any, dtype: _Dtype, shape: tuple[int, ...]) -> Any:
     """The entries of an array with one axis, or the only one of an array without any."""
     if not isinstance(dtype, _Dtype) or not isinstance(shape, tuple) or len(shape) > 1:
         raise pickle.UnpicklingError("arrays with several axes are refused")
-    is_objects = dtype.dtype == object
+    is_objects = dtype.dtype.kind == "O"
     if not isinstance(data, list if is_objects else (bytes, bytearray)):
         raise pickle.UnpicklingError("an array's content is not what its dtype states")
     entries = data if is_objects else np.frombuffer(data, dtype.dtype).tolist()
@@ -130,9 +130,9 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _plain(value: Any, done: dict[int, Any], depth: int = 0) -> Any:
-    """The same without stand-ins, each list once: a pickle may hold one in many places, or in itself.
+    """The same without stand-ins.
 
-    `done` keeps what was made of a list, by its id.
+    A pickle may hold a list in many places, or in itself. `done` keeps what was made of a list, by its id.
     """
     if isinstance(value, _Array):
         value = value.entries

@@ -48,7 +48,11 @@ _LAYOUTS = (
     _Layout("X.{}.txt", "output-items.txt"),
 )
 # Names of the splits in files of pictures: vectors are called after the first, maps after another.
-_PICTURES = {"train": ("trn", "train"), "test": ("tst", "test"), "label": ("lbl", "labels", "label")}
+_PICTURES = {
+    "train": ("trn", "train"),
+    "test": ("tst", "test"),
+    "label": ("lbl", "labels", "label"),
+}
 _TARGETS = ("{}_X_Y.txt", "{}_X_Y.npz", "Y.{}.npz")
 
 

@@ -8,7 +8,6 @@ import numpy as np
 import scipy.sparse as sp
 
 from .._labels import check_exclude, narrow_indices
-
 from ._files import load_csr, text_lines, without_last_blanks
 
 
