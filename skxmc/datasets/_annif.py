@@ -284,7 +284,7 @@ def _beside(file: Path) -> tuple[Path, Path]:
 
 
 def _read_subjects(path: Path) -> list[tuple[str, bool]]:
-    """A subject a line: a URI in angle brackets wherever it stands, else a URI or label in front."""
+    """A subject a line: a URI in angle brackets, wherever it stands, else what stands first."""
     names = []
     for line in text_lines(path):
         cells = [cell.strip() for cell in line.split("\t") if cell.strip()]

@@ -9,6 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -222,8 +223,11 @@ def _check_members(path: Path) -> None:
 def read_array_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
     """Shape, order and dtype of a file in NumPy's format; the position is then that of its data."""
     version = np.lib.format.read_magic(file)
-    if version == (1, 0):
-        return np.lib.format.read_array_header_1_0(file)
-    if version == (2, 0):
-        return np.lib.format.read_array_header_2_0(file)
+    try:
+        if version == (1, 0):
+            return np.lib.format.read_array_header_1_0(file)
+        if version == (2, 0):
+            return np.lib.format.read_array_header_2_0(file)
+    except (SyntaxError, TokenError, TypeError, RecursionError, MemoryError) as error:
+        raise ValueError(f"the header of the array is damaged: {error}") from None
     raise ValueError(f"version {version} of NumPy's format is unknown")

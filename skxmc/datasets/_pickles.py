@@ -95,8 +95,12 @@ _NUMPY_MODULES = {
 }
 
 
-class _Unpickler(pickle.Unpickler):
-    """Makes plain Python objects, and stand-ins where the file names parts of NumPy."""
+class _Unpickler(pickle._Unpickler):
+    """Makes plain Python objects, and stand-ins where the file names parts of NumPy.
+
+    The unpickler in Python, since the one in C fills as much memory as a five-byte instruction
+    states. It takes about 15 s for a million lists.
+    """
 
     def __init__(self, file: io.BufferedIOBase) -> None:
         super().__init__(file)
@@ -132,7 +136,8 @@ class _Unpickler(pickle.Unpickler):
 def _plain(value: Any, done: dict[int, Any], depth: int = 0) -> Any:
     """The same without stand-ins.
 
-    A pickle may hold a list in many places, or in itself. `done` keeps what was made of a list, by its id.
+    A pickle may hold a list in many places, or in itself. `done` keeps what was made of a list,
+    by its id.
     """
     if isinstance(value, _Array):
         value = value.entries
