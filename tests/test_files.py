@@ -33,7 +33,10 @@ def test_lines_of_packed_and_plain_files(name, pack, content, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (gzip.compress(os.urandom(999).hex().encode())[:500], r"a.gz is cut off or damaged after line \d+"),
+        (
+            gzip.compress(os.urandom(999).hex().encode())[:500],
+            r"a.gz is cut off or damaged after line \d+",
+        ),
         (gzip.compress(b"a\n" * 999)[:-8], "a.gz is cut off or damaged"),
         (gzip.compress(b"a\n")[:-8] + bytes(8), "a.gz is cut off or damaged after line 1"),
         (b"\x1f\x8bnothing", "a.gz is cut off or damaged after line 0"),

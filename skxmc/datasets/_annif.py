@@ -172,7 +172,7 @@ class _Documents:
         for name, is_uri in names:
             number = self.subjects.by_uri(name) if is_uri else self.subjects.by_label(name)
             if number is None:
-                self.unknown.append((name, place))
+                self.unknown.append((clean_uri(name), place))
             else:
                 row.add(number)
         self.texts.append(text)

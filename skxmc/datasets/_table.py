@@ -197,6 +197,8 @@ def _check_columns(columns: list[str], names: Sequence[str], source: str) -> Non
 
 def _read_frame(table: Any, columns: list[str], argument: str) -> _Part:
     source = f"{argument} ({type(table).__name__})"
+    if hasattr(table, "collect"):
+        raise TypeError(f"{argument} is a {type(table).__name__}; collect it first.")
     if isinstance(table, dict):
         names = list(table)
     elif hasattr(table, "column_names"):  # pyarrow, whose columns are not names
@@ -206,8 +208,6 @@ def _read_frame(table: Any, columns: list[str], argument: str) -> _Part:
     else:
         raise TypeError(f"{argument} is a {type(table).__name__}; pass a path or a DataFrame.")
     _check_columns(columns, names, source)
-    if not hasattr(table[columns[0]], "__len__"):
-        raise TypeError(f"{argument} is a {type(table).__name__}; collect it first.")
     content = {name: sequence_to_list(table[name]) for name in columns}
     lengths = {len(column) for column in content.values()}
     if len(lengths) > 1:
@@ -256,7 +256,7 @@ def _read_parquet(path: Path, columns: list[str]) -> _Part:
             limit = max_unpacked(path.stat().st_size)
             if n_bytes > limit:
                 raise ValueError(
-                    f"it unpacks to more than {limit} bytes; if you trust it, read it with pandas "
+                    f"{path} unpacks to more than {limit} bytes; if you trust it, read it with pandas "
                     "and pass the DataFrame"
                 )
             content = file.read(columns=list(dict.fromkeys(columns)))
