@@ -151,7 +151,7 @@ def test_folder_of_texts(folder):
 
 def test_folder_with_documents_without_subjects(folder):
     documents = write_documents(folder, a_txt="First", b_txt="Second", b_key="wool\nnone\n")
-    with pytest.warns(UserWarning) as caught:
+    with pytest.warns(UserWarning, match="they are left out") as caught:
         data = load_annif(documents, folder / "vocabulary.tsv")
     messages = [str(warning.message) for warning in caught]
     assert any("1 of 2 documents" in message and "a.txt" in message for message in messages)
@@ -206,7 +206,7 @@ def test_wrong_files_are_named(name, content, message, folder):
 def test_languages(folder):
     with pytest.raises(ValueError, match="has the languages en, fi; set language"):
         load_annif(folder / "corpus.tsv", folder / "vocabulary.csv")
-    with pytest.raises(ValueError, match="language is 'sv', but .* has en, fi"):
+    with pytest.raises(ValueError, match=r"language is 'sv', but .* has en, fi"):
         load_annif(folder / "corpus.tsv", folder / "vocabulary.csv", language="sv")
 
 

@@ -172,7 +172,7 @@ def test_folder_of_other_forms(folder):
 
 def test_folder_with_damaged_pictures(folder, monkeypatch):
     (folder / "images.zip").write_bytes(b"nothing")
-    with pytest.raises(ValueError, match="images.zip is not a zip file"):
+    with pytest.raises(ValueError, match=r"images.zip is not a zip file"):
         load_xmc_folder(folder)
     with zipfile.ZipFile(folder / "images.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.png", bytes(2**22))

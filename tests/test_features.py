@@ -56,7 +56,7 @@ def test_pecos_without_splits_and_with_features_below(pecos):
 
 def test_wrong_folders_of_pecos(pecos):
     sp.save_npz(pecos / "Y.tst.npz", sp.csr_matrix((1, 4)))
-    with pytest.raises(ValueError, match="Y has 3 columns in the training set .* and 4"):
+    with pytest.raises(ValueError, match=r"Y has 3 columns in the training set .* and 4"):
         load_pecos(pecos)
     (pecos / "Y.tst.npz").unlink()
     (pecos / "output-items.txt").write_text("x\ny\n")

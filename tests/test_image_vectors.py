@@ -3,6 +3,7 @@
 import io
 import os
 import pickle
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -66,7 +67,7 @@ class State:
         self.state = state
 
     def __reduce__(self):
-        return np.ndarray.__new__(np.ndarray, 0).__reduce__()[:2] + (self.state,)
+        return *np.empty(0).__reduce__()[:2], self.state
 
 
 def itself():
@@ -75,7 +76,7 @@ def itself():
     return entries
 
 
-O = np.dtype(object)
+OBJECT = np.dtype(object)
 HOSTILE = {
     "system": Call(os.system, "exit 7"),
     "eval": Call(eval, "1"),
@@ -86,9 +87,9 @@ HOSTILE = {
     "fields": np.zeros(1, dtype=[("a", "i4")]),
     "text": np.array(["a"]),
     "two axes": np.zeros((2, 2)),
-    "pointers": State(1, (1,), O, False, b"AAAAAAAA"),
-    "too long": State(1, (9,), O, False, [1]),
-    "no shape": State(1, "a", O, False, [1]),
+    "pointers": State(1, (1,), OBJECT, False, b"AAAAAAAA"),
+    "too long": State(1, (9,), OBJECT, False, [1]),
+    "no shape": State(1, "a", OBJECT, False, [1]),
     "no dtype": State(1, (1,), 1, False, [1]),
     "short": State(1),
     "itself": itself(),
@@ -100,7 +101,7 @@ HOSTILE = {
 @pytest.mark.parametrize("protocol", [2, 4])
 def test_hostile_maps(name, protocol, tmp_path):
     for content in (HOSTILE[name], object_array([[1], HOSTILE[name]])):
-        shape = (2,) if isinstance(content, np.ndarray) and content.dtype == O else ()
+        shape = (2,) if isinstance(content, np.ndarray) and content.dtype == OBJECT else ()
         path = write_pickle(tmp_path / "map.npy", pickle.dumps(content, protocol), shape)
         with pytest.raises(ValueError, match=r"map.npy (cannot be read|states|holds)"):
             load_object_array(path)
@@ -109,7 +110,7 @@ def test_hostile_maps(name, protocol, tmp_path):
 def test_maps_that_ask_for_memory(tmp_path):
     for content in b"Nr\xff\xff\xff\xff.", b"N\x94r\xff\xff\xff\x7f.", b"B\xff\xff\xff\x7f.":
         path = write_pickle(tmp_path / "map.npy", b"\x80\x04" + content)
-        with pytest.raises(ValueError, match="map.npy"):
+        with pytest.raises(ValueError, match=r"map.npy"):
             load_object_array(path)
 
 
@@ -134,12 +135,8 @@ def test_changed_bytes_of_a_map(data, tmp_path_factory):
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(60, len(content) - 1))] = data.draw(st.integers(0, 255))
     path.write_bytes(content)
-    try:
-        loaded = load_object_array(path)
-    except ValueError as error:
-        assert "map.npy" in str(error)
-    else:
-        assert isinstance(loaded, (list, dict))
+    with suppress(ValueError):  # anything else fails the test
+        assert isinstance(load_object_array(path), (list, dict))
 
 
 @given(rows=st.lists(st.lists(st.integers(-2, 4), max_size=4), max_size=6))

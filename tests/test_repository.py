@@ -263,7 +263,7 @@ def test_vectors_that_are_cut_off_or_alone(tmp_path, rng):
     write_vectors(tmp_path, rng)
     path = tmp_path / "trn_embs_imgs_3_1152_siglip2.npy"
     path.write_bytes(path.read_bytes()[:-4])
-    with pytest.raises(ValueError, match="trn_embs_imgs_3_1152_siglip2.npy is not an array"):
+    with pytest.raises(ValueError, match=r"trn_embs_imgs_3_1152_siglip2.npy is not an array"):
         load_xmc_repository(tmp_path)
     path.rename(tmp_path / "trn_embs_imgs_3_768_other.npy")
     np.save(path, np.zeros((5, 3), dtype=np.float32))

@@ -123,7 +123,7 @@ def test_missing_pictures(folder):
     long = {"title": ["a"], "description": ["b"], "tags": ["c"], "image": ["x" * 5000]}
     with pytest.raises(ValueError, match="1 pictures"):
         load_table(long, **COLUMNS, images="image")
-    with pytest.raises(ValueError, match="column 'image' in row 0 of table .* is 7"):
+    with pytest.raises(ValueError, match=r"column 'image' in row 0 of table .* is 7"):
         load_table({**long, "image": [7]}, **COLUMNS, images="image")
 
 
@@ -173,10 +173,10 @@ def test_wrong_arguments(folder):
         with pytest.raises(TypeError, match="table is a"):
             load_table(table, **COLUMNS)
     (folder / "a.parquet").write_bytes(b"PAR1 nothing PAR1")
-    with pytest.raises(ValueError, match="a.parquet is not a Parquet file"):
+    with pytest.raises(ValueError, match=r"a.parquet is not a Parquet file"):
         load_table(folder / "a.parquet", **COLUMNS)
     (folder / "a.jsonl").write_text('{"title": "a"}\n')
-    with pytest.raises(ValueError, match="line 1 of .*a.jsonl has no 'description'"):
+    with pytest.raises(ValueError, match=r"line 1 of .*a.jsonl has no 'description'"):
         load_table(folder / "a.jsonl", **COLUMNS)
 
 
@@ -196,7 +196,7 @@ def test_long_cells(folder):
 def test_parquet_of_too_many_rows(folder, monkeypatch):
     pd.DataFrame({"t": ["a"] * 10**6, "l": ["x"] * 10**6}).to_parquet(folder / "bomb.parquet")
     monkeypatch.setattr("skxmc.datasets._files.MAX_UNPACKED_BYTES", 2**10)
-    with pytest.raises(ValueError, match="bomb.parquet .*unpacks to more than"):
+    with pytest.raises(ValueError, match=r"bomb.parquet .*unpacks to more than"):
         load_table(folder / "bomb.parquet", text="t", labels="l")
 
 

@@ -62,13 +62,6 @@ def load_annif(
         uids_train, uids_test : list of str or None
             Document ids, or names of the files without suffix.
 
-    Warns
-    -----
-    UserWarning
-        If documents name subjects that the vocabulary does not have; these are left out. A
-        deprecated subject that names its successor stands for it. Files of a folder without
-        subjects are left out if others have some.
-
     Raises
     ------
     FileNotFoundError
@@ -78,6 +71,13 @@ def load_annif(
     ValueError
         If a file is not of its format, or `language` is missing or not in the vocabulary. The
         message names the file and the line.
+
+    Warns
+    -----
+    UserWarning
+        If documents name subjects that the vocabulary does not have; these are left out. A
+        deprecated subject that names its successor stands for it. Files of a folder without
+        subjects are left out if others have some.
 
     References
     ----------

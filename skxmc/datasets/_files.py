@@ -20,7 +20,7 @@ from .._labels import narrow_indices
 # Texts and matrices shrink to a third or a tenth, and a file of zeros to a thousandth. What
 # unpacks to more than both bounds is taken for a decompression bomb.
 MAX_UNPACKED_RATIO = 100
-MAX_UNPACKED_BYTES = 2**28
+MAX_UNPACKED_BYTES = 2**25
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _LFS_START = b"version https://git-lfs.github.com/spec/"
@@ -195,7 +195,7 @@ def load_csr(path: Path, dtype: type = np.float32) -> sp.csr_array:
         matrix = sp.csr_array(matrix).astype(dtype)
         matrix.check_format(full_check=True)
     except (
-        ValueError, KeyError, TypeError, AttributeError, IndexError, NotImplementedError, OSError,
+        ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError, OSError,
         EOFError, MemoryError, zipfile.BadZipFile, zlib.error,
     ) as error:  # fmt: skip
         raise ValueError(

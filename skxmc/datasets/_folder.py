@@ -91,7 +91,7 @@ def load_xmc_folder(path: str | os.PathLike, *, split: str | None = None) -> Bun
         If the folder, ``labels.jsonl.gz``, the wanted split or ``images.zip`` does not exist.
     ValueError
         If a row refers to a label or an image that does not exist, if a file is damaged, or if it
-        unpacks to more than 256 MiB and 100 times its size (a decompression bomb). The message
+        unpacks to more than 32 MiB and 100 times its size (a decompression bomb). The message
         names the file and the line.
 
     Examples

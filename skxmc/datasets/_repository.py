@@ -157,27 +157,31 @@ def load_xmc_repository(
         )
     read = _read_records if layout.labels.startswith("lbl.json") else _read_lines
     texts, uids, Y = read(folder, layout, fields)
-    splits = {}
-    for name in texts:
-        ids = uids[name]
-        images = _read_images(folder, name, len(texts[name]), ids, max_images)
-        if name != "label":
-            exclude = read_filter(folder / f"filter_labels_{name}.txt", Y[name].shape)
-            splits[name] = make_split(
-                text=texts[name], images=images, Y=Y[name], exclude=exclude, uids=ids
-            )
+    images = {
+        name: _read_images(folder, name, len(texts[name]), uids[name], max_images) for name in texts
+    }
+    splits = {
+        name: make_split(
+            text=texts[name],
+            images=images[name],
+            Y=Y[name],
+            exclude=read_filter(folder / f"filter_labels_{name}.txt", Y[name].shape),
+            uids=uids[name],
+        )
+        for name in Y
+    }
     return make_bunch(
         splits["train"],
         splits.get("test"),
         label_text=texts["label"],
         label_ids=uids["label"],
-        label_images=images,  # labels come last
+        label_images=images["label"],
         DESCR=folder.name,
     )
 
 
-# Of the splits "train", "test" where there is one, and "label", in this order: texts, and ids where
-# there are any; and targets of documents.
+# By split, "train", "test" where there is one, and "label": texts, ids where there are any, and the
+# targets of documents.
 _Content = tuple[dict[str, list[str]], dict[str, list[str] | None], dict[str, sp.csr_array]]
 
 
@@ -191,45 +195,38 @@ def _paths(folder: Path, layout: _Layout) -> dict[str, Path]:
 def _read_records(folder: Path, layout: _Layout, fields: Sequence[str]) -> _Content:
     """Read JSON lines."""
     paths = _paths(folder, layout)
-    records = {name: list(json_records(path, latin=True)) for name, path in paths.items()}
-    texts = {name: _record_texts(rows, fields, paths[name]) for name, rows in records.items()}
-    uids = {name: _record_uids(rows, paths[name]) for name, rows in records.items()}
-    Y = {}
-    for name, rows in records.items():
-        if name == "label":
-            continue
-        labels = []
-        for number, record in rows:
-            place = f"line {number} of {paths[name]}"
+    texts, uids, Y = {}, {}, {}
+    texts["label"], uids["label"], _ = _read_json(paths.pop("label"), fields, None)
+    n_labels = len(texts["label"])
+    for name, path in paths.items():
+        texts[name], uids[name], rows = _read_json(path, fields, n_labels)
+        Y[name] = targets(rows, n_labels)
+    return texts, uids, Y
+
+
+def _read_json(
+    path: Path, fields: Sequence[str], n_labels: int | None
+) -> tuple[list[str], list[str] | None, list[set[int]]]:
+    """Texts, uids if all have one, and label numbers; those of labels have none."""
+    texts, uids, rows = [], [], []
+    for number, record in json_records(path, latin=True):
+        place = f"line {number} of {path}"
+        if not any(field in record for field in fields):
+            raise ValueError(
+                f"{place} has none of the fields {', '.join(fields)}, only {list(record)}; add "
+                "one, or pass others as fields."
+            )
+        parts = [as_text(record.get(field), f"the field {field!r} of {place}") for field in fields]
+        texts.append(" ".join(part for part in parts if part))
+        if "uid" in record:
+            uids.append(as_id(record["uid"], f"the uid in {place}"))
+        if n_labels is not None:
             if "target_ind" not in record:
                 raise ValueError(
                     f'{place} has no "target_ind"; add it, [] for a document without labels.'
                 )
-            labels.append(distinct_labels(record["target_ind"], len(texts["label"]), place))
-        Y[name] = targets(labels, len(texts["label"]))
-    return texts, uids, Y
-
-
-def _record_texts(
-    rows: list[tuple[int, dict[str, Any]]], fields: Sequence[str], path: Path
-) -> list[str]:
-    texts = []
-    for number, record in rows:
-        if not any(field in record for field in fields):
-            raise ValueError(
-                f"line {number} of {path} has none of the fields {', '.join(fields)}, only "
-                f"{list(record)}; add one, or pass others as fields."
-            )
-        place = f"of line {number} of {path}"
-        parts = [as_text(record.get(field), f"the field {field!r} {place}") for field in fields]
-        texts.append(" ".join(part for part in parts if part))
-    return texts
-
-
-def _record_uids(rows: list[tuple[int, dict[str, Any]]], path: Path) -> list[str] | None:
-    if not rows or not all("uid" in record for _, record in rows):
-        return None
-    return [as_id(record["uid"], f"the uid in line {number} of {path}") for number, record in rows]
+            rows.append(distinct_labels(record["target_ind"], n_labels, place))
+    return texts, uids if len(uids) == len(texts) else None, rows
 
 
 def _read_lines(folder: Path, layout: _Layout, fields: Sequence[str]) -> _Content:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from pathlib import Path
 
 import numpy as np
@@ -54,9 +55,7 @@ def read_sparse_text(path: Path) -> sp.csr_array:
             raise ValueError
     except ValueError:
         raise ValueError(f"{path} needs numbers of rows and columns in its first line.") from None
-    columns: list[int] = []
-    values: list[float] = []
-    ends = [0]
+    columns, values, ends = array("q"), array("f"), array("q", [0])
     for number, line in enumerate(lines):
         if number >= n_rows and not line.strip():
             continue
@@ -65,7 +64,7 @@ def read_sparse_text(path: Path) -> sp.csr_array:
                 column, value = pair.split(":")
                 columns.append(int(column))
                 values.append(float(value))
-        except ValueError:
+        except (ValueError, OverflowError):
             raise ValueError(
                 f"row {number} of {path} is not made of pairs column:value; correct it."
             ) from None
@@ -79,7 +78,7 @@ def read_sparse_text(path: Path) -> sp.csr_array:
         raise ValueError(
             f"{path} has {len(ends) - 1} rows, and {n_rows} by its first line; it may be cut off."
         )
-    parts = (np.array(values, dtype=np.float32), np.array(columns, dtype=np.int64), np.array(ends))
+    parts = tuple(map(np.asarray, (values, columns, ends)))
     return narrow_indices(sp.csr_array(parts, shape=(n_rows, n_columns)))
 
 

@@ -6,6 +6,7 @@ import os
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -121,6 +122,11 @@ class _Part:
     def __len__(self) -> int:
         return len(self.label_ends) - 1
 
+    def add_empty(self, count: int) -> None:
+        """Add documents without labels and features."""
+        for ends in (self.label_ends, self.feature_ends):
+            ends.extend([ends[-1]] * count)
+
     def features(self, base: int, n_columns: int) -> sp.csr_array:
         columns = np.asarray(self.indices["features"]) - base
         X = sp.csr_array(
@@ -139,15 +145,19 @@ class _Part:
 
 
 def _read(path: Path) -> _Part:
-    lines = list(text_lines(path))
-    header = _read_header(lines[0]) if lines else None
-    without_last_blanks(lines, None if header is None else header[0] + 1)
+    lines = enumerate(text_lines(path), start=1)
+    first = next(lines, (1, ""))
     part = _Part(
-        path, header, array("q", [0]), array("q", [0]),
+        path, _read_header(first[1]), array("q", [0]), array("q", [0]),
         {"labels": array("q"), "features": array("q")}, array("f"),
     )  # fmt: skip
-    start = 0 if header is None else 1
-    for number, line in enumerate(lines[start:], start=start + 1):
+    blank = 0  # lines that are documents without anything, or behind the last document
+    for number, line in lines if part.header else chain([first], lines):
+        if not line.strip():
+            blank += 1
+            continue
+        part.add_empty(blank)
+        blank = 0
         try:
             _read_line(line.partition("#")[0], part)
         except (ValueError, OverflowError) as error:
@@ -155,11 +165,14 @@ def _read(path: Path) -> _Part:
                 f"line {number} of {path} is not label,label feature:value ... ({error}); correct "
                 "it."
             ) from None
-    if header is not None and len(part) != header[0]:
-        raise ValueError(
-            f"{path} has {len(part)} documents, and {header[0]} by its first line; it may be cut "
-            "off."
-        )
+    if part.header is not None:
+        n_documents = part.header[0]
+        part.add_empty(min(blank, n_documents - len(part)))
+        if len(part) != n_documents:
+            raise ValueError(
+                f"{path} has {len(part)} documents, and {n_documents} by its first line; it may be "
+                "cut off."
+            )
     return part
 
 

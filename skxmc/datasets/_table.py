@@ -256,8 +256,8 @@ def _read_parquet(path: Path, columns: list[str]) -> _Part:
             limit = max_unpacked(path.stat().st_size)
             if n_bytes > limit:
                 raise ValueError(
-                    f"{path} unpacks to more than {limit} bytes; if you trust it, read it with pandas "
-                    "and pass the DataFrame"
+                    f"{path} unpacks to more than {limit} bytes (it may be a decompression bomb); "
+                    "if you trust it, read it with pandas and pass the DataFrame."
                 )
             content = file.read(columns=list(dict.fromkeys(columns)))
     except (arrow.ArrowException, OSError) as error:
