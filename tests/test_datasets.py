@@ -176,6 +176,13 @@ def test_folder_with_damaged_pictures(folder, monkeypatch):
         load_xmc_folder(folder)
     with zipfile.ZipFile(folder / "images.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.png", bytes(2**22))
+    content = bytearray((folder / "images.zip").read_bytes())
+    content[content.index(b"PK\x01\x02") + 6] = 64  # a version of the format to come
+    (folder / "images.zip").write_bytes(content)
+    with pytest.raises(ValueError, match=r"images.zip is not a zip file .*version 6.4"):
+        load_xmc_folder(folder)
+    content[content.index(b"PK\x01\x02") + 6] = 20
+    (folder / "images.zip").write_bytes(content)
     monkeypatch.setattr("skxmc.datasets._folder.MAX_UNPACKED_BYTES", 2**20)
     with pytest.raises(ValueError, match=r"line 1 of train.* 'a.png', .* unpacks to 4194304 bytes"):
         load_xmc_folder(folder)

@@ -164,9 +164,10 @@ class _ImageReader:
                 raise FileNotFoundError(
                     f"{source} names images but {self.path} does not exist; put it there."
                 )
+            check_file(self.path)
             try:
-                self._archive = zipfile.ZipFile(check_file(self.path))
-            except zipfile.BadZipFile as error:
+                self._archive = zipfile.ZipFile(self.path)
+            except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError) as error:
                 raise ValueError(
                     f"{self.path} is not a zip file ({error}); get it again."
                 ) from None

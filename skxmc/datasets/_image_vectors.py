@@ -137,7 +137,8 @@ def read_image_vectors(
     if vectors is None or index is None:
         missing = "vectors *_embs_imgs_*.npy" if vectors is None else "map *_imgs_*map.npy"
         raise FileNotFoundError(
-            f"{folder} has {(vectors or index).name} but not its {missing}; put both there."
+            f"{folder} has {(vectors or index).name} but not its {missing}; put "
+            "both there, or this one elsewhere."
         )
     entries = load_object_array(index)
     if isinstance(entries, dict):

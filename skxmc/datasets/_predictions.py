@@ -250,24 +250,22 @@ def _as_table(values: Any, argument: str) -> np.ndarray:
 
 
 def _class_ids(classes: Any, n_labels: int) -> list[str]:
-    if classes is None:
-        return [str(number) for number in range(n_labels)]
-    entries = sequence_to_list(classes)
-    if len(entries) != n_labels:
-        raise ValueError(f"classes has {len(entries)} entries, but there are {n_labels} labels.")
-    ids = [as_id(name, f"classes[{number}]") for number, name in enumerate(entries)]
-    check_distinct(ids, "entries", range(len(ids)), "classes")
-    return ids
+    return _distinct_ids(classes, n_labels, "classes", "labels")
 
 
 def _document_ids(ids: Any, n_samples: int) -> list[str]:
+    return _distinct_ids(ids, n_samples, "ids", "documents")
+
+
+def _distinct_ids(ids: Any, count: int, argument: str, what: str) -> list[str]:
+    """The ids as str; numbers from 0 if there are none."""
     if ids is None:
-        return [str(number) for number in range(n_samples)]
+        return [str(number) for number in range(count)]
     entries = sequence_to_list(ids)
-    if len(entries) != n_samples:
-        raise ValueError(f"ids has {len(entries)} entries, but there are {n_samples} documents.")
-    entries = [as_id(entry, f"ids[{number}]") for number, entry in enumerate(entries)]
-    check_distinct(entries, "entries", range(n_samples), "ids")
+    if len(entries) != count:
+        raise ValueError(f"{argument} has {len(entries)} entries, but there are {count} {what}.")
+    entries = [as_id(entry, f"{argument}[{number}]") for number, entry in enumerate(entries)]
+    check_distinct(entries, "entries", range(count), argument)
     return entries
 
 
