@@ -240,7 +240,7 @@ class TunedSentenceTransformer(Baseline):
         )
         from sentence_transformers.losses import MultipleNegativesRankingLoss
 
-        from skxmc.encoders._sources import find_model
+        from skxmc._backbones._sources import find_model
 
         self.model_ = SentenceTransformer(str(find_model(self.encoder).path))
         rows, columns = Y.nonzero()

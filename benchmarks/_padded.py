@@ -7,15 +7,16 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from skxmc._features import Featurizer
-from skxmc._images import ImageFeatures, collect_images
-from skxmc.encoders._decoder import load_decoder_tower
-from skxmc.encoders._image import ImageEncoder
-from skxmc.encoders._lora import add_adapters
-from skxmc.encoders._sources import find_model
-from skxmc.encoders._text import load_text_tower
-from skxmc.encoders._tower import Tower, autocast
-from skxmc.training._trainer import TowerTrainer
+from skxmc._backbones._lora import add_adapters
+from skxmc._backbones._sources import find_model
+from skxmc._features._blocks import Featurizer
+from skxmc._inputs._images import ImageFeatures, collect_images
+from skxmc._pictures._image_encoder import ImageEncoder
+from skxmc._towers._decoder import load_decoder_tower
+from skxmc._towers._text import load_text_tower
+from skxmc._towers._tower import Tower, autocast
+from skxmc._training._trainer import TowerTrainer
+from skxmc.objectives import Prime
 
 # Short names; any other name or folder is that of a text encoder.
 ENCODERS = {
@@ -32,28 +33,31 @@ class PaddedTrainer(TowerTrainer):
     drew it, dropout is on, and gradients of tables are dense.
     """
 
-    def _build_network(self):
-        super()._build_network()
-        self.network.free_vectors.sparse = False
+    def prepare(self):
+        """As usual, but for free vectors, whose gradient is dense."""
+        super().prepare()
+        self.objective.modules()["network"].free_vectors.sparse = False
+        return self
 
-    def _train_step(self, rows, drawn, optimizer):
-        _, batch = self._make_batch(rows, drawn)
+    def train_step(self, rows, drawn, optimizer):
+        """One step over padded texts."""
+        _, batch = self.objective.batch(rows, drawn)
         # One label for every document that drew it.
         halves = rows, len(self.documents) + drawn
-        self.tower.backbone.train()
+        self.tower.backbone.model.train()
         _, first = np.unique(drawn, return_index=True)
         batch.documents = torch.arange(len(rows))
         batch.labels = len(rows) + torch.from_numpy(first)
         optimizer.zero_grad(set_to_none=True)
         embeddings = torch.cat([self._embed(half) for half in halves])
-        loss = self._loss(embeddings, batch)
+        loss = self.objective.compute_loss(embeddings, batch)
         loss.backward()
         optimizer.step()
         self.bank[rows] = F.normalize(embeddings.detach()[: len(rows)], dim=1).numpy()
         return loss.detach()
 
     def _embed(self, ids: np.ndarray) -> torch.Tensor:
-        items, backbone = self.items.take(ids), self.tower.backbone
+        items, backbone = self.items.take(ids), self.tower.backbone.model
         lengths = items.tokens.lengths
         tokens = np.zeros((len(ids), lengths.max()), dtype=np.int64)
         mask = np.arange(tokens.shape[1]) < lengths[:, None]
@@ -84,15 +88,20 @@ def load_tower(
     else:
         tower = load_text_tower(str(find_model(name).path), **limits)
     if padded:
-        tower.backbone.set_attn_implementation("sdpa")
-        tower.packed = False
+        tower.backbone.model.set_attn_implementation("sdpa")
+        tower.backbone.packed = False
         if options.encoder in DECODERS:  # the prompt stands in every sequence
             tower.n_shared = 0
     if images is not None:
         tower.add_images(images.vectors)
     if options.encoder in DECODERS:
-        add_adapters(tower.backbone, rank=options.rank, seed=0)
+        add_adapters(tower.backbone.model, rank=options.rank, seed=0)
     return tower
+
+
+def make_objective(options: argparse.Namespace) -> Prime:
+    """PRIME; both loops do without a linear head, unless the options ask for one."""
+    return Prime(**{"head_weight": 0.0, **dict(options.objective_param)})
 
 
 def picture_vectors(pictures: Any, n: int, memory: str | None = None) -> ImageFeatures:

@@ -11,13 +11,13 @@ import torch
 from scipy.special import softmax
 
 from skxmc import ViXMLClassifier
-from skxmc._images import ImageFeatures
-from skxmc._labels import without_pairs
+from skxmc._inputs._images import ImageFeatures
+from skxmc._inputs._targets import without_pairs
+from skxmc._training._options import TrainingOptions
+from skxmc.indexes import make_index
 from skxmc.metrics import precision_at_k
-from skxmc.retrieval import make_index
-from skxmc.training._options import TrainingOptions
 
-from ._padded import ENCODERS, PaddedTrainer, load_tower, picture_vectors
+from ._padded import ENCODERS, PaddedTrainer, load_tower, make_objective, picture_vectors
 from ._report import table
 
 # Of retrieval-augmented inference (user guide, the method's section 7, searched apart): labels and
@@ -98,9 +98,10 @@ def _plain_loop(options, data, images, test, seed: int) -> dict[str, Any]:
         tower.items(data.text_train, images),
         tower.items(data.label_text),
         without_pairs(data.Y_train, data.exclude_train),
+        make_objective(options),
         TrainingOptions(precision=torch.bfloat16, **{**settings, **dict(options.train_param)}),
         np.random.RandomState(seed),
-        ignore=data.exclude_train,
+        exclude=data.exclude_train,
         validate=look,
     )
     with suppress(_Stop):
@@ -118,9 +119,9 @@ def _plain_loop(options, data, images, test, seed: int) -> dict[str, Any]:
 
 def retrieval_augmented(trainer: PaddedTrainer, items: Any) -> sp.csr_array:
     """Scores (n_items, n_labels) of nearest labels and of the labels of nearest documents."""
-    queries = trainer._encode(items)
+    queries = trainer.encode(items)
     prototypes = trainer.prototypes(*trainer.encode_labels())
-    documents = trainer._encode(trainer.documents)
+    documents = trainer.encode(trainer.documents)
     found = []
     for vectors, k in (prototypes, N_LABELS), (documents, N_DOCUMENTS):
         index = make_index("exact", *vectors.shape).build(vectors)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from skxmc._parameters import BACKENDS
+from skxmc._estimator._parameters import BACKENDS
 
 from ._data import add_data, load, texts_of_words
 from ._report import (
@@ -48,9 +48,9 @@ def measure(name: str, options: argparse.Namespace) -> list[dict[str, Any]]:
     import torch
     from sentence_transformers import SentenceTransformer
 
-    from skxmc._device import precision_name
-    from skxmc.encoders._sources import find_model
-    from skxmc.encoders._text import load_text_tower
+    from skxmc._backbones._sources import find_model
+    from skxmc._runtime._device import precision_name
+    from skxmc._towers._text import load_text_tower
 
     texts = texts_of(name, options)
     folder = str(find_model(options.encoder).path)

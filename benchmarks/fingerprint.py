@@ -42,6 +42,10 @@ def fits(folder: Path) -> dict[str, tuple[Callable[[Any], Any], bool]]:
     from tiny_models import save_language_model
 
     from skxmc import DecoderXMCClassifier, ViXMLClassifier
+    from skxmc.encoders import LanguageModel, LoRA
+    from skxmc.evidence import Neighbours, Prototypes
+    from skxmc.model_selection import Validation
+    from skxmc.objectives import LinearHead, Prime
 
     decoder = save_language_model(folder / "decoder")
 
@@ -53,24 +57,35 @@ def fits(folder: Path) -> dict[str, tuple[Callable[[Any], Any], bool]]:
     def tuned(**params: Any) -> Callable[[Any], Any]:
         return text(**{"train_encoder": "full", "epochs": 2, "batch_size": 64, **params})
 
-    def language(**params: Any) -> Callable[[Any], Any]:
+    def language(encoder: Any, **params: Any) -> Callable[[Any], Any]:
         return lambda found: DecoderXMCClassifier(
-            decoder, label_text=found.label_text, random_state=0, epochs=2, batch_size=64, **params
+            encoder, label_text=found.label_text, random_state=0, epochs=2, batch_size=64, **params
         )
 
+    shared = Neighbours(weight=0.3)
+    attentive = LanguageModel(decoder, pooling="attention")
     return {
         "frozen, text": (text(), False),
         "frozen, pictures": (text(), True),
-        "frozen, re-ranked": (text(validation_fraction=0.25), True),
-        "frozen, texts of labels alone": (text(prototypes=False, refine_labels=False), False),
-        "frozen, a share of neighbours": (text(retrieval_augmentation=0.3), False),
+        "frozen, re-ranked": (text(validation=0.25), True),
+        "frozen, texts of labels alone": (
+            text(evidence=[Prototypes(centroids=False), "neighbours"]),
+            False,
+        ),
+        "frozen, a share of neighbours": (
+            text(evidence=["prototypes", shared, "label_vectors"]),
+            False,
+        ),
         "tuned, text": (tuned(), False),
         "tuned, pictures": (tuned(), True),
-        "tuned, linear head": (tuned(prototypes="linear"), False),
-        "tuned, early stopping": (tuned(early_stopping=True, head_weight=0.0), False),
-        "adapters": (tuned(train_encoder="lora", lora_rank=8), False),
-        "decoder, text": (language(), False),
-        "decoder, pictures": (language(pooling="attention"), True),
+        "tuned, linear head": (tuned(objective=LinearHead()), False),
+        "tuned, early stopping": (
+            tuned(objective=Prime(head_weight=0.0), validation=Validation(patience=3)),
+            False,
+        ),
+        "adapters": (tuned(train_encoder="lora", adapter=LoRA(rank=8)), False),
+        "decoder, text": (language(decoder), False),
+        "decoder, pictures": (language(attentive), True),
         "precomputed": (text(encoder="precomputed"), False),
     }
 

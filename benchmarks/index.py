@@ -105,7 +105,7 @@ def measure(n: int, options: argparse.Namespace) -> list[dict[str, Any]]:
     # Before the indexes: as in a fit or a prediction, torch is loaded.
     import torch  # noqa: F401
 
-    from skxmc.retrieval import make_index
+    from skxmc.indexes import make_index
 
     clock = time.process_time if options.one_thread else time.perf_counter
     vectors, queries = synthetic(n, options.dimension, options.queries)
@@ -123,7 +123,7 @@ def measure(n: int, options: argparse.Namespace) -> list[dict[str, Any]]:
             index: Any = FaissFlat()
         else:
             parameters = {**defaults.get(name, {}), **parameters}
-            index = make_index(name, *vectors.shape, **parameters)
+            index = make_index(name, *vectors.shape).set_params(**parameters)
         key = str((name, {k: v for k, v in parameters.items() if k != OF_SEARCH.get(name)}))
         if key in known:
             own = {OF_SEARCH[name]: getattr(index, OF_SEARCH[name])}

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from skxmc._parameters import BACKENDS
+from skxmc._estimator._parameters import BACKENDS
 
 from ._data import add_data, load, targets, texts_of_words
 from ._report import (

@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from skxmc._device import precision_name
-from skxmc.training._batches import PositiveSampler
-from skxmc.training._options import TrainingOptions
-from skxmc.training._trainer import TowerTrainer
+from skxmc._runtime._device import precision_name
+from skxmc._training._batches import PositiveSampler
+from skxmc._training._options import TrainingOptions
+from skxmc._training._trainer import TowerTrainer
 
 from ._data import add_data, load
-from ._padded import ENCODERS, PaddedTrainer, load_tower, picture_vectors
+from ._padded import ENCODERS, PaddedTrainer, load_tower, make_objective, picture_vectors
 from ._report import command, parameter, peak_gb, ratio, show, spread, table
 
 PRECISION = precision_name("auto", torch.device("cpu"))
@@ -55,6 +55,7 @@ def make_trainer(
         tower.items(data.text_train, images),
         tower.items(data.label_text),
         data.Y_train,
+        make_objective(options),
         TrainingOptions(
             precision=getattr(torch, precision),
             max_graph_bytes=options.graph,
@@ -64,10 +65,7 @@ def make_trainer(
         bank=np.ones((n, tower.dimension), dtype=np.float32) / tower.dimension**0.5,
     )
     torch.manual_seed(seed)
-    trainer._build_network()
-    tower.train()
-    trainer.network.train()
-    return trainer
+    return trainer.prepare().train()
 
 
 class _Loop:
@@ -75,7 +73,7 @@ class _Loop:
 
     def __init__(self, trainer: TowerTrainer, n_steps: int, seed: int) -> None:
         self.trainer = trainer
-        self.optimizer, self.scheduler = trainer._build_optimizer(n_steps)
+        self.optimizer, self.scheduler = trainer.build_optimizer(n_steps)
         self.seconds: list[float] = []
         self.losses: list[float] = []
         torch.manual_seed(seed)
@@ -84,7 +82,7 @@ class _Loop:
     def step(self, rows: np.ndarray, drawn: np.ndarray) -> None:
         torch.set_rng_state(self.random)
         started = time.perf_counter()
-        self.losses.append(float(self.trainer._train_step(rows, drawn, self.optimizer)))
+        self.losses.append(float(self.trainer.train_step(rows, drawn, self.optimizer)))
         self.seconds.append(time.perf_counter() - started)
         self.scheduler.step()
         self.random = torch.get_rng_state()
@@ -93,15 +91,15 @@ class _Loop:
 @torch.no_grad()
 def loss_of(trainer: TowerTrainer, batches: list[tuple[np.ndarray, np.ndarray]]) -> float:
     """Mean loss of batches without dropout."""
-    trainer.network.eval()
+    trainer.train(False)
     trainer.generator.manual_seed(0)  # which positives the loss draws
     losses = []
     for rows, drawn in batches:
-        ids, batch = trainer._make_batch(rows, drawn)
-        embeddings = torch.from_numpy(trainer._encode(trainer.items.take(ids), normalize=False))
+        ids, batch = trainer.objective.batch(rows, drawn)
+        embeddings = torch.from_numpy(trainer.encode(trainer.items.take(ids), normalize=False))
         batch.documents = torch.arange(len(rows))
         batch.labels = torch.arange(len(rows), len(ids))
-        losses.append(float(trainer._loss(embeddings, batch)))
+        losses.append(float(trainer.objective.compute_loss(embeddings, batch)))
     return statistics.mean(losses)
 
 
@@ -119,7 +117,7 @@ def flops_a_document(trainer: TowerTrainer, rows: np.ndarray) -> float:
     config = trainer.tower.backbone.config
     config = config.get_text_config() if hasattr(config, "get_text_config") else config
     documents = trainer.documents.tokens.lengths[rows] + trainer.documents.image_counts()[rows]
-    labels = trainer.label_items.tokens.lengths
+    labels = trainer.labels.tokens.lengths
     tokens = documents.mean() + labels.mean()
     pairs = (documents**2).mean() + (labels**2).mean()
     return weights * tokens + 12.0 * config.num_hidden_layers * config.hidden_size * pairs
@@ -176,6 +174,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--plain", nargs="+", default=["float32", "bfloat16"], help="precisions of the plain loop")
     add("--train-param", action="append", type=parameter, default=[], metavar="NAME=VALUE",
         help="of both loops, such as learning_rate=5e-4; repeatable")  # fmt: skip
+    add("--objective-param", action="append", type=parameter, default=[], metavar="NAME=VALUE",
+        help="parameter of Prime in both loops, such as head_weight=0.3; repeatable")  # fmt: skip
     add("--product-size", type=int, default=4096, help="rows of the matrices that give the limit")
     add("--time-to-accuracy", type=float, default=None, metavar="P",
         help="instead: minutes until precision at 1 is P")  # fmt: skip

@@ -4,9 +4,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import datasets, inspection, metrics, model_selection
+    from . import (
+        datasets,
+        encoders,
+        evidence,
+        indexes,
+        inspection,
+        metrics,
+        model_selection,
+        objectives,
+        testing,
+    )
     from ._decoder import DecoderXMCClassifier
-    from ._memory import MemoryEstimate, estimate_memory
+    from ._estimator._size_estimate import MemoryEstimate, estimate_memory
     from ._vixml import ViXMLClassifier
 
 __version__ = "0.1.0.dev0"
@@ -17,21 +27,36 @@ __all__ = [
     "ViXMLClassifier",
     "__version__",
     "datasets",
+    "encoders",
     "estimate_memory",
+    "evidence",
+    "indexes",
     "inspection",
     "metrics",
     "model_selection",
+    "objectives",
+    "testing",
 ]
 
 # Public name -> module that holds it. Resolved at first use, so that `import skxmc`
 # stays fast and loads no deep learning framework.
 _NAMES = {
     "DecoderXMCClassifier": "._decoder",
-    "MemoryEstimate": "._memory",
+    "MemoryEstimate": "._estimator._size_estimate",
     "ViXMLClassifier": "._vixml",
-    "estimate_memory": "._memory",
+    "estimate_memory": "._estimator._size_estimate",
 }
-_SUBPACKAGES = ("datasets", "inspection", "metrics", "model_selection")
+_SUBPACKAGES = (
+    "datasets",
+    "encoders",
+    "evidence",
+    "indexes",
+    "inspection",
+    "metrics",
+    "model_selection",
+    "objectives",
+    "testing",
+)
 
 
 def __getattr__(name: str) -> Any:

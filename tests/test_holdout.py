@@ -5,11 +5,11 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from skxmc import _holdout
-from skxmc._device import has_fast_bfloat16_cpu, resolve_device, resolve_precision
-from skxmc._features import Features, ImageWhitener
-from skxmc._holdout import hold_out, without_rows
-from skxmc._images import ImageFeatures
+from skxmc._features._blocks import Features, ImageWhitener
+from skxmc._inputs._images import ImageFeatures
+from skxmc._ranking import _holdout
+from skxmc._ranking._holdout import hold_out, without_rows
+from skxmc._runtime._device import has_fast_bfloat16_cpu, resolve_device, resolve_precision
 
 
 def unit(vectors):

@@ -20,11 +20,12 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from skxmc import _limits
-from skxmc._images import ImageFeatures, collect_images
-from skxmc.encoders._efficientnet import EfficientNetLite0
-from skxmc.encoders._image import ImageEncoder, _limit_aspect
-from skxmc.encoders._sources import ModelNotFoundError, find_model
+from skxmc._backbones._sources import ModelNotFoundError, find_model
+from skxmc._inputs._images import ImageFeatures, collect_images
+from skxmc._pictures._efficientnet import EfficientNetLite0
+from skxmc._pictures._image_encoder import ImageEncoder
+from skxmc._pictures._picture_model import limit_aspect
+from skxmc._runtime import limits
 
 VISION = {
     "hidden_size": 16,
@@ -208,8 +209,8 @@ importlib.util.find_spec = lambda name, *rest: (
 )
 import json
 import numpy as np
-from skxmc._images import collect_images
-from skxmc.encoders._image import ImageEncoder
+from skxmc._inputs._images import collect_images
+from skxmc._pictures._image_encoder import ImageEncoder
 array = np.arange(24 * 40 * 3).reshape(24, 40, 3).astype(np.uint8)
 vectors = [
     ImageEncoder({str(tiny)!r} + "/" + kind).encode(collect_images([array], 1)).vectors.tolist()
@@ -231,10 +232,10 @@ print(json.dumps(vectors))
 
 def test_strips_are_cut():
     strip = Image.fromarray(picture(0, 2, 100))
-    cut = _limit_aspect(strip)
+    cut = limit_aspect(strip)
     np.testing.assert_array_equal(np.asarray(cut), np.asarray(strip)[:, 18:82])
-    assert _limit_aspect(strip.transpose(Image.Transpose.ROTATE_90)).size == (2, 64)
-    assert _limit_aspect(cut) is cut
+    assert limit_aspect(strip.transpose(Image.Transpose.ROTATE_90)).size == (2, 64)
+    assert limit_aspect(cut) is cut
 
 
 def test_missing_model_and_wrong_type(monkeypatch):
@@ -433,7 +434,7 @@ def test_cache(form, tmp_path):
 
 def test_pictures_that_were_done_are_stored(tmp_path, monkeypatch):
     """A crash between two blocks loses none of the first."""
-    monkeypatch.setattr(_limits, "PICTURES", 2)
+    monkeypatch.setattr(limits, "PICTURES", 2)
     collected = items(*map(picture, range(5)))
 
     class Crash(MeanColour):

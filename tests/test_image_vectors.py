@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skxmc import ViXMLClassifier
-from skxmc._images import collect_images
+from skxmc._inputs._images import collect_images
 from skxmc.datasets import image_vectors
 from skxmc.datasets._image_vectors import map_vectors
 from skxmc.datasets._pickles import load_object_array

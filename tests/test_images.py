@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image, ImageFile
 
-from skxmc._images import ImageFeatures, ImageItems, collect_images, decode_image
+from skxmc._inputs._images import ImageFeatures, ImageItems, collect_images, decode_image
 
 RED = np.zeros((5, 7, 3), dtype=np.uint8)
 RED[..., 0] = 255

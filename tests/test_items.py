@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skxmc._images import ImageFeatures
-from skxmc.encoders._items import Items, TokenizedTexts, make_packs
+from skxmc._inputs._images import ImageFeatures
+from skxmc._towers._items import Items, TokenizedTexts, make_packs
 
 
 def make_items(rng, n, *, images=True, slots=False, longest=9, n_distinct=5, width=3, dimension=4):

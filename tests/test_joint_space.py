@@ -6,8 +6,8 @@ import scipy.sparse as sp
 
 from skxmc import ViXMLClassifier
 from skxmc._ensemble import EvidenceEnsemble, EvidenceOptions
-from skxmc._features import PICTURE_SCALE, Features, unit_rows
-from skxmc._joint_space import WORDS_SCALE, JointSpace
+from skxmc._features._blocks import PICTURE_SCALE, Features, unit_rows
+from skxmc._features._joint_space import WORDS_SCALE, JointSpace
 
 N_WORDS = 300
 

@@ -9,13 +9,12 @@ import scipy.sparse as sp
 import torch
 from sklearn.exceptions import NotFittedError
 
-from skxmc import _limits
-from skxmc._features import Features
-from skxmc.encoders import _sparse
-from skxmc.encoders._sparse import SparseProjection, SparseTextFeatures
-from skxmc.training import _label_vectors, _one_vs_all
-from skxmc.training._label_vectors import LabelVectors
-from skxmc.training._one_vs_all import decoupled_softmax
+from skxmc._features import _words as _sparse
+from skxmc._features._blocks import Features
+from skxmc._features._words import SparseProjection, SparseTextFeatures
+from skxmc._runtime import limits
+from skxmc.evidence import _one_vs_all
+from skxmc.evidence._one_vs_all import decoupled_softmax
 
 N_LABELS, WIDTH = 12, 8
 
@@ -250,7 +249,7 @@ def test_starts_are_made_in_parts(problem, monkeypatch):
         return _vectors(epochs=1).fit([documents], Y, sparse=sparse, labels=own).weights_
 
     whole = fit()
-    monkeypatch.setattr(_limits, "ROWS", 5)
+    monkeypatch.setattr(limits, "ROWS", 5)
     np.testing.assert_array_equal(fit(), whole)
 
 
@@ -398,7 +397,7 @@ def test_sparse_features_help_where_embeddings_say_nothing(rng):
 
 def test_sparse_text_features_are_made_in_parts(monkeypatch):
     whole = SparseTextFeatures().fit(WORDS).transform(WORDS)
-    monkeypatch.setattr(_limits, "ROWS", 4)
+    monkeypatch.setattr(limits, "ROWS", 4)
     parts = SparseTextFeatures().fit(WORDS).transform(WORDS)
     np.testing.assert_array_equal(parts.toarray(), whole.toarray())
     monkeypatch.setattr(_sparse, "_FIT_TEXTS", 3)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.preprocessing import MultiLabelBinarizer
 
-from skxmc._labels import check_exclude, encode_targets, labels_to_names
+from skxmc._inputs._targets import check_exclude, encode_targets, labels_to_names
 
 DENSE = np.array([[1, 0, 1], [0, 0, 0], [0, 1, 0], [1, 1, 1]])
 NAMES = [["c", "a"], [], ["b"], ["a", "b", "c"]]

@@ -17,7 +17,7 @@ from tiny_models import (
     tiny_tower,
 )
 
-from skxmc.encoders._lora import (
+from skxmc._backbones._lora import (
     LeanLinear,
     adapter_state,
     add_adapters,
@@ -29,7 +29,8 @@ from skxmc.encoders._lora import (
     merge_adapters,
     save_adapters,
 )
-from skxmc.encoders._text import TextTower
+from skxmc._backbones._transformers import TransformersBackbone
+from skxmc._towers._text import TextTower
 
 
 def disturb(backbone, seed=0):
@@ -188,12 +189,12 @@ def test_merged_adapters_give_the_same_embeddings(rng, architecture):
     names = list(tower.state_dict())
     kinds = [type(module) for module in tower.modules()]
     plain = tower.encode(items)
-    add_adapters(tower.backbone, rank=4, seed=0)
+    add_adapters(tower.backbone.model, rank=4, seed=0)
     np.testing.assert_allclose(tower.encode(items), plain, atol=1e-6)
-    disturb(tower.backbone)
+    disturb(tower.backbone.model)
     adapted = tower.encode(items)
     assert np.abs(adapted - plain).max() > 1e-2
-    merge_adapters(tower.backbone)
+    merge_adapters(tower.backbone.model)
     np.testing.assert_allclose(tower.encode(items), adapted, atol=1e-4)
     # What is left is the model as it was, with other weights.
     assert list(tower.state_dict()) == names
@@ -215,14 +216,14 @@ def test_merged_decoders_compute_the_same(architecture):
 
 def test_merged_model_is_saved_like_any_other(tmp_path, rng):
     tower = tiny_tower()
-    add_adapters(tower.backbone, rank=4, seed=0)
-    disturb(tower.backbone)
+    add_adapters(tower.backbone.model, rank=4, seed=0)
+    disturb(tower.backbone.model)
     items = tower.items(random_texts(rng, 10))
     adapted = tower.encode(items)
-    merge_adapters(tower.backbone)
-    tower.backbone.save_pretrained(tmp_path)
+    merge_adapters(tower.backbone.model)
+    tower.backbone.model.save_pretrained(tmp_path)
     assert not list(tmp_path.glob("adapter*"))
-    backbone = transformers.AutoModel.from_pretrained(tmp_path)
+    backbone = TransformersBackbone.probe(transformers.AutoModel.from_pretrained(tmp_path), 24)
     again = TextTower(backbone, tower.tokenizer, max_length=24)
     np.testing.assert_allclose(again.encode(items), adapted, atol=1e-4)
 

@@ -6,11 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skxmc.training._losses import (
-    DynamicMarginTripletLoss,
-    PrototypeRegularizer,
-    draw_positives,
-)
+from skxmc.objectives import DynamicMarginTripletLoss, PrototypeRegularizer
+from skxmc.objectives._triplet_loss import draw_positives
 
 
 def similarities(rng, n, m, requires_grad=True):
@@ -62,12 +59,12 @@ def test_prototype_regularizer_is_golden(shared):
 # --------------------------------------------------------------------------------------- formulas
 
 
-def loss_by_hand(similarity, target, positives, ignore, n_negatives, margin, temperature):
+def loss_by_hand(similarity, target, positives, exclude, n_negatives, margin, temperature):
     """The formula of the docstring, row by row."""
     total = 0.0
     for row, positive in enumerate(positives):
         p = similarity[row, positive]
-        rest = similarity[row][~(target[row] | ignore[row])]
+        rest = similarity[row][~(target[row] | exclude[row])]
         n = np.sort(rest)[::-1][:n_negatives]
         hinge = np.maximum(0, n - p + np.clip(np.abs(p - n), *margin))
         violated = hinge > 0
@@ -82,24 +79,24 @@ def loss_by_hand(similarity, target, positives, ignore, n_negatives, margin, tem
     n=st.integers(1, 9),
     extra=st.integers(0, 9),
     n_negatives=st.integers(1, 12),
-    ignored=st.sampled_from([0.0, 0.3, 1.0]),
+    excluded=st.sampled_from([0.0, 0.3, 1.0]),
     seed=st.integers(0, 999),
 )
-def test_triplet_loss_is_its_formula(n, extra, n_negatives, ignored, seed):
+def test_triplet_loss_is_its_formula(n, extra, n_negatives, excluded, seed):
     """Rows with fewer negatives than asked for, and with none, included."""
     rng = np.random.RandomState(seed)
     similarity = similarities(rng, n, n + extra)
     target = diagonal_target(rng, n, n + extra, share=0.3)
-    ignore = torch.from_numpy(rng.random_sample(target.shape) < ignored) & ~target
+    exclude = torch.from_numpy(rng.random_sample(target.shape) < excluded) & ~target
     positives = draw_positives(target, torch.Generator().manual_seed(seed))
-    value = DynamicMarginTripletLoss(n_negatives)(similarity, target, positives, ignore)
+    value = DynamicMarginTripletLoss(n_negatives)(similarity, target, positives, exclude)
     value.backward()
     assert torch.isfinite(similarity.grad).all()
     expected = loss_by_hand(
         similarity.detach().numpy().astype(np.float64),
         target.numpy(),
         positives.numpy(),
-        ignore.numpy(),
+        exclude.numpy(),
         n_negatives,
         (0.1, 0.3),
         0.1,
@@ -152,16 +149,16 @@ def test_regularizer_is_zero_where_prototypes_are_better():
 # -------------------------------------------------------------------------- what must not matter
 
 
-def test_ignored_pairs_and_other_positives_do_not_matter(rng):
+def test_excluded_pairs_and_other_positives_do_not_matter(rng):
     n, m = 6, 15
     similarity, prototype = similarities(rng, n, m), similarities(rng, n, m)
     target = diagonal_target(rng, n, m, share=0.2)
-    ignore = torch.from_numpy(rng.random_sample((n, m)) < 0.3) & ~target
+    exclude = torch.from_numpy(rng.random_sample((n, m)) < 0.3) & ~target
     positives = torch.arange(n)
-    hidden = ignore | target
+    hidden = exclude | target
     hidden[positives, positives] = False
-    value = DynamicMarginTripletLoss()(similarity, target, positives, ignore)
-    value = value + PrototypeRegularizer()(similarity, prototype, target, positives, ignore)
+    value = DynamicMarginTripletLoss()(similarity, target, positives, exclude)
+    value = value + PrototypeRegularizer()(similarity, prototype, target, positives, exclude)
     value.backward()
     assert hidden.sum() > 10
     assert not similarity.grad[hidden].any()
@@ -171,9 +168,9 @@ def test_ignored_pairs_and_other_positives_do_not_matter(rng):
     def changed(matrix):
         return torch.where(hidden, torch.full_like(matrix, 5.0), matrix)
 
-    again = DynamicMarginTripletLoss()(changed(similarity), target, positives, ignore)
+    again = DynamicMarginTripletLoss()(changed(similarity), target, positives, exclude)
     again = again + PrototypeRegularizer()(
-        changed(similarity), changed(prototype), target, positives, ignore
+        changed(similarity), changed(prototype), target, positives, exclude
     )
     assert again.item() == value.item()
 

@@ -6,12 +6,12 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skxmc._ensemble import best_threshold
+from skxmc._features._centroids import untuned_prototypes
+from skxmc._ranking._mixture import DEFAULT_TEMPERATURES, DEFAULT_WEIGHTS, Mixture
+from skxmc._ranking._threshold import best_threshold
+from skxmc.evidence._neighbours import neighbour_labels
+from skxmc.indexes import join_candidates
 from skxmc.metrics import ndcg_at_k, precision_at_k, psprecision_at_k
-from skxmc.retrieval._index import join_candidates
-from skxmc.retrieval._mixture import DEFAULT_TEMPERATURES, DEFAULT_WEIGHTS, Mixture
-from skxmc.retrieval._neighbours import neighbour_labels
-from skxmc.training._centroids import untuned_prototypes
 
 NAMES = ("prototypes", "label_vectors", "neighbours")
 

@@ -6,7 +6,7 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skxmc.retrieval._neighbours import neighbour_labels
+from skxmc.evidence._neighbours import neighbour_labels
 
 N_DOCUMENTS, N_LABELS = 6, 5
 

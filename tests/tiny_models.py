@@ -10,10 +10,11 @@ import transformers
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from skxmc._images import ImageFeatures
-from skxmc.encoders._decoder import DecoderTower
-from skxmc.encoders._prompts import Prompts
-from skxmc.encoders._text import TextTower
+from skxmc._backbones._transformers import TransformersBackbone
+from skxmc._inputs._images import ImageFeatures
+from skxmc._towers._decoder import DecoderTower, probe_decoder
+from skxmc._towers._prompts import Prompts, tokenize_prompts
+from skxmc._towers._text import TextTower
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -209,17 +210,25 @@ def tiny_decoder(
     packing: tuple[bool, int, int] | None = None,
     **options,
 ) -> DecoderTower:
-    """A tower around :func:`tiny_language_model`."""
+    """A tower around :func:`tiny_language_model`.
+
+    `packing` is how sequences go through, (packed, position offset, shared tokens); None probes it.
+    """
     tokenizer = byte_pairs("<s> $A")
     model = tiny_language_model(architecture, vocabulary=len(tokenizer), **options)
+    prompts = prompts or Prompts("the text", "and image")
+    if packing is None:
+        frame = tokenize_prompts(prompts, tokenizer)
+        backbone, n_shared = probe_decoder(model, frame, max_length + 3)
+    else:
+        backbone, n_shared = TransformersBackbone(model, *packing[:2]), packing[2]
     return DecoderTower(
-        model,
+        backbone,
         tokenizer,
-        prompts=prompts or Prompts("the text", "and image"),
+        prompts=prompts,
         pooling=pooling,
         max_length=max_length,
-        max_images=3,
-        packing=packing,
+        n_shared=n_shared,
     )
 
 
@@ -243,7 +252,8 @@ def tiny_tower(
 ) -> TextTower:
     """A tower around :func:`tiny_backbone`."""
     tokenizer = tiny_tokenizer(architecture, words)
-    backbone = tiny_backbone(architecture, vocabulary=len(tokenizer), **options)
+    model = tiny_backbone(architecture, vocabulary=len(tokenizer), **options)
+    backbone = TransformersBackbone.probe(model, max_length)
     return TextTower(backbone, tokenizer, pooling=pooling, max_length=max_length, head=head)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.utils import Bunch
 
-from .._labels import check_exclude, narrow_indices
+from .._inputs._targets import check_exclude, narrow_indices
 
 Images = list[bytes | list[bytes] | None]
 

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import scipy.sparse as sp
 
-from .._labels import narrow_indices
+from .._inputs._targets import narrow_indices
 
 # Texts and matrices shrink to a third or a tenth, and a file of zeros to a thousandth. What
 # unpacks to more than both bounds is taken for a decompression bomb.

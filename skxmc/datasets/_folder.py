@@ -10,7 +10,7 @@ from typing import Any
 
 from sklearn.utils import Bunch
 
-from .._labels import check_exclude
+from .._inputs._targets import check_exclude
 from ._base import (
     Images,
     distinct_labels,

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 from sklearn.utils import Bunch
 
-from .._optional import import_optional
+from .._runtime._optional import import_optional
 from ._base import (
     get_data_home,
     group_ids,

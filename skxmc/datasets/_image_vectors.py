@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .._images import ImageFeatures
+from .._inputs._images import ImageFeatures
 from ._files import check_file, read_array_header
 from ._pickles import load_object_array
 

@@ -15,8 +15,8 @@ from typing import Any, Literal
 import numpy as np
 import scipy.sparse as sp
 
-from .._labels import as_indicator, as_rows, narrow_indices
-from .._validation import is_missing, sequence_to_list
+from .._inputs._targets import as_indicator, as_rows, narrow_indices
+from .._inputs._texts import is_missing, sequence_to_list
 from ._base import check_distinct
 from ._files import as_id
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import scipy.sparse as sp
 
-from .._labels import check_exclude, narrow_indices
+from .._inputs._targets import check_exclude, narrow_indices
 from ._files import load_csr, text_lines, without_last_blanks
 
 

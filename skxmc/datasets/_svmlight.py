@@ -14,7 +14,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.utils import Bunch
 
-from .._labels import as_indicator, narrow_indices
+from .._inputs._targets import as_indicator, narrow_indices
 from ._base import make_bunch, make_split
 from ._files import text_lines, without_last_blanks
 

@@ -12,8 +12,8 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.utils import Bunch
 
-from .._optional import import_optional
-from .._validation import is_missing, sequence_to_list
+from .._inputs._texts import is_missing, sequence_to_list
+from .._runtime._optional import import_optional
 from ._base import check_distinct, make_bunch, make_split, number_names, targets
 from ._delimited import delimited_rows
 from ._files import as_id, as_text, check_file, json_records, max_unpacked

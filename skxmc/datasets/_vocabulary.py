@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .._optional import import_optional
+from .._runtime._optional import import_optional
 from ._base import check_distinct
 from ._delimited import delimited_rows
 from ._files import byte_lines, text_lines

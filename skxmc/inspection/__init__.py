@@ -9,10 +9,10 @@ Where several models are to be compared, pass a dict of name to model (or to pre
 of a single one. ``ax=`` puts a figure into a subplot of your own.
 """
 
-from skxmc.inspection._coverage import PrecisionCoverageDisplay
-from skxmc.inspection._frequency import FrequencyBinDisplay
-from skxmc.inspection._gallery import PredictionGalleryDisplay
-from skxmc.inspection._history import TrainingHistoryDisplay
+from ._coverage import PrecisionCoverageDisplay
+from ._frequency import FrequencyBinDisplay
+from ._gallery import PredictionGalleryDisplay
+from ._history import TrainingHistoryDisplay
 
 __all__ = [
     "FrequencyBinDisplay",

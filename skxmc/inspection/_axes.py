@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from skxmc._optional import import_optional
+from .._runtime._optional import import_optional
 
 # Okabe and Ito's colours without the yellow, which is too light for a line on white: people with
 # any kind of colour vision tell them apart. https://jfly.uni-koeln.de/color/

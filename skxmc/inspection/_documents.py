@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_random_state
 
-from skxmc._images import collect_images
-from skxmc._labels import as_indicator
-from skxmc._validation import check_texts, sequence_to_list
+from .._inputs._images import collect_images
+from .._inputs._targets import as_indicator
+from .._inputs._texts import check_texts, sequence_to_list
 
 # Of pictures that a document may have: the first is drawn.
 _ANY_NUMBER = 1_000_000

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from skxmc._optional import import_optional
-from skxmc.inspection._axes import EXTRA
+from .._runtime._optional import import_optional
+from ._axes import EXTRA
 
 Text = import_optional("matplotlib.text", EXTRA).Text
 offset_copy = import_optional("matplotlib.transforms", EXTRA).offset_copy

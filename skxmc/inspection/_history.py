@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from skxmc.inspection._axes import (
+from ..metrics._scorers import find_ranker
+from ._axes import (
     by_name,
     finish,
     grid_of_axes,
@@ -16,7 +17,6 @@ from skxmc.inspection._axes import (
     short_name,
     styles,
 )
-from skxmc.metrics._scorers import find_ranker
 
 # What the trainer itself writes down; the rest of an entry are figures on held-out documents.
 _OF_TRAINING = ("epoch", "loss", "learning_rate", "seconds", "documents_per_second")

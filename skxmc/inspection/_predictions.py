@@ -8,8 +8,8 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.utils.validation import check_is_fitted
 
-from skxmc._labels import check_exclude, encode_targets
-from skxmc.metrics._scorers import find_ranker, training_labels
+from .._inputs._targets import check_exclude, encode_targets
+from ..metrics._scorers import find_ranker, training_labels
 
 
 def predict_topk(
@@ -61,7 +61,7 @@ def training_frequencies(estimator: Any) -> np.ndarray:
     """Return the number of training documents of each label that a fitted estimator knows."""
     _, ranker = find_ranker(estimator)
     check_is_fitted(ranker)
-    if not hasattr(ranker, "ensemble_"):
+    if not hasattr(ranker, "ranker_"):
         raise TypeError(
             f"{type(ranker).__name__} does not know how often each label occurred in training; "
             "pass frequencies, such as np.bincount(Y_train.indices, minlength=n_labels)."

@@ -1,5 +1,6 @@
-"""Splitters for cross-validation that keep rare labels in all folds."""
+"""Splitters that keep rare labels in all folds, and how held-out documents are used."""
 
-from skxmc.model_selection._split import LabelStratifiedKFold, LabelStratifiedShuffleSplit
+from ._split import LabelStratifiedKFold, LabelStratifiedShuffleSplit
+from ._validation import Validation
 
-__all__ = ["LabelStratifiedKFold", "LabelStratifiedShuffleSplit"]
+__all__ = ["LabelStratifiedKFold", "LabelStratifiedShuffleSplit", "Validation"]

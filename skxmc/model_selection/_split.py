@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from sklearn.model_selection import BaseCrossValidator, BaseShuffleSplit
 from sklearn.utils import check_random_state
 
-from skxmc._labels import encode_targets
+from .._inputs._targets import encode_targets
 
 # A shuffled split cuts the documents into at most this many folds, of which one is the test part.
 # More would take memory and gain nothing: labels with fewer documents cannot be spread so thin.

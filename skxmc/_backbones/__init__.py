@@ -1,0 +1,1 @@
+"""Transformers below the towers, adapters on them, and where their weights come from."""

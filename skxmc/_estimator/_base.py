@@ -1,0 +1,404 @@
+"""What both estimators share: the skeleton of fit."""
+
+from __future__ import annotations
+
+from abc import ABCMeta
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from sklearn.base import BaseEstimator, _fit_context
+from sklearn.utils import ClassifierTags, TransformerTags, check_random_state
+from sklearn.utils.validation import validate_data
+
+from .._features._blocks import Features, unit_rows
+from .._inputs._images import ImageItems, collect_images
+from .._inputs._targets import check_exclude, encode_targets, without_pairs
+from .._inputs._texts import check_texts, sequence_to_list
+from .._ranking._holdout import hold_out
+from .._ranking._ranker import Ranker, RankingOptions, TrainingSet
+from .._runtime import limits
+from ..evidence import Evidence, Setting, resolve_evidence
+from ..model_selection import Validation
+from ._featurizer import Featurizer
+from ._nested import NestedParametersMixin
+from ._parameters import (
+    Mode,
+    Recipe,
+    resolve_adapter,
+    resolve_batch_size,
+    resolve_encoder,
+    resolve_image_encoder,
+    resolve_training,
+    resolve_validation,
+    settings_of,
+)
+from ._persistence import PersistenceMixin, skxmc_version
+from ._prediction import PredictionMixin, with_pictures
+from ._tuning import Representation, TrainingData, Tuning, represent_tuned, represent_untuned
+
+if TYPE_CHECKING:
+    from .._backbones._sources import ModelSource
+    from ..objectives import Objective
+
+
+class BaseXMCClassifier(
+    PersistenceMixin, PredictionMixin, NestedParametersMixin, BaseEstimator, metaclass=ABCMeta
+):
+    """Skeleton of an extreme multi-label classifier.
+
+    A subclass stores its parameters and says in `_recipe` what it takes where they say "auto".
+    """
+
+    _recipe: ClassVar[Recipe]
+
+    # -- fit ----------------------------------------------------------------------------------
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, images=None, exclude=None):
+        """Learn to rank labels.
+
+        Parameters
+        ----------
+        X : sequence of str of length n_samples, or DataFrame
+            The documents' texts, or a pandas or polars DataFrame with a text column and, if
+            there are pictures, an image column. With ``encoder="precomputed"`` a float array of
+            shape (n_samples, n_features), whose rows are scaled to unit length.
+        y : sparse or dense indicator of shape (n_samples, n_labels), or sequence of lists
+            Which labels each document has; lists hold label names.
+        images : sequence of length n_samples, or float array, default=None
+            Pictures of each document: None, a PIL image, a uint8 array of shape (H, W, 3), a
+            path, bytes, or a list of those; or ready embeddings of shape (n_samples, d) or
+            (n_samples, n_images, d) for all documents.
+        exclude : sparse matrix of shape (n_samples, n_labels), default=None
+            Pairs that are neither positive nor negative, such as a document that is itself a
+            label.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+        """
+        # Everything is checked, and every picture decoded, before anything is trained.
+        rng = check_random_state(self.random_state)
+        kinds, objective = self._check_plugins()
+        data = self._check_training_data(X, y, images, exclude, kinds, objective)
+        validation = resolve_validation(self.validation)
+
+        featurizer, digest = self._make_featurizer(data)
+        self._represent_sides(featurizer, data, kinds)
+        embeddings = featurizer.encode_untuned(data.X, digest, self.memory)
+        share = validation.fraction
+        share = self._mode.held_out_share if share == "auto" else share
+        held_out = hold_out(embeddings, data.Y, share, rng)
+
+        history: list[dict] = []
+        if self._mode.tuned:
+            tuning = self._plan_tuning(featurizer, objective, validation, digest, len(data.X))
+            represented = represent_tuned(
+                data, featurizer, tuning, embeddings, held_out, rng, history
+            )
+        else:
+            labels = data.label_text
+            if labels is not None:
+                labels = featurizer.encode_untuned(labels, digest, self.memory)
+            represented = represent_untuned(embeddings, labels)
+
+        setting, options = self._ranking_setting(featurizer), self._ranking_options(validation)
+        self.ranker_ = Ranker(kinds, setting, options).fit(
+            self._training_set(data, featurizer, represented, held_out), rng
+        )
+        self.classes_, self.history_, self.featurizer_ = data.classes, history, featurizer
+        self.threshold_ = self.ranker_.threshold_
+        return self
+
+    @property
+    def _mode(self) -> Mode:
+        return Mode.of(self.encoder, self.train_encoder)
+
+    # -- what is checked ----------------------------------------------------------------------
+
+    def _check_plugins(self) -> tuple[list[Evidence], Objective | None]:
+        """Unfitted kinds of evidence, and the objective if the encoder is tuned."""
+        resolve_encoder(self.encoder, self._recipe.encoder)
+        if self.adapter is not None and self.train_encoder != "lora":
+            raise ValueError(
+                f"adapter is given, but train_encoder={self.train_encoder!r} trains no adapters; "
+                "set train_encoder='lora', or leave adapter out."
+            )
+        kinds = resolve_evidence(self.evidence)
+        if not self._mode.tuned:
+            return kinds, None
+        from ..objectives import resolve_objective
+
+        return kinds, resolve_objective("prime" if self.objective is None else self.objective)
+
+    def _check_training_data(
+        self, X, y, images, exclude, kinds: list[Evidence], objective: Objective | None
+    ) -> TrainingData:
+        X, images = self._check_documents(X, images, reset=True)
+        Y, classes = encode_targets(y, len(X), label_text=self.label_text)
+        exclude = check_exclude(exclude, len(X), Y.shape[1])
+        if exclude is not None:
+            Y = without_pairs(Y, exclude)
+        if Y.nnz == 0:
+            raise ValueError("y has no positive label at all; give the documents their labels.")
+        label_text = self._check_label_text(classes, kinds, objective)
+        label_images = collect_images(
+            self.label_images,
+            len(classes),
+            max_images=self._max_images,
+            argument="label_images",
+        )
+        return TrainingData(
+            X, with_pictures(images), Y, classes, exclude, label_text, with_pictures(label_images)
+        )
+
+    @property
+    def _max_images(self) -> int:
+        return resolve_image_encoder(self.image_encoder).max_images
+
+    def _check_documents(self, X, images, *, reset: bool):
+        """Texts, or ready embeddings; and pictures, decoded later, or their ready vectors."""
+        if self._mode.ready:
+            # All evidence compares by cosine, and is tuned to vectors of unit length.
+            X = unit_rows(validate_data(self, X, reset=reset, dtype=np.float32))
+        else:
+            X, images = check_texts(
+                X, text_column=self.text_column, image_column=self.image_column, images=images
+            )
+        return X, collect_images(images, len(X), max_images=self._max_images)
+
+    def _check_label_text(
+        self, classes: np.ndarray, kinds: list[Evidence], objective: Objective | None
+    ) -> list[str] | None:
+        """The labels' texts: those given, or their names if these are words."""
+        texts = None
+        if not self._mode.ready:
+            if self.label_text is not None:
+                texts = [str(text) for text in sequence_to_list(self.label_text)]
+            elif all(isinstance(name, str) for name in classes):
+                texts = list(classes)
+        if texts is None and objective is not None and objective.needs_label_texts:
+            raise ValueError(
+                f"train_encoder={self.train_encoder!r} needs the labels' texts, and y has only "
+                "column numbers; pass label_text, one text a column, or lists of label names as "
+                "y, or set objective=LinearHead() or train_encoder='frozen'."
+            )
+        if texts is None and objective is None and all(k.needs_label_texts() for k in kinds):
+            raise ValueError(
+                "evidence leaves nothing to rank labels by, as they have no texts; pass "
+                "label_text, or more kinds of evidence."
+            )
+        return texts
+
+    # -- what is made of the documents --------------------------------------------------------
+
+    def _make_featurizer(self, data: TrainingData) -> tuple[Featurizer, str]:
+        """With the pretrained tower, calibrated; and the hash of its files."""
+        from .._runtime._device import precision_name, resolve_device
+
+        device = resolve_device(self.device)
+        precision = precision_name(self.precision, device)
+        image_encoder = self._make_image_encoder(device, precision, data.images, data.label_images)
+        featurizer = Featurizer(None, image_encoder, precision)
+        encoder = resolve_encoder(self.encoder, self._recipe.encoder)
+        if encoder is None:
+            return featurizer, ""
+        import torch
+
+        source = self._find_encoder()
+        # A frozen base is only ever multiplied with: it stays as short as the products are.
+        dtype = torch.float32 if self.train_encoder == "full" else getattr(torch, precision)
+        tower = encoder.load(source, max_images=self._max_images, weights_dtype=dtype)
+        featurizer.tower = tower.to(device)
+        if getattr(self, "backend", "torch") != "torch":  # obstacles show before training
+            featurizer.serving_tower(self.backend)
+        encoder.calibrate(featurizer.tower, data.X, getattr(torch, precision))
+        return featurizer, source.digest()
+
+    def _find_encoder(self) -> ModelSource:
+        """Where the encoder's files are."""
+        from .._backbones._sources import find_model
+
+        encoder = resolve_encoder(self.encoder, self._recipe.encoder)
+        return find_model(
+            encoder.name, kind=encoder.kind, trust_remote_code=encoder.trust_remote_code
+        )
+
+    def _make_image_encoder(self, device, precision: str, *collections):
+        if not any(isinstance(collection, ImageItems) for collection in collections):
+            return None
+        import torch
+
+        from .._pictures._image_encoder import ImageEncoder
+
+        options = resolve_image_encoder(self.image_encoder)
+        return ImageEncoder(
+            options.model,
+            device=device,
+            precision=getattr(torch, precision),
+            batch_size=options.batch_size,
+            memory=self.memory,
+            trust_remote_code=options.trust_remote_code,
+            verbose=self.verbose,
+        )
+
+    def _represent_sides(
+        self, featurizer: Featurizer, data: TrainingData, kinds: list[Evidence]
+    ) -> None:
+        """Words and pictures, which stand beside the embeddings; pictures become vectors."""
+        if self._sees_words(kinds, data.Y.shape[1]):
+            featurizer.fit_words(data.X, required=self.text_features == "tfidf")
+        data.images, data.label_images = featurizer.fit_images(data.images, data.label_images)
+
+    def _sees_words(self, kinds: list[Evidence], n_labels: int) -> bool:
+        """Whether words are asked for, and any evidence has a use for them."""
+        if self._mode.ready or self.text_features == "embedding":
+            return False
+        if self.text_features == "both" and n_labels > limits.MAX_WORD_VECTORS:
+            return False
+        return any(kind.sees_words(self._mode.tuned) for kind in kinds)
+
+    def _plan_tuning(
+        self,
+        featurizer: Featurizer,
+        objective: Objective,
+        validation: Validation,
+        digest: str,
+        n: int,
+    ) -> Tuning:
+        adapter = None
+        if self.train_encoder == "lora":
+            adapter = resolve_adapter(self.adapter, self._recipe)
+        options = self._training_options(featurizer, validation, n)
+        settings = (featurizer.tower.settings(), featurizer.precision, self._max_images)
+
+        def checkpoint(data: TrainingData, held_out: np.ndarray, rng):
+            """Where `memory` keeps the tuning; None if it is not kept, being unlike any other."""
+            if self.random_state is None:
+                return None
+            from .._training._checkpoint import Checkpoint
+
+            plan = (settings_of(objective), settings_of(adapter), replace(options, verbose=0))
+            validated = (validation.metric, validation.patience)
+            inputs = (data.X, data.images, data.Y, data.exclude, data.label_text, data.label_images)
+            code = (skxmc_version(), type(self).__name__)
+            start = (digest, settings, rng.get_state(legacy=False))
+            return Checkpoint.of(self.memory, code, plan, validated, start, inputs, held_out)
+
+        return Tuning(
+            objective, adapter, options, validation, checkpoint, self._recipe.merge_adapters
+        )
+
+    def _training_options(self, featurizer: Featurizer, validation: Validation, n_documents: int):
+        import torch
+
+        from .._training._batches import HardNegativeSchedule
+        from .._training._options import TrainingOptions
+
+        recipe, training = self._recipe, resolve_training(self.training, self._recipe)
+        # None: the trainer makes one for as many epochs as it gets to.
+        schedule = None if training.hard_negatives else HardNegativeSchedule(start=None, update=1)
+        return TrainingOptions(
+            epochs=self.epochs,
+            max_steps=self.max_steps,
+            batch_size=resolve_batch_size(self.batch_size, n_documents, recipe.n_batches),
+            learning_rate=self.learning_rate,
+            head_learning_rate=training.head_learning_rate,
+            weight_decay=training.weight_decay,
+            warmup_steps=training.warmup_steps,
+            max_grad_norm=training.max_grad_norm,
+            propensity=tuple(validation.propensity),
+            schedule=schedule,
+            max_graph_bytes=training.max_graph_memory,
+            precision=getattr(torch, featurizer.precision),
+            patience=validation.patience,
+            verbose=self.verbose,
+        )
+
+    # -- ranking ------------------------------------------------------------------------------
+
+    def _training_set(
+        self,
+        data: TrainingData,
+        featurizer: Featurizer,
+        represented: Representation,
+        held_out: np.ndarray,
+    ) -> TrainingSet:
+        labels = None
+        if represented.labels is not None and data.label_text is None:
+            labels = Features(represented.labels)  # the vectors of a head
+        elif represented.labels is not None:
+            labels = featurizer.complete(represented.labels, data.label_text, data.label_images)
+        return TrainingSet(
+            features=featurizer.complete(represented.documents, data.X, data.images),
+            Y=data.Y,
+            labels=labels,
+            make_prototypes=represented.make_prototypes,
+            exclude=data.exclude,
+            held_out=held_out,
+        )
+
+    def _ranking_setting(self, featurizer: Featurizer) -> Setting:
+        from .._runtime._device import resolve_device
+
+        return Setting(
+            tuned=self._mode.tuned,
+            # Where there are no texts, there are no words to take the embedding's place.
+            text=self.text_features != "tfidf" or self._mode.ready,
+            index=self.index,
+            max_steps=self.max_steps,
+            device=str(resolve_device(self.device)),
+            precision=featurizer.precision,
+            verbose=self.verbose,
+        )
+
+    def _ranking_options(self, validation: Validation) -> RankingOptions:
+        return RankingOptions(
+            metric=validation.metric,
+            propensity=tuple(validation.propensity),
+            threshold=None if self.threshold == "auto" else float(self.threshold),
+        )
+
+    # -- fitted parts -------------------------------------------------------------------------
+
+    @property
+    def evidence_(self) -> dict[str, Evidence]:
+        """The fitted kinds of evidence by name."""
+        return self.ranker_.evidence_
+
+    @property
+    def tower_(self):
+        """The text encoder; None with ``encoder="precomputed"``."""
+        return self.featurizer_.tower
+
+    @property
+    def image_encoder_(self):
+        """The picture encoder; None if there were no pictures to encode."""
+        return self.featurizer_.image_encoder
+
+    @property
+    def _n_features_out(self) -> int:
+        """Columns that :meth:`transform` returns."""
+        tower, whitener = self.featurizer_.tower, self.featurizer_.whitener
+        width = self.n_features_in_ if tower is None else tower.dimension
+        if self._mode.tuned or whitener is None:
+            return width
+        return width + whitener.components_.shape[1]
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "ranker_")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.estimator_type = "classifier"
+        tags.target_tags.required = True
+        tags.target_tags.multi_output = True
+        tags.target_tags.single_output = False
+        tags.classifier_tags = ClassifierTags(multi_class=False, multi_label=True)
+        tags.transformer_tags = TransformerTags(preserves_dtype=["float32"])
+        tags.input_tags.sparse = False
+        tags.input_tags.string = not self._mode.ready
+        tags.input_tags.two_d_array = self._mode.ready
+        return tags

@@ -1,0 +1,157 @@
+"""Everything between a user's documents and their features."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.utils.validation import check_memory
+
+from .._features._blocks import Features, unit_rows
+from .._features._whitening import PICTURE_SCALE, ImageWhitener
+from .._inputs._images import ImageFeatures, ImageItems
+from .._runtime import limits
+
+
+class Featurizer:
+    """Everything between a user's documents and their :class:`Features`.
+
+    Parameters
+    ----------
+    tower : Tower or None
+        The text encoder; None where documents come as ready embeddings.
+    image_encoder : ImageEncoder or None
+        None where there are no pictures to encode.
+    precision : str
+        Of matrix products, "float32" or "bfloat16".
+
+    Attributes
+    ----------
+    whitener : ImageWhitener or None
+        None where the documents had no pictures.
+    words : SparseTextFeatures or None
+        None where nothing sees words.
+    """
+
+    def __init__(self, tower: Any, image_encoder: Any, precision: str) -> None:
+        self.tower = tower
+        self.image_encoder = image_encoder
+        self.precision = precision
+        self.whitener: ImageWhitener | None = None
+        self.words: Any = None
+        self._serving: tuple[Any, Any] = (None, None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_serving": (None, None)}
+
+    # -- learning -----------------------------------------------------------------------------
+
+    def fit_words(self, texts: list[str], *, required: bool) -> None:
+        """Learn words and n-grams; texts without words are an error only where `required`."""
+        from .._features._words import SparseTextFeatures
+
+        try:
+            self.words = SparseTextFeatures().fit(texts)
+        except ValueError:
+            if required:
+                raise  # else the embedding alone has to do
+
+    def fit_images(
+        self, images: ImageItems | ImageFeatures | None, label_images: Any
+    ) -> tuple[ImageFeatures | None, ImageFeatures | None]:
+        """Encode pictures of documents and labels, and learn to whiten those of documents."""
+        images = self.encode_images(images)
+        if images is not None:
+            self.whitener = ImageWhitener().fit(images)
+        elif label_images is not None:
+            raise ValueError(
+                "label_images is given, but no document has a picture; pass images to fit."
+            )
+        return images, self.encode_images(label_images)
+
+    def encode_untuned(self, X: Any, digest: str, memory: Any) -> np.ndarray:
+        """Embeddings of the pretrained encoder, cached where there is a memory.
+
+        Parameters
+        ----------
+        X : list of str, or ndarray of ready embeddings
+            The latter are returned as they are.
+        digest : str
+            Hash of the encoder's files.
+        memory : str, joblib.Memory or None
+        """
+        if self.tower is None:
+            return X
+        cached = check_memory(memory).cache(_encode_texts, ignore=["featurizer"])
+        key = (digest, self.tower.settings(), self.precision)
+        embeddings = np.empty((len(X), self.tower.dimension), dtype=np.float32)
+        for start in range(0, len(X), limits.ROWS):  # a crash loses one block at most
+            block = X[start : start + limits.ROWS]
+            embeddings[start : start + len(block)] = cached(key, block, featurizer=self)
+        return embeddings
+
+    # -- features -----------------------------------------------------------------------------
+
+    def encode_images(self, images: ImageItems | ImageFeatures | None) -> ImageFeatures | None:
+        """One vector for each distinct picture; ready ones stay as they are."""
+        return self.image_encoder.encode(images) if isinstance(images, ImageItems) else images
+
+    def encode(
+        self, texts: list[str], images: ImageFeatures | None = None, tower: Any = None
+    ) -> np.ndarray:
+        """Embeddings of unit norm, (n, dimension) float32; `tower` may be one for serving."""
+        import torch
+
+        tower = self.tower if tower is None else tower
+        return tower.encode(tower.items(texts, images), precision=getattr(torch, self.precision))
+
+    def serving_tower(self, backend: str = "torch") -> Any:
+        """The tower with weights that are cast once; made again when somebody changed them."""
+        import torch
+
+        state = (backend, self.precision, self.tower.fingerprint())
+        seen, tower = self._serving
+        if state != seen:
+            tower = self.tower.for_serving(getattr(torch, self.precision), backend)
+            self._serving = state, tower
+        return tower
+
+    def features(
+        self, X: list[str] | np.ndarray, images: ImageFeatures | None, backend: str = "torch"
+    ) -> Features:
+        """All blocks of documents; X are texts or, without a tower, ready embeddings.
+
+        `backend` is what runs the tower.
+        """
+        if self.tower is None:
+            return self.complete(X, X, images)
+        embeddings = self.encode(X, images, self.serving_tower(backend))
+        return self.complete(embeddings, X, images)
+
+    def complete(
+        self, embeddings: np.ndarray, X: list[str] | np.ndarray, images: ImageFeatures | None
+    ) -> Features:
+        """The blocks that stand beside ready embeddings of documents."""
+        pictures = None
+        if self.whitener is not None:
+            pictures = np.zeros((len(X), self.whitener.components_.shape[1]), dtype=np.float32)
+            if images is not None:
+                pictures = PICTURE_SCALE * unit_rows(self.whitener.transform(images).mean())
+        words = None if self.words is None else self.words.transform(X)
+        return Features(embeddings, pictures, words)
+
+    def move_to(self, device: Any, precision: str) -> None:
+        """Compute on another device, or in another precision."""
+        import torch
+
+        self.precision = precision
+        if self.tower is not None:
+            self.tower.to(device)
+        if self.image_encoder is not None:
+            self.image_encoder.device = torch.device(device)
+            self.image_encoder.precision = getattr(torch, precision)
+
+
+def _encode_texts(key: tuple, texts: list[str], featurizer: Featurizer) -> np.ndarray:
+    """Embeddings of texts; `key` names encoder and settings where the result is cached."""
+    return featurizer.encode(texts)

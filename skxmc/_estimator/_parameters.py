@@ -1,0 +1,210 @@
+"""Which values the parameters may have that both estimators share, and what they stand for."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from math import log2
+from numbers import Integral, Real
+from typing import Any
+
+from sklearn.base import BaseEstimator, clone
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+
+from ..encoders import ImageEncoder, LanguageModel, LoRA, TextEncoder
+from ..model_selection import Validation
+
+# Value of `encoder` for ready embeddings as X.
+PRECOMPUTED = "precomputed"
+
+# What runs the text encoder in prediction.
+BACKENDS = ("torch", "openvino")
+
+# Values of Validation(metric=...).
+METRICS = ("mean", *Validation.MEAN_OF)
+
+# Bounds of batch_size="auto".
+_SMALLEST, _LARGEST = 32, 512
+
+shared_constraints: dict = {
+    "encoder": [str, os.PathLike, TextEncoder, LanguageModel],
+    "image_encoder": [str, os.PathLike, callable, ImageEncoder],
+    "label_text": ["array-like", None],
+    "label_images": ["array-like", None],
+    "train_encoder": [StrOptions({"full", "lora", "frozen"})],
+    "adapter": [LoRA, None],
+    "objective": [str, HasMethods(["compute_loss"]), None],
+    "evidence": [list, tuple, None],
+    "index": [str, HasMethods(["search"])],
+    "text_features": [StrOptions({"embedding", "tfidf", "both"})],
+    "text_column": [str],
+    "image_column": [str],
+    "epochs": [Interval(Integral, 1, None, closed="left")],
+    "max_steps": [Interval(Integral, 1, None, closed="left"), None],
+    "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+    "learning_rate": [Interval(Real, 0, None, closed="neither")],
+    "training": [HasMethods(["get_params"]), None],
+    "validation": [Interval(Real, 0, 1, closed="neither"), Validation, None],
+    "threshold": [StrOptions({"auto"}), Interval(Real, 0, 1, closed="both")],
+    "device": [str],
+    "precision": [StrOptions({"auto", "float32", "bfloat16"})],
+    "memory": [str, os.PathLike, HasMethods(["cache"]), None],
+    "random_state": ["random_state"],
+    "verbose": ["verbose"],
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What an estimator takes where a parameter says "auto" or None.
+
+    Attributes
+    ----------
+    encoder : type
+        `TextEncoder` or `LanguageModel`.
+    lora_rank : int
+    merge_adapters : bool
+        Whether adapters are folded into the weights after tuning.
+    n_batches : int
+        About how many batches make an epoch.
+    head_learning_rate : float
+    max_grad_norm : float or None
+    max_graph_memory : float
+    """
+
+    encoder: type
+    lora_rank: int
+    merge_adapters: bool
+    n_batches: int
+    head_learning_rate: float
+    max_grad_norm: float | None
+    max_graph_memory: float
+
+
+@dataclass(frozen=True)
+class Mode:
+    """How documents come to embeddings: the one place that knows the three ways.
+
+    Attributes
+    ----------
+    ready : bool
+        Documents are passed as embeddings, and there is no encoder.
+    tuned : bool
+        The encoder is tuned on the documents; else it stays as it was pretrained.
+    """
+
+    ready: bool
+    tuned: bool
+
+    @classmethod
+    def of(cls, encoder: Any, train_encoder: str) -> Mode:
+        """The mode that two parameters of an estimator ask for."""
+        ready = encoder == PRECOMPUTED
+        return cls(ready, not ready and train_encoder != "frozen")
+
+    @property
+    def held_out_share(self) -> float:
+        """Share of the documents that choose the mixture; a tuned encoder misses them."""
+        return 0.05 if self.tuned else 0.1
+
+
+def resolve_encoder(encoder: Any, kind: type) -> TextEncoder | LanguageModel | None:
+    """The encoder as an object of a class; None for ready embeddings.
+
+    Raises
+    ------
+    TypeError
+        If it is an encoder of the other estimator.
+    """
+    if encoder == PRECOMPUTED:
+        return None
+    if isinstance(encoder, str | os.PathLike):
+        return kind(encoder)
+    if not isinstance(encoder, kind):
+        uses = {TextEncoder: "ViXMLClassifier", LanguageModel: "DecoderXMCClassifier"}
+        raise TypeError(
+            f"encoder is a {type(encoder).__name__}, which is an encoder of "
+            f"{uses[type(encoder)]}; pass a {kind.__name__}, or use that estimator."
+        )
+    return encoder
+
+
+def resolve_image_encoder(image_encoder: Any) -> ImageEncoder:
+    """The image encoder as an object."""
+    if isinstance(image_encoder, ImageEncoder):
+        return image_encoder
+    return ImageEncoder(image_encoder)
+
+
+def resolve_adapter(adapter: LoRA | None, recipe: Recipe) -> LoRA:
+    """Adapters whose rank is a number."""
+    adapter = LoRA() if adapter is None else clone(adapter)
+    if adapter.rank == "auto":
+        adapter.rank = recipe.lora_rank
+    return adapter
+
+
+def resolve_training(training: Any, recipe: Recipe) -> Any:
+    """How the optimiser and the batches work, with what the recipe says in place of "auto"."""
+    from ..objectives import Training
+
+    training = Training() if training is None else clone(training)
+    training._validate_params()
+    for name in ("head_learning_rate", "max_grad_norm", "max_graph_memory"):
+        if getattr(training, name) == "auto":
+            setattr(training, name, getattr(recipe, name))
+    return training
+
+
+def resolve_validation(validation: float | Validation | None) -> Validation:
+    """The held-out documents as an object whose parameters have been checked.
+
+    Raises
+    ------
+    ValueError
+        If one of them is out of range.
+    """
+    if validation is None:
+        return Validation()
+    if not isinstance(validation, Validation):
+        return Validation(fraction=validation)
+    fraction, patience = validation.fraction, validation.patience
+    if fraction != "auto" and not (isinstance(fraction, Real) and 0 < fraction < 1):
+        raise ValueError(
+            f"the fraction of validation must be 'auto' or within 0 and 1, got {fraction!r}."
+        )
+    if validation.metric not in METRICS:
+        raise ValueError(
+            f"the metric of validation must be one of {METRICS}, got {validation.metric!r}."
+        )
+    if patience is not None and not (isinstance(patience, Integral) and patience >= 1):
+        raise ValueError(
+            f"the patience of validation must be None or an int of at least 1, got {patience!r}."
+        )
+    return validation
+
+
+def resolve_batch_size(batch_size: int | str, n_documents: int, n_batches: int) -> int:
+    """Documents of a batch; "auto" makes about `n_batches` of an epoch.
+
+    Large batches have the better negatives, but a thousand documents in two of them would be an
+    epoch of two steps.
+    """
+    if batch_size == "auto":
+        nearest = 2 ** round(log2(max(n_documents / n_batches, 1)))
+        batch_size = min(max(nearest, _SMALLEST), _LARGEST)
+    return min(batch_size, n_documents)
+
+
+def settings_of(params: BaseEstimator | None) -> Any:
+    """Class and parameters, nested ones too: what a key of a cache is made of."""
+    if params is None:
+        return None
+    nested = params.get_params(deep=False)
+    return (
+        f"{type(params).__module__}.{type(params).__qualname__}",
+        {
+            name: settings_of(value) if isinstance(value, BaseEstimator) else value
+            for name, value in sorted(nested.items())
+        },
+    )

@@ -1,0 +1,331 @@
+"""The family of predictions, and what a fitted model learns of new labels."""
+
+from __future__ import annotations
+
+import warnings
+from numbers import Integral
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from .._features._blocks import Features
+from .._inputs._images import ImageFeatures, ImageItems, collect_images
+from .._inputs._targets import check_exclude, encode_targets, encode_truth, labels_to_names
+from .._inputs._texts import check_texts, check_top_k, sequence_to_list
+from ._parameters import BACKENDS
+
+# Largest dense result of decision_function, in bytes.
+MAX_DENSE_BYTES = 4e9
+
+
+class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
+    """What the estimators do once they are fitted.
+
+    An estimator has `classes_`, `ranker_`, `featurizer_` and `threshold_` then, and says how
+    documents are checked (``_check_documents``) and in which mode (`_mode`) it works.
+    """
+
+    # What runs the text encoder; a parameter where there is a choice.
+    backend = "torch"
+
+    def predict_topk(self, X, k=5, *, images=None, exclude=None, return_labels=False):
+        """The k best labels of each document, best first.
+
+        Parameters
+        ----------
+        X : sequence of str of length n_samples, or DataFrame
+            As in :meth:`fit`.
+        k : int, default=5
+            Number of labels, at most the number of known ones.
+        images : sequence of length n_samples, or float array, default=None
+            As in :meth:`fit`.
+        exclude : sparse matrix of shape (n_samples, n_labels), default=None
+            Pairs that are never returned.
+        return_labels : bool, default=False
+            Whether to return label names in place of column numbers.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples, k), int64, or object with `return_labels`
+            Column numbers (or names); -1 (or None) where a document has fewer candidates.
+        scores : ndarray of shape (n_samples, k), float32
+            Probabilities in the mixture of evidence, re-ranked; -inf where there is no candidate.
+            Ties: lower column number first.
+
+        Raises
+        ------
+        ValueError
+            If k is not within 1 and n_labels, or input is not as in :meth:`fit`.
+        """
+        check_is_fitted(self)
+        k = check_top_k(k, len(self.classes_))
+        features = self._features(X, images)
+        exclude = check_exclude(exclude, len(features), len(self.classes_))
+        indices, scores = self.ranker_.predict(features, k, exclude)
+        return (labels_to_names(indices, self.classes_) if return_labels else indices), scores
+
+    def predict(self, X, images=None, exclude=None):
+        """Labels whose probability is above `threshold_`.
+
+        Parameters
+        ----------
+        X, images, exclude
+            As in :meth:`predict_topk`.
+
+        Returns
+        -------
+        Y : csr_array of shape (n_samples, n_labels), float32
+            Indicator of the predicted labels.
+        """
+        check_is_fitted(self)
+        k = self._n_candidates()
+        indices, scores = self.predict_topk(X, k, images=images, exclude=exclude)
+        rows, columns = np.nonzero(scores > self.threshold_)
+        shape = (len(indices), len(self.classes_))
+        ones = np.ones(len(rows), dtype=np.float32)
+        Y = sp.csr_array((ones, (rows, indices[rows, columns])), shape=shape)
+        Y.sort_indices()
+        return Y
+
+    def decision_function(self, X, images=None, exclude=None):
+        """Dense scores; a label is predicted where its score is above 0.
+
+        Parameters
+        ----------
+        X, images, exclude
+            As in :meth:`predict_topk`.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples, n_labels), float32
+            Probability less `threshold_`; labels that no evidence proposes have probability 0.
+
+        Raises
+        ------
+        ValueError
+            If the result would take more than 4 GB; use :meth:`predict_topk` then.
+        """
+        check_is_fitted(self)
+        X, images = self._check_new_documents(X, images)
+        n_labels = len(self.classes_)
+        if 4.0 * len(X) * n_labels > MAX_DENSE_BYTES:
+            raise ValueError(
+                f"decision_function would return {len(X)} x {n_labels} scores, "
+                f"{4e-9 * len(X) * n_labels:.1f} GB; use predict_topk, or pass fewer documents."
+            )
+        exclude = check_exclude(exclude, len(X), n_labels)
+        features = self._featurize(X, images)
+        indices, scores = self.ranker_.predict(features, self._n_candidates(), exclude)
+        dense = np.zeros((len(indices), n_labels), dtype=np.float32)
+        rows, columns = np.nonzero(indices >= 0)
+        dense[rows, indices[rows, columns]] = scores[rows, columns]
+        return dense - np.float32(self.threshold_)
+
+    def transform(self, X, images=None):
+        """Embeddings of documents.
+
+        Parameters
+        ----------
+        X, images
+            As in :meth:`predict_topk`.
+
+        Returns
+        -------
+        embeddings : ndarray of shape (n_samples, dimension), float32
+            Of unit norm. A tuned encoder has the pictures in it; beside a frozen one the
+            scaled picture vectors stand as further columns.
+        """
+        check_is_fitted(self)
+        features = self._features(X, images)
+        if self._mode.tuned:
+            return features.text
+        return features.joined()
+
+    def fit_transform(self, X, y, images=None, exclude=None):
+        """Fit, then the embeddings of the same documents.
+
+        Parameters
+        ----------
+        X, y, images, exclude
+            As in :meth:`fit`.
+
+        Returns
+        -------
+        embeddings : ndarray of shape (n_samples, dimension), float32
+            As from :meth:`transform`.
+        """
+        return self.fit(X, y, images=images, exclude=exclude).transform(X, images=images)
+
+    def score(self, X, y, sample_weight=None, images=None, exclude=None):
+        """Precision at 1.
+
+        Parameters
+        ----------
+        X, images, exclude
+            As in :meth:`predict_topk`.
+        y : as in :meth:`fit`
+            The documents' labels. Names that were not seen in fit count as never found.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the documents.
+
+        Returns
+        -------
+        precision : float
+            Share of the documents whose best label is right; documents without a label are
+            left out.
+        """
+        from ..metrics import precision_at_k
+
+        indices, _ = self.predict_topk(X, k=1, images=images, exclude=exclude)
+        Y = encode_truth(y, len(indices), self.classes_)
+        exclude = check_exclude(exclude, len(indices), len(self.classes_))
+        if exclude is not None:
+            exclude.resize(Y.shape)
+        return precision_at_k(Y, indices, k=1, exclude=exclude, sample_weight=sample_weight)
+
+    def add_labels(self, labels, *, label_text=None, images=None):
+        """Make new labels known without training: their prototypes are their embeddings.
+
+        Parameters
+        ----------
+        labels : sequence of str or int
+            Names of the new labels, appended to `classes_`, of whose type they are.
+        label_text : sequence of str, default=None
+            Their texts; None takes the names.
+        images : sequence of length n_new, default=None
+            Their pictures.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        TypeError
+            If a name is not of the type of the names in `classes_`.
+        ValueError
+            If a name is known already, or the model was fitted with ``encoder="precomputed"``.
+        """
+        check_is_fitted(self)
+        if self.featurizer_.tower is None:
+            raise ValueError(
+                "add_labels needs an encoder, and this model has encoder='precomputed'."
+            )
+        names = sequence_to_list(labels) if not isinstance(labels, str) else [labels]
+        if not names:
+            return self
+        names = self._check_new_names(names)
+        if label_text is None:
+            texts = [str(name) for name in names]
+        else:
+            texts, _ = check_texts(label_text, argument="label_text")
+        if len(texts) != len(names):
+            raise ValueError(f"label_text has {len(texts)} entries for {len(names)} labels.")
+        collected = self._check_image_kind(
+            collect_images(images, len(names), max_images=self._max_images, argument="images")
+        )
+        features = self.featurizer_.features(texts, self.featurizer_.encode_images(collected))
+        self.ranker_.add_labels(features)
+        self.classes_ = np.concatenate(
+            [self.classes_, np.asarray(names, dtype=self.classes_.dtype)]
+        )
+        return self
+
+    def _check_new_names(self, names: list) -> list:
+        """Names of the type of the known ones, none of which is known."""
+        is_text = isinstance(self.classes_[0], str)
+        known = set(self.classes_.tolist())
+        checked = []
+        for position, name in enumerate(names):
+            wanted = isinstance(name, str) if is_text else isinstance(name, Integral)
+            if not wanted or isinstance(name, bool):
+                raise TypeError(
+                    f"labels[{position}] is {name!r} of type {type(name).__name__}, but the names "
+                    f"of the model's labels are {'str' if is_text else 'int'}; name new labels "
+                    "alike, and give their texts as label_text."
+                )
+            name = str(name) if is_text else int(name)
+            if name in known:
+                raise ValueError(f"labels[{position}] is known already: {name!r}; leave it out.")
+            known.add(name)
+            checked.append(name)
+        return checked
+
+    def inverse_transform(self, Y):
+        """Names of the labels that an indicator marks.
+
+        Parameters
+        ----------
+        Y : sparse or dense indicator of shape (n_samples, n_labels)
+            Such as :meth:`predict` returns.
+
+        Returns
+        -------
+        names : list of tuple
+            One tuple of names a row, in the order of the columns.
+        """
+        check_is_fitted(self)
+        n_samples = Y.shape[0] if hasattr(Y, "shape") else len(Y)
+        Y, _ = encode_targets(Y, n_samples, classes=self.classes_)
+        names = self.classes_[Y.indices]
+        return [tuple(part) for part in np.split(names, Y.indptr[1:-1])]
+
+    def _features(self, X, images) -> Features:
+        return self._featurize(*self._check_new_documents(X, images))
+
+    def _featurize(self, X, images) -> Features:
+        if self.backend not in BACKENDS:  # set after fit, which would have said so
+            raise ValueError(f"backend must be one of {BACKENDS}, got {self.backend!r}")
+        images = self.featurizer_.encode_images(images)
+        return self.featurizer_.features(X, images, self.backend)
+
+    def _check_new_documents(self, X, images):
+        """Documents as in fit, with the kind of pictures that fit had."""
+        X, images = self._check_documents(X, images, reset=False)
+        if images is None and self.featurizer_.whitener is not None:
+            warnings.warn(
+                "the model was fitted with pictures and gets none now; pass images= (None for "
+                "a document without) for results as good as in fit",
+                UserWarning,
+                stacklevel=4,
+            )
+        return X, self._check_image_kind(images)
+
+    def _check_image_kind(
+        self, images: ImageItems | ImageFeatures | None
+    ) -> ImageItems | ImageFeatures | None:
+        """Pictures of the kind that fit had; None if there is none at all."""
+        images = with_pictures(images)
+        if images is None:
+            return None
+        whitener = self.featurizer_.whitener
+        if whitener is None:
+            raise ValueError(
+                "images is given, but the model was fitted without pictures; leave it out, or fit "
+                "with images."
+            )
+        if isinstance(images, ImageItems):
+            if self.featurizer_.image_encoder is None:
+                raise ValueError(
+                    "images holds pictures, but the model was fitted with ready image embeddings; "
+                    "pass embeddings of the same encoder."
+                )
+        elif images.dimension != len(whitener.mean_):
+            raise ValueError(
+                f"images has vectors of length {images.dimension}, and the model was fitted with "
+                f"vectors of length {len(whitener.mean_)}; use the same image encoder."
+            )
+        return images
+
+    def _n_candidates(self) -> int:
+        """Labels of a document that can have a probability."""
+        return min(self.ranker_.setting.shortlist, len(self.classes_))
+
+
+def with_pictures(
+    images: ImageItems | ImageFeatures | None,
+) -> ImageItems | ImageFeatures | None:
+    """The pictures; None if every item is without one."""
+    return images if images is not None and (images.index >= 0).any() else None

@@ -1,0 +1,1 @@
+"""Numbers that describe documents and labels: blocks of features, and what is made of them."""

@@ -1,0 +1,83 @@
+"""Aligned blocks of numbers that describe documents or labels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from .._runtime import limits
+
+Block = np.ndarray | sp.csr_array
+
+
+class Features:
+    """Aligned blocks of numbers that describe documents or labels; any block may be missing.
+
+    Parameters
+    ----------
+    text : ndarray of shape (n, dimension), float32, unit norm
+        Embeddings of the texts; of a tuned encoder, the pictures are in them.
+    pictures : ndarray of shape (n, image_dimension), float32, or None
+        One scaled picture vector an item; zeros for items without pictures.
+    words : csr_array of shape (n, n_words), float32, or None
+        TF-IDF of words and character n-grams.
+
+    Attributes
+    ----------
+    blocks : dict of str to array
+        The blocks that are there, by name.
+    """
+
+    def __init__(
+        self,
+        text: np.ndarray,
+        pictures: np.ndarray | None = None,
+        words: sp.csr_array | None = None,
+    ) -> None:
+        blocks = {"text": text, "pictures": pictures, "words": words}
+        self.blocks: dict[str, Block] = {n: b for n, b in blocks.items() if b is not None}
+
+    @property
+    def text(self) -> np.ndarray:
+        """Embeddings of the texts."""
+        return self.blocks["text"]
+
+    @property
+    def pictures(self) -> np.ndarray | None:
+        """Vectors of the pictures."""
+        return self.blocks.get("pictures")
+
+    @property
+    def words(self) -> sp.csr_array | None:
+        """Sparse features of the texts."""
+        return self.blocks.get("words")
+
+    def __len__(self) -> int:
+        return self.text.shape[0]
+
+    def take(self, rows: Any) -> Features:
+        """The rows (indices, slice) of every block."""
+        return Features(**{name: block[rows] for name, block in self.blocks.items()})
+
+    def dense(self) -> list[np.ndarray]:
+        """The dense blocks."""
+        return [block for block in self.blocks.values() if isinstance(block, np.ndarray)]
+
+    def joined(self) -> np.ndarray:
+        """The dense blocks side by side, rows scaled to unit norm, (n, d) float32."""
+        return self.text if self.pictures is None else unit_rows(np.hstack(self.dense()))
+
+
+def unit_rows(vectors: np.ndarray, *, overwrite: bool = False) -> np.ndarray:
+    """Rows scaled to unit norm, in place with `overwrite`; rows of zeros stay."""
+    lengths = np.maximum(row_norms(vectors), 1e-12)
+    return np.divide(vectors, lengths, out=vectors if overwrite else None)
+
+
+def row_norms(vectors: np.ndarray) -> np.ndarray:
+    """Norms of rows, (n, 1), without the squares of all numbers at once."""
+    starts = range(0, max(1, len(vectors)), limits.ROWS)
+    parts = (vectors[start : start + limits.ROWS] for start in starts)
+    return np.concatenate([np.linalg.norm(part, axis=1, keepdims=True) for part in parts])

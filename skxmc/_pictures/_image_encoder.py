@@ -1,0 +1,267 @@
+"""Image encoder: one vector for each picture, from a frozen model."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import joblib
+import numpy as np
+import torch
+from sklearn.utils.validation import check_memory
+from tqdm.auto import tqdm
+
+from .._backbones._sources import ModelSource, find_model
+from .._inputs._images import ImageFeatures, ImageItems, collect_images
+from .._runtime import limits
+from ._callable import CallableModel, callable_fingerprint
+from ._efficientnet import EfficientNetModel
+from ._open_clip import OpenClipModel
+from ._picture_model import PictureModel
+from ._threads import ordered_map
+from ._transformers import TransformersModel
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_EFFICIENTNET = re.compile(r"(efficientnet-lite0)(?:@(\d+))?")
+_OPEN_CLIP = "open_clip:"
+
+# On a CPU each thread works on so few pictures at a time: their activations stay in its cache,
+# which makes EfficientNet twice as fast as one batch of 64 shared by all threads.
+_CPU_BATCH = 8
+
+# Raise it when the vectors of a model change, so that cached ones are not used any more.
+_VERSION = 1
+
+
+class ImageEncoder:
+    """Map each distinct picture to one vector with a frozen model.
+
+    Parameters
+    ----------
+    model : str, path-like or callable
+        - A folder or a name on the hub in the format of transformers (SigLIP, SigLIP 2, CLIP,
+          DINOv2, ViT and others). Of models of text and pictures only the vision tower is loaded;
+          the vector is the projected or pooled one.
+        - ``"efficientnet-lite0"``, which sees pictures at 128 x 128 pixels;
+          ``"efficientnet-lite0@224"`` for another size.
+        - ``"open_clip:ARCHITECTURE/WEIGHTS"``, such as
+          ``"open_clip:ViT-B-32/laion2b_s34b_b79k"``; WEIGHTS may be a file.
+          ``"open_clip:hf-hub:user/model"`` and ``"open_clip:local-dir:folder"`` work too.
+        - A callable from a list of PIL images of mode RGB to an array of shape
+          (n_images, dimension). Its attribute ``fingerprint`` (str), if it has one, is its key in
+          the cache; otherwise its code and state are.
+    device : str or torch.device, default="cpu"
+    precision : torch.dtype, default=torch.float32
+        ``torch.float32`` or ``torch.bfloat16``; the vectors are float32 in any case.
+    batch_size : int, default=64
+        Pictures that go through the model at once. On a CPU at most 8 do, in each thread.
+    memory : str, path-like, joblib.Memory or None, default=None
+        Where to cache vectors. The key is the model and the contents of all the pictures.
+    trust_remote_code : bool, default=False
+        Whether Python code that comes with a model of the hub may run.
+    verbose : int, default=0
+        Show a progress bar if positive.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike | Callable[[list[Image]], Any],
+        *,
+        device: str | torch.device = "cpu",
+        precision: torch.dtype = torch.float32,
+        batch_size: int = 64,
+        memory: str | os.PathLike | joblib.Memory | None = None,
+        trust_remote_code: bool = False,
+        verbose: int = 0,
+    ) -> None:
+        if not callable(model) and not isinstance(model, (str, os.PathLike)):
+            raise TypeError(
+                f"image_encoder is of type {type(model).__name__}; pass a model's name, a folder "
+                "or a callable from a list of PIL images to an array."
+            )
+        self.model = model
+        self.device = torch.device(device)
+        self.precision = precision
+        self.batch_size = batch_size
+        self.memory = memory
+        self.trust_remote_code = trust_remote_code
+        self.verbose = verbose
+        self._dimension: int | None = None
+        self._backbone: PictureModel | None = None
+        self._source: ModelSource | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Weights come from their source again; a callable is kept, in `model`.
+        return {**self.__dict__, "_backbone": None, "_source": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self.device.type == "cuda" and not torch.cuda.is_available():
+            self.device = torch.device("cpu")
+
+    def encode(self, images: ImageItems | ImageFeatures | None) -> ImageFeatures | None:
+        """Encode each distinct picture once.
+
+        Parameters
+        ----------
+        images : ImageItems, ImageFeatures or None
+            ImageFeatures (ready embeddings) and None are returned as they are.
+
+        Returns
+        -------
+        features : ImageFeatures or None
+
+        Raises
+        ------
+        ValueError
+            If a picture cannot be decoded, or if a vector is not finite; the message names the
+            argument and the row.
+        """
+        if images is None or isinstance(images, ImageFeatures):
+            return images
+        if images.n_distinct == 0:
+            vectors = np.zeros((0, self.dimension), dtype=np.float32)
+        elif self.memory is None:
+            vectors = self._encode_distinct(images, range(images.n_distinct))
+        else:
+            vectors = self._encode_cached(images)
+        self._dimension = vectors.shape[1]
+        return ImageFeatures(vectors, images.index)
+
+    @property
+    def dimension(self) -> int:
+        """Length of a vector."""
+        if self._dimension is None:
+            white = np.full((32, 32, 3), 255, dtype=np.uint8)
+            probe = collect_images([white], 1, argument="probe")
+            self._dimension = self._encode_distinct(probe, range(1)).shape[1]
+        return self._dimension
+
+    @property
+    def fingerprint(self) -> str:
+        """Key of the model and of all settings that change its vectors."""
+        if callable(self.model):
+            return f"{_VERSION}:{callable_fingerprint(self.model)}"
+        name = os.fspath(self.model)
+        if name.startswith(_OPEN_CLIP):
+            weights = Path(name.partition("/")[2])
+            content = ModelSource("", weights, "folder").digest() if weights.is_file() else ""
+        else:
+            content = self._find_source().digest()
+        return f"{_VERSION}:{name}:{content}:{self.precision}"
+
+    def _find_source(self) -> ModelSource:
+        if self._source is None:
+            name = os.fspath(self.model)
+            efficientnet = _EFFICIENTNET.fullmatch(name)
+            self._source = find_model(
+                efficientnet[1] if efficientnet else name,
+                kind="image",
+                trust_remote_code=self.trust_remote_code,
+            )
+        return self._source
+
+    def _load_backbone(self) -> PictureModel:
+        if self._backbone is None:
+            if callable(self.model):
+                self._backbone = CallableModel(self.model)
+            elif os.fspath(self.model).startswith(_OPEN_CLIP):
+                specification = os.fspath(self.model).removeprefix(_OPEN_CLIP)
+                self._backbone = OpenClipModel(specification, self.device, self.precision)
+            else:
+                source = self._find_source()
+                if source.path.is_file():
+                    size = int(_EFFICIENTNET.fullmatch(os.fspath(self.model))[2] or 128)
+                    self._backbone = EfficientNetModel(
+                        source.path, size, self.device, self.precision
+                    )
+                else:
+                    self._backbone = TransformersModel(
+                        source.path, self.device, self.precision, self.trust_remote_code
+                    )
+        return self._backbone
+
+    def _encode_cached(self, images: ImageItems) -> np.ndarray:
+        """Vectors of all distinct pictures, stored after every few thousand of them."""
+        path_like = isinstance(self.memory, os.PathLike)
+        memory = check_memory(os.fspath(self.memory) if path_like else self.memory)
+        cached = memory.cache(_encode_block, ignore=["encoder", "images", "positions"])
+        blocks = []
+        for start in range(0, images.n_distinct, limits.PICTURES):
+            positions = range(start, min(start + limits.PICTURES, images.n_distinct))
+            names = "".join(images.hashes[start : positions.stop])
+            content = hashlib.sha256(names.encode()).hexdigest()
+            blocks.append(np.asarray(cached(self.fingerprint, content, self, images, positions)))
+        return np.concatenate(blocks)
+
+    def _encode_distinct(self, images: ImageItems, positions: range) -> np.ndarray:
+        """Vectors of some distinct pictures, float32 of shape (len(positions), dimension)."""
+        backbone = self._load_backbone()
+        in_threads = backbone.thread_safe and self.device.type == "cpu"
+        size = min(self.batch_size, _CPU_BATCH) if in_threads else self.batch_size
+        parts = [positions[start : start + size] for start in range(0, len(positions), size)]
+
+        def prepare(part: range) -> Any:
+            return backbone.prepare([images.decode(position) for position in part])
+
+        def forward(prepared: Any) -> Any:
+            with torch.inference_mode():
+                return backbone.forward(prepared)
+
+        job = (lambda part: forward(prepare(part))) if in_threads else prepare
+        n_threads = torch.get_num_threads()
+        if not in_threads:
+            n_threads = min(n_threads, 8)  # each has two batches of pixels waiting
+        blocks = []
+        with (
+            closing(ordered_map(job, parts, n_threads)) as results,
+            tqdm(
+                total=images.n_distinct,
+                initial=positions.start,
+                desc="pictures",
+                disable=not self.verbose,
+            ) as bar,
+        ):
+            for part, result in zip(parts, results, strict=True):
+                output = result if in_threads else forward(result)
+                blocks.append(_check_vectors(output, [images.names[i] for i in part]))
+                if blocks[-1].shape[1] != blocks[0].shape[1]:
+                    raise ValueError(
+                        f"image_encoder returned vectors of length {blocks[0].shape[1]} and of "
+                        f"length {blocks[-1].shape[1]}; all pictures need the same."
+                    )
+                bar.update(len(part))
+        return np.concatenate(blocks)
+
+
+def _encode_block(
+    fingerprint: str, content: str, encoder: ImageEncoder, images: ImageItems, positions: range
+) -> np.ndarray:
+    """What joblib caches; the first two arguments are the key."""
+    return encoder._encode_distinct(images, positions)
+
+
+def _check_vectors(output: Any, names: Sequence[str]) -> np.ndarray:
+    """What a model returned, as float32 of shape (len(names), dimension)."""
+    if isinstance(output, torch.Tensor):
+        output = output.detach().float().cpu().numpy()
+    vectors = np.asarray(output, dtype=np.float32)
+    if vectors.ndim != 2 or len(vectors) != len(names) or vectors.shape[1] == 0:
+        raise ValueError(
+            f"image_encoder returned an array of shape {vectors.shape} for {len(names)} pictures; "
+            f"it must return one of shape ({len(names)}, dimension)."
+        )
+    bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    if len(bad):
+        raise ValueError(
+            f"image_encoder returned NaN or infinity for {names[bad[0]]}; try precision float32, "
+            "or pass None for this picture."
+        )
+    return vectors

@@ -1,0 +1,84 @@
+"""Vision models of OpenCLIP."""
+
+from __future__ import annotations
+
+import difflib
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from .._backbones._sources import find_model
+from .._runtime._optional import import_optional
+from ._picture_model import PictureModel, limit_aspect
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+class OpenClipModel(PictureModel):
+    """The vision tower of a model of OpenCLIP.
+
+    Parameters
+    ----------
+    specification : str
+        ``ARCHITECTURE/WEIGHTS``, ``hf-hub:user/model`` or ``local-dir:folder``.
+    device : torch.device
+    precision : torch.dtype
+    """
+
+    def __init__(self, specification: str, device: torch.device, precision: torch.dtype) -> None:
+        open_clip = import_optional("open_clip", "open_clip")
+        if specification.startswith("hf-hub:"):
+            source = find_model(specification.removeprefix("hf-hub:"), kind="open_clip")
+            specification = f"local-dir:{source.path}"
+        architecture, weights = specification, ""
+        if not specification.startswith("local-dir:"):
+            architecture, _, weights = specification.partition("/")
+            _check_open_clip(open_clip, architecture, weights)
+        with torch.random.fork_rng(devices=[]):  # random weights are the same in every process
+            torch.manual_seed(0)
+            model, _, self.transform = open_clip.create_model_and_transforms(
+                architecture, pretrained=weights or None
+            )
+        self.device = device
+        self.precision = precision
+        self.visual = model.visual.eval().requires_grad_(False)
+        self.visual.to(device=device, dtype=precision, memory_format=torch.channels_last)
+
+    def prepare(self, images: list[Image]) -> torch.Tensor:
+        """Pixels as the model was trained on them."""
+        return torch.stack([self.transform(limit_aspect(image)) for image in images])
+
+    def forward(self, prepared: torch.Tensor) -> torch.Tensor:
+        """Vectors of shape (n_images, dimension)."""
+        output = self.visual(prepared.to(self.device, self.precision))
+        return output[0] if isinstance(output, tuple) else output  # CoCa returns tokens as well
+
+
+def _check_open_clip(open_clip: Any, architecture: str, weights: str) -> None:
+    """Raise at once what OpenCLIP finds out late, or only after a minute of trying the network."""
+    known = open_clip.list_models()
+    if architecture not in known:
+        close = difflib.get_close_matches(architecture, known, n=5, cutoff=0.5)
+        raise ValueError(
+            f"OpenCLIP has no model {architecture!r}; names like it: {', '.join(close) or 'none'}."
+        )
+    if not weights:
+        warnings.warn(
+            f"open_clip:{architecture} names no weights, so they are random; pass "
+            f"open_clip:{architecture}/WEIGHTS.",
+            UserWarning,
+            stacklevel=2,
+        )
+    elif not Path(weights).is_file():
+        settings = open_clip.get_pretrained_cfg(architecture, weights)
+        if not settings:
+            tags = ", ".join(open_clip.list_pretrained_tags_by_model(architecture)) or "none"
+            raise ValueError(
+                f"OpenCLIP has no weights {weights!r} for {architecture}, nor is there such a "
+                f"file; it has: {tags}."
+            )
+        if settings.get("hf_hub"):
+            find_model(settings["hf_hub"].rstrip("/"), kind="open_clip")

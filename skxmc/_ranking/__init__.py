@@ -1,0 +1,1 @@
+"""The ranker: evidence collected, mixed and re-ranked."""

@@ -1,0 +1,443 @@
+"""The mixture of evidence: a weighted sum of the probabilities of each kind."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from .. import metrics
+from .._inputs._targets import without_pairs
+from ..indexes import sort_candidates
+from ..model_selection import Validation
+
+Proposals = dict[str, tuple[np.ndarray, np.ndarray]]
+Setting = tuple[float, ...]  # a temperature for each kind
+Found = dict[tuple[int, ...], float]  # what weights, in twentieths, reach
+Value = Callable[[tuple[int, ...], list[np.ndarray]], float]
+
+# Up to this number of kinds all settings of a grid are tried; there are 24, 84 and 224 of them for
+# two, three and four kinds.
+_GRID_KINDS = 3
+
+# Weights are multiples of a twentieth.
+_PARTS = 20
+
+# Candidates of each kind that take part in the choice of weights; the first ranks decide.
+_CANDIDATES = 50
+
+# Noise of a metric's mean over held-out documents, times the root of their number: about half of
+# a document's standard deviation. Settings that close to the best are as good.
+_NOISE = 0.22
+
+# What moving all the weight away from the defaults must bring, in units of that noise. So 57
+# documents choose as well as the defaults do where these fit, and better where they don't; without
+# it the mixture lost up to a point and a half to its own choice.
+_PRICE = 2.0
+
+
+@dataclass
+class Candidates:
+    """Labels that may be right for some documents, and what the evidence says of each.
+
+    Attributes
+    ----------
+    labels : ndarray of shape (n, m), int64
+        Ascending in a row, -1 at its end where there are fewer.
+    scores, shares : dict of str to ndarray of shape (n, m), float32
+        Of each kind of evidence the scores, -inf where it does not propose the label, and the
+        probabilities made of them.
+    mixed : ndarray of shape (n, m), float32
+        The mixture of the shares.
+    """
+
+    labels: np.ndarray
+    scores: dict[str, np.ndarray]
+    shares: dict[str, np.ndarray]
+    mixed: np.ndarray
+
+
+@dataclass(frozen=True)
+class MixedKind:
+    """What the mixture knows of a kind of evidence.
+
+    Attributes
+    ----------
+    name : str
+    default_weight, default_temperature : float
+        Used where no held-out document can choose. Weights of all kinds are scaled to a sum of 1.
+    temperatures : tuple of float
+        Those that are tried.
+    weight : float or None
+        A weight that is given; the other kinds share the rest.
+    """
+
+    name: str
+    default_weight: float
+    default_temperature: float
+    temperatures: tuple[float, ...]
+    weight: float | None = None
+
+    @property
+    def first_temperature(self) -> float:
+        """The default one where it may be tried, else the first that may."""
+        if self.default_temperature in self.temperatures:
+            return self.default_temperature
+        return self.temperatures[0]
+
+
+class Mixture:
+    r"""Turns several lists of scored candidates into one list of probabilities.
+
+    Kind e proposes labels with scores s; the probability of label l is
+
+    .. math:: p(l) = \sum_e w_e \, \mathrm{softmax}(s_e / \tau_e)_l
+
+    over the candidates of e (0 where e does not propose l). Weights and temperatures are those
+    with the best metric on held-out documents. A penalty keeps the weights near their defaults; it
+    weakens as the number of held-out documents grows. Up to three kinds, all settings of a grid
+    are tried, and the best one is refined; with more kinds, the search climbs from the defaults.
+    Weights are the mean of all that are nearly as good as the best. A sum of probabilities did
+    better than a sum of their logarithms, in which each kind can veto the others.
+
+    Parameters
+    ----------
+    kinds : sequence of MixedKind
+
+    Attributes
+    ----------
+    weights_ : dict of str to float
+        One a kind of evidence, summing to 1. Kinds that are missing in :meth:`predict` are left
+        out, and the other weights scaled up.
+    temperatures_ : dict of str to float
+    score_ : float
+        Metric of the best weights on the held-out documents, less their penalty; nan before
+        :meth:`fit`.
+    """
+
+    def __init__(self, kinds: Sequence[MixedKind] = ()) -> None:
+        self.kinds = {kind.name: kind for kind in kinds}
+        self.weights_ = self._with_given({kind.name: kind.default_weight for kind in kinds})
+        self.temperatures_ = {kind.name: kind.first_temperature for kind in kinds}
+        self.score_ = float("nan")
+
+    def fit(
+        self,
+        proposals: Proposals,
+        Y: sp.csr_array,
+        *,
+        metric: str = "mean",
+        exclude: sp.csr_array | None = None,
+        propensities: np.ndarray | None = None,
+    ) -> Mixture:
+        """Choose weights and temperatures on held-out documents.
+
+        Parameters
+        ----------
+        proposals : dict of str to (indices, scores)
+            Candidates of each kind, int64 (n, m) padded with -1, and scores, float32 (n, m).
+        Y : csr_array of shape (n, n_labels)
+            The true labels.
+        metric : str, default="mean"
+            A ranking metric, such as "precision_at_5" or "psndcg_at_3", or "mean": of P@1, P@5,
+            nDCG@5 and PSP@5.
+        exclude : csr_array of shape (n, n_labels), or None
+            Pairs that count neither as prediction nor as truth.
+        propensities : ndarray of shape (n_labels,), or None
+            Needed for metrics that are propensity-scored.
+
+        Returns
+        -------
+        self : Mixture
+
+        Raises
+        ------
+        ValueError
+            If `metric` is not known, or needs propensities and there are none.
+        """
+        names = list(proposals)
+        judge = _Judge(Y, metric, exclude, propensities)
+        first = {name: sort_candidates(*proposals[name], _CANDIDATES) for name in names}
+        labels, scores = _align(first, exclude)
+        noise = _NOISE / np.sqrt(max(1, Y.shape[0]))
+        known = self._with_given({name: self.kinds[name].default_weight for name in names})
+        default = np.array([known[name] for name in names])
+
+        def value(parts: tuple[int, ...], shares: list[np.ndarray]) -> float:
+            moved = np.abs(np.array(parts) / sum(parts) - default).sum() / 2
+            return judge(labels, self._mix(names, parts, shares)) - _PRICE * noise * moved
+
+        if len(names) <= _GRID_KINDS:
+            (temperatures, found), steps = self._try_grid(names, scores, noise, value), (2, 1)
+        else:
+            start = _round_parts(default)
+            temperatures, found = self._try_temperatures(names, scores, start, noise, value)
+            steps = (4, 2, 1)
+        shares = _softmax_all(scores, temperatures)
+        for step in steps:
+            _climb(found, step, lambda parts: value(parts, shares))
+        self.score_ = max(found.values())
+        good = [parts for parts, score in found.items() if score >= self.score_ - noise]
+        weights = np.mean(good, axis=0) / _PARTS
+        self.weights_ = self._with_given(dict(zip(names, weights.tolist(), strict=True)))
+        self.temperatures_ = dict(zip(names, temperatures, strict=True))
+        return self
+
+    def _try_grid(
+        self, names: list[str], scores: list[np.ndarray], noise: float, value: Value
+    ) -> tuple[Setting, Found]:
+        """The best temperatures, and what weights of a coarse grid reach with them."""
+        tried: dict[Setting, Found] = {}
+        for temperatures in itertools.product(*(self.kinds[n].temperatures for n in names)):
+            shares = _softmax_all(scores, temperatures)
+            tried[temperatures] = {p: value(p, shares) for p in _simplex(len(names), 5)}
+        reached = {setting: max(values.values()) for setting, values in tried.items()}
+        temperatures = tuple(self.kinds[name].first_temperature for name in names)
+        best = max(reached, key=reached.__getitem__)
+        if reached[best] > reached[temperatures] + noise:
+            temperatures = best
+        found = tried[temperatures].items()
+        return temperatures, {tuple(4 * part for part in parts): v for parts, v in found}
+
+    def _try_temperatures(
+        self,
+        names: list[str],
+        scores: list[np.ndarray],
+        start: tuple[int, ...],
+        noise: float,
+        value: Value,
+    ) -> tuple[Setting, Found]:
+        """The best temperatures, one kind after the other, and what the default weights reach."""
+        temperatures = tuple(self.kinds[name].first_temperature for name in names)
+        best = value(start, _softmax_all(scores, temperatures))
+        for place, name in enumerate(names):
+            for temperature in self.kinds[name].temperatures:
+                setting = (*temperatures[:place], temperature, *temperatures[place + 1 :])
+                if setting == temperatures:
+                    continue
+                reached = value(start, _softmax_all(scores, setting))
+                if reached > best + noise:
+                    temperatures, best = setting, reached
+        return temperatures, {start: best}
+
+    def predict(
+        self, proposals: Proposals, k: int, exclude: sp.csr_array | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The k most probable labels of each document.
+
+        Parameters
+        ----------
+        proposals : dict of str to (indices, scores)
+            As in :meth:`fit`.
+        k : int
+        exclude : csr_array of shape (n, n_labels), or None
+            Pairs that are not returned; probabilities are those without them.
+
+        Returns
+        -------
+        indices : ndarray of shape (n, k), int64
+            Best first, ties in favour of the lower index; -1 where there are fewer candidates.
+        probabilities : ndarray of shape (n, k), float32
+            -inf where there is no candidate.
+        """
+        candidates = self.candidates(proposals, exclude)
+        return best_candidates(candidates.labels, candidates.mixed, k)
+
+    def candidates(self, proposals: Proposals, exclude: sp.csr_array | None = None) -> Candidates:
+        """All labels that any kind of evidence proposes, with their probabilities.
+
+        Parameters
+        ----------
+        proposals, exclude
+            As in :meth:`predict`.
+        """
+        names = list(proposals)
+        labels, scores = _align(proposals, exclude)
+        shares = _softmax_all(scores, [self.temperatures_.get(name, 1.0) for name in names])
+        weights = np.array([self.weights_.get(name, 0.0) for name in names])
+        if weights.sum() <= 0:
+            weights = np.ones(len(names))
+        return Candidates(
+            labels,
+            dict(zip(names, scores, strict=True)),
+            dict(zip(names, shares, strict=True)),
+            _weighted_sum(weights / weights.sum(), shares),
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain numbers that :meth:`from_state` rebuilds the mixture from."""
+        return {
+            "weights": self.weights_,
+            "temperatures": self.temperatures_,
+            "score": None if np.isnan(self.score_) else self.score_,
+        }
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> Mixture:
+        """Rebuild from :meth:`state_dict`, for predictions."""
+        mixture = cls()
+        mixture.weights_ = dict(state["weights"])
+        mixture.temperatures_ = dict(state["temperatures"])
+        mixture.score_ = float("nan") if state["score"] is None else float(state["score"])
+        return mixture
+
+    def _mix(self, names: list[str], parts: tuple[int, ...], shares: list[np.ndarray]):
+        weights = self._with_given(dict(zip(names, map(float, parts), strict=True)))
+        return _weighted_sum([weights[name] for name in names], shares)
+
+    def _with_given(self, weights: dict[str, float]) -> dict[str, float]:
+        """Weights summing to 1 in which those that are given are as given."""
+        given = {name: kind.weight for name, kind in self.kinds.items() if kind.weight is not None}
+        given = {name: weight for name, weight in given.items() if name in weights}
+        free = {name: weight for name, weight in weights.items() if name not in given}
+        total, rest = sum(free.values()), 1 - sum(given.values())
+        if free and total <= 0:
+            free, total = dict.fromkeys(free, 1.0), float(len(free))
+        scaled = {name: max(rest, 0.0) * weight / total for name, weight in free.items()}
+        return {name: given.get(name, scaled.get(name)) for name in weights}
+
+
+def best_candidates(
+    labels: np.ndarray, scores: np.ndarray, k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k best candidates, best first, padded with -1 and -inf to (n, k)."""
+    found, best = sort_candidates(labels, scores, k)
+    n, width = found.shape
+    indices = np.full((n, k), -1, dtype=np.int64)
+    result = np.full((n, k), -np.inf, dtype=np.float32)
+    indices[:, :width], result[:, :width] = found, best
+    return indices, result
+
+
+class _Judge:
+    """The metric of ranked candidates."""
+
+    def __init__(self, Y, metric: str, exclude, propensities) -> None:
+        self.Y = Y if exclude is None else without_pairs(Y, exclude)
+        self.metrics = [
+            _find_metric(name, propensities)
+            for name in (Validation.MEAN_OF if metric == "mean" else [metric])
+        ]
+        self.depth = max(k for _, k, _ in self.metrics)
+
+    def __call__(self, labels: np.ndarray, probabilities: np.ndarray) -> float:
+        depth = min(self.depth, labels.shape[1])
+        best = np.argpartition(-probabilities, depth - 1, axis=1)[:, :depth]
+        best.sort(axis=1)  # labels ascend in a row: of equal ones the lower comes first
+        values = np.take_along_axis(probabilities, best, axis=1)
+        order = np.argsort(-values, axis=1, kind="stable")
+        ranked = np.take_along_axis(labels, np.take_along_axis(best, order, axis=1), axis=1)
+        return float(
+            np.mean([function(self.Y, ranked, k=k, **more) for function, k, more in self.metrics])
+        )
+
+
+def _find_metric(name: str, propensities: np.ndarray | None):
+    """Function, depth and keyword arguments of a metric such as "precision_at_5"."""
+    base, _, depth = name.rpartition("_at_")
+    function = getattr(metrics, f"{base}_at_k", None)
+    if function is None or not depth.isdigit():
+        raise ValueError(
+            f"metric={name!r} is not known; pass 'mean' or a name such as 'precision_at_1'."
+        )
+    if not base.startswith("ps"):
+        return function, int(depth), {}
+    if propensities is None:
+        raise ValueError(f"metric={name!r} needs propensities; pass propensities.")
+    return function, int(depth), {"propensities": propensities}
+
+
+def _align(
+    proposals: Proposals, exclude: sp.csr_array | None
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """All candidates of a row side by side, labels ascending; scores of each kind for them.
+
+    Returns labels, int64 (n, m) padded with -1, and for each kind an array of that shape, -inf
+    where the kind does not propose the label.
+    """
+    if not proposals:
+        raise ValueError("there are no proposals; pass those of at least one kind of evidence.")
+    n_labels = 1 + max(int(indices.max(initial=0)) for indices, _ in proposals.values())
+    if exclude is not None:
+        n_labels = max(n_labels, exclude.shape[1])
+    n = len(next(iter(proposals.values()))[0])
+    first = np.arange(n, dtype=np.int64)[:, None] * n_labels
+    proposed = []
+    for indices, scores in proposals.values():
+        there = (indices >= 0) & np.isfinite(scores)
+        proposed.append(((first + indices)[there], scores[there]))
+    pairs = np.unique(np.concatenate([keys for keys, _ in proposed]))
+    if exclude is not None and exclude.nnz:
+        rows = np.repeat(np.arange(n, dtype=np.int64), np.diff(exclude.indptr))
+        pairs = pairs[~np.isin(pairs, rows * n_labels + exclude.indices)]
+    rows, columns = pairs // n_labels, pairs % n_labels
+    starts = np.searchsorted(rows, np.arange(n + 1))
+    place = np.arange(len(pairs)) - starts[rows]
+    width = max(1, int(np.diff(starts).max(initial=0)))
+    labels = np.full((n, width), -1, dtype=np.int64)
+    labels[rows, place] = columns
+    aligned = []
+    for keys, values in proposed:
+        position = np.searchsorted(pairs, keys)
+        kept = position < len(pairs)
+        kept[kept] = pairs[position[kept]] == keys[kept]
+        position = position[kept]
+        scores = np.full((n, width), -np.inf, dtype=np.float32)
+        scores[rows[position], place[position]] = values[kept]
+        aligned.append(scores)
+    return labels, aligned
+
+
+def _softmax_all(scores: list[np.ndarray], temperatures) -> list[np.ndarray]:
+    return [_softmax(s, t) for s, t in zip(scores, temperatures, strict=True)]
+
+
+def _softmax(scores: np.ndarray, temperature: float) -> np.ndarray:
+    """Softmax of rows; rows and entries of -inf become 0."""
+    best = scores.max(axis=1, keepdims=True)
+    best[~np.isfinite(best)] = 0
+    shares = np.exp((scores - best) / np.float32(temperature))
+    shares /= np.maximum(shares.sum(axis=1, keepdims=True), np.float32(1e-30))
+    return shares
+
+
+def _weighted_sum(weights, shares: list[np.ndarray]) -> np.ndarray:
+    mixed = np.zeros_like(shares[0])
+    for weight, share in zip(weights, shares, strict=True):
+        if weight > 0:
+            mixed += np.float32(weight) * share
+    return mixed
+
+
+def _simplex(n: int, steps: int):
+    """Tuples of n non-negative integers that sum to `steps`."""
+    for parts in itertools.product(range(steps + 1), repeat=n):
+        if sum(parts) == steps:
+            yield parts
+
+
+def _round_parts(weights: np.ndarray) -> tuple[int, ...]:
+    """Weights in twentieths, summing to all of them: the largest remainders are rounded up."""
+    exact = np.asarray(weights) / np.sum(weights) * _PARTS
+    parts = np.floor(exact).astype(int)
+    order = np.argsort(parts - exact, kind="stable")
+    parts[order[: _PARTS - parts.sum()]] += 1
+    return tuple(parts.tolist())
+
+
+def _climb(found: dict[tuple[int, ...], float], step: int, evaluate) -> None:
+    """Move `step` from one weight to another for as long as it helps; extends `found`."""
+    while True:
+        best = max(found, key=found.__getitem__)
+        for source, target in itertools.permutations(range(len(best)), 2):
+            moved = list(best)
+            moved[source] -= step
+            moved[target] += step
+            if moved[source] >= 0 and tuple(moved) not in found:
+                found[tuple(moved)] = evaluate(tuple(moved))
+        if max(found, key=found.__getitem__) == best:
+            return

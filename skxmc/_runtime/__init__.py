@@ -1,0 +1,1 @@
+"""What any room may need of the process it runs in."""

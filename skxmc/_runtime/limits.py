@@ -1,0 +1,28 @@
+"""Numbers of labels or documents above which something is done another way."""
+
+from __future__ import annotations
+
+# Rows that are read or computed at a time, where all at once would need a copy of all.
+ROWS = 65_536
+
+# Pictures that are encoded between two writings to `memory`.
+PICTURES = 8192
+
+# Up to this number of labels, each is a negative of every document that a linear head or the label
+# vectors learn from. Above, batches have hard and random negatives.
+MAX_ALL_NEGATIVES = 65_536
+
+# Most free vectors of prototypes; with more labels, similar ones share a vector.
+MAX_FREE_VECTORS = 65_536
+
+# Above this number of labels, label vectors re-score the shortlist of the other evidence
+# instead of scoring all labels: a block of scores would take more than a gigabyte.
+MAX_DENSE_LABELS = 131_072
+
+# Above this number of labels or documents they are compared without words, which more than triple
+# an index. Above this number of labels, label vectors see no words either, and are stored short.
+MAX_WORD_VECTORS = 131_072
+
+# Up to this number of labels or documents everything is built a second time, with the held-out
+# documents. Above, they join the neighbours alone: building takes most of the time then.
+MAX_REBUILT = 500_000

@@ -1,0 +1,1 @@
+"""Towers: texts with images to embeddings; they need torch, so estimators import them late."""

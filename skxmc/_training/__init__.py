@@ -1,0 +1,1 @@
+"""The loop that trains a tower: steps, batches, checkpoints; nothing of any objective."""

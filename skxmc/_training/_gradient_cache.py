@@ -1,0 +1,95 @@
+"""Gradients of batches whose graphs together do not fit in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from .._runtime._device import random_state, set_random_state
+from .._towers._items import Pack
+from .._towers._tower import Tower
+
+
+class GradientCache:
+    """Forward and backward passes of a tower over the packs of a batch, in bounded memory.
+
+    Embeddings come without a graph, the loss gives its gradient on them, and then each pack passes
+    once more with a graph that takes its share of that gradient. The first packs keep their graphs,
+    as many as memory allows, and need no second pass. Gradients are the same.
+
+    Parameters
+    ----------
+    tower : Tower
+    precision : torch.dtype
+        Of matrix products.
+    max_graph_bytes : float
+        Memory for graphs.
+
+    Attributes
+    ----------
+    graph_tokens : int
+        Tokens whose graphs fit.
+    chunk_tokens : int
+        Tokens that a pack is to have at most, so that the graph of one can be made anew.
+
+    References
+    ----------
+    Gao et al., "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup",
+    RepL4NLP 2021.
+    """
+
+    def __init__(self, tower: Tower, precision: torch.dtype, max_graph_bytes: float) -> None:
+        self.tower, self.precision = tower, precision
+        per_token = tower.activation_bytes_per_token(precision)
+        self.graph_tokens = max(256, int(max_graph_bytes / per_token))
+        self.chunk_tokens = max(256, self.graph_tokens // 4)
+
+    def backward(
+        self, packs: list[Pack], loss_of: Callable[[torch.Tensor], torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Add the gradients of a loss to the parameters.
+
+        Parameters
+        ----------
+        packs : list of Pack
+        loss_of : callable
+            Gives the loss from the embeddings of all packs, (n_items, dimension).
+
+        Returns
+        -------
+        loss : Tensor of shape ()
+        embeddings : Tensor of shape (n_items, dimension)
+            Both without a graph.
+        """
+        n_kept = self._count_kept(packs)
+        states, embeddings = [], []
+        with self.tower.mixed_precision(self.precision):  # one, so that casts are made once
+            for number, pack in enumerate(packs):
+                if number >= n_kept:
+                    states.append(random_state(self.tower.device))
+                with torch.set_grad_enabled(number < n_kept):
+                    embeddings.append(self.tower(pack))
+        joined = torch.cat([part.detach() for part in embeddings]).requires_grad_()
+        loss = loss_of(joined)
+        loss.backward()
+        gradients = joined.grad.split([pack.n_items for pack in packs])
+        torch.autograd.backward(embeddings[:n_kept], gradients[:n_kept])
+        del embeddings
+        after = random_state(self.tower.device)
+        for pack, state, gradient in zip(packs[n_kept:], states, gradients[n_kept:], strict=True):
+            # Dropout of adapters: the same masks once more.
+            set_random_state(state, self.tower.device)
+            with self.tower.mixed_precision(self.precision):
+                again = self.tower(pack)
+            again.backward(gradient)
+        set_random_state(after, self.tower.device)
+        return loss.detach(), joined.detach()
+
+    def _count_kept(self, packs: list[Pack]) -> int:
+        """How many of the first packs keep their graphs: all, or what leaves room for one more."""
+        ends = np.cumsum([pack.n_tokens for pack in packs])
+        if ends[-1] <= self.graph_tokens:
+            return len(packs)
+        return int(np.searchsorted(ends, self.graph_tokens - self.chunk_tokens, side="right"))

@@ -1,0 +1,48 @@
+"""What a user says of an image encoder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from sklearn.base import BaseEstimator
+
+
+class ImageEncoder(BaseEstimator):
+    """A frozen model that turns a picture into one vector, with what belongs to it.
+
+    Pass it as `image_encoder` of an estimator where the name alone does not say enough.
+
+    Parameters
+    ----------
+    model : str, path-like or callable, default="efficientnet-lite0"
+        A folder or a name on the hub in the format of transformers (SigLIP, CLIP, DINOv2, ViT),
+        ``"open_clip:<model>/<weights>"``, ``"efficientnet-lite0"``, or a callable that maps a
+        list of PIL images to an array of shape (n, d).
+    max_images : int, default=3
+        Largest number of pictures an item may have; also where the pictures come as ready vectors.
+    batch_size : int, default=64
+        Pictures that go through the model at once. On a CPU at most 8 do, in each thread.
+    trust_remote_code : bool, default=False
+        Whether code that comes with the model may run.
+
+    Examples
+    --------
+    >>> from skxmc import ViXMLClassifier
+    >>> from skxmc.encoders import ImageEncoder
+    >>> clf = ViXMLClassifier(image_encoder=ImageEncoder(max_images=1))
+    >>> clf.get_params()["image_encoder__max_images"]
+    1
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike | Callable = "efficientnet-lite0",
+        max_images: int = 3,
+        batch_size: int = 64,
+        trust_remote_code: bool = False,
+    ) -> None:
+        self.model = model
+        self.max_images = max_images
+        self.batch_size = batch_size
+        self.trust_remote_code = trust_remote_code

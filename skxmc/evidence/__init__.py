@@ -1,0 +1,23 @@
+"""Kinds of evidence: each proposes labels for a document, and all of them are mixed.
+
+:class:`Evidence` is the contract; a kind of your own is one class that fulfils it. Nothing here
+loads PyTorch before something is fitted.
+"""
+
+from ._evidence import Corpus, Documents, Evidence, Setting, Size
+from ._label_vectors import LabelVectors
+from ._neighbours import Neighbours
+from ._prototypes import Prototypes
+from ._resolve import resolve_evidence
+
+__all__ = [
+    "Corpus",
+    "Documents",
+    "Evidence",
+    "LabelVectors",
+    "Neighbours",
+    "Prototypes",
+    "Setting",
+    "Size",
+    "resolve_evidence",
+]

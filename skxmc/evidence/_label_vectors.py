@@ -1,0 +1,239 @@
+"""Label vectors: a linear one-vs-all model over embedding, pictures and words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._features._blocks import Features
+from .._runtime import limits
+from ..indexes import join_candidates
+from ._evidence import Candidates, Corpus, Documents, Evidence, Setting, Size
+from ._hard_negatives import HardNegatives
+
+if TYPE_CHECKING:
+    from ._linear_model import LinearModel
+
+# Share of the features that a step leaves out. Embeddings of documents that the encoder was tuned
+# on fit their labels too well to be relied on.
+DROPOUT, DROPOUT_TUNED = 0.2, 0.4
+
+
+class LabelVectors(Evidence):
+    r"""A linear one-vs-all model over a document's embedding, picture and words.
+
+    The score of label l for a document with features x is :math:`z_l = s\, x \cdot w_l`. With P the
+    labels of a document and N all others, the loss of a document is the decoupled softmax
+
+    .. math:: |P|^{-\gamma} \sum_{p \in P} -\log \frac{e^{z_p}}{e^{z_p} + \sum_{n \in N} e^{z_n}}
+
+    in which the labels of a document don't compete with each other. A label's vector starts from
+    the features of its own text and decays towards a share of them, so that a label with few
+    documents stays near its text. Words are brought to few numbers by a random projection: time
+    and memory do not depend on the vocabulary.
+
+    Parameters
+    ----------
+    epochs : int, default=8
+        Passes over the documents.
+    learning_rate : float, default=0.02
+        Of Adam; it rises over the first 5 % of the steps, then falls linearly to 0.
+    decay : float, default=1.0
+        Pull towards the anchor: each step takes away `decay` times the learning rate of the way.
+    anchor : float, default=0.5
+        The vectors decay towards this share of their start. 1 keeps rare labels near their text
+        (best PSP), 0 is plain weight decay (best P@1); half has most of both.
+    scale : float, default=10.0
+        The factor s above, an inverse temperature.
+    document_exponent : float, default=0.5
+        The exponent :math:`\gamma` above. 0 serves the lower ranks, 1 the first rank; 0.5 gives up
+        next to nothing of either.
+    dropout : "auto" or float in [0, 1), default="auto"
+        Share of the features that a step leaves out; "auto" is 0.2, or 0.4 above a tuned encoder.
+    batch_size : int, default=512
+        Documents a step.
+    words_dimension : int, default=1024
+        Number of columns that words are projected to.
+    words_scale : float, default=0.5
+        Length of the projected words; embeddings have length 1.
+    max_labels : int, default=65_536
+        Up to this number of labels every label is a negative of every document. Beyond, the
+        labels of a batch are its positives, the nearest prototypes of its documents, and random
+        ones.
+    random_negatives : int, default=4096
+        Number of random labels of a batch where there are more than `max_labels`.
+    weight : "auto" or float in [0, 1], default="auto"
+        Share in the mixture; "auto" chooses it on held-out documents.
+
+    Attributes
+    ----------
+    model_ : LinearModel
+        The vectors, as ``model_.weights_`` of shape (n_labels, d).
+
+    References
+    ----------
+    "Dual-Encoders for Extreme Multi-Label Classification" (ICLR 2024, arXiv 2310.10636),
+    Section 4: decoupled softmax.
+
+    Examples
+    --------
+    >>> from skxmc import ViXMLClassifier
+    >>> from skxmc.evidence import LabelVectors
+    >>> clf = ViXMLClassifier(train_encoder="frozen", evidence=[LabelVectors(epochs=2)])
+    >>> clf = clf.fit(["red apple", "fast car"], [["fruit"], ["vehicle"]])
+    >>> clf.evidence_["label_vectors"].model_.weights_.shape[0]
+    2
+    """
+
+    name = "label_vectors"
+    default_weight = 0.6
+    # Logits, which are too sure of themselves; those above a tuned encoder are surer still.
+    temperatures = (1.0, 1.5, 2.5)
+    tuned_temperatures = (2.5,)
+    default_temperature = 1.5
+    follows = True  # hard negatives and the shortlist come from the other kinds
+
+    def __init__(
+        self,
+        epochs: int = 8,
+        learning_rate: float = 0.02,
+        decay: float = 1.0,
+        anchor: float = 0.5,
+        scale: float = 10.0,
+        document_exponent: float = 0.5,
+        dropout: float | str = "auto",
+        batch_size: int = 512,
+        words_dimension: int = 1024,
+        words_scale: float = 0.5,
+        max_labels: int = limits.MAX_ALL_NEGATIVES,
+        random_negatives: int = 4096,
+        weight: float | str = "auto",
+    ) -> None:
+        self.epochs = epochs
+        self.learning_rate = learning_rate
+        self.decay = decay
+        self.anchor = anchor
+        self.scale = scale
+        self.document_exponent = document_exponent
+        self.dropout = dropout
+        self.batch_size = batch_size
+        self.words_dimension = words_dimension
+        self.words_scale = words_scale
+        self.max_labels = max_labels
+        self.random_negatives = random_negatives
+        self.weight = weight
+
+    # -- learning -----------------------------------------------------------------------------
+
+    def fit(self, corpus: Corpus) -> bool:
+        """Train the vectors."""
+        self.text_ = corpus.setting.text
+        self.model_ = self._make_model(corpus.setting, corpus.n_labels)
+        features = self._seen(corpus.documents.features)
+        self.model_.fit(
+            features.dense(),
+            corpus.Y,
+            sparse=features.words,
+            labels=None if corpus.labels is None else self._seen(corpus.labels),
+            negatives=self._hard_negatives(corpus),
+            exclude=corpus.exclude,
+        )
+        return True
+
+    def _make_model(self, setting: Setting, n_labels: int) -> LinearModel:
+        from ._linear_model import LinearModel  # loads torch
+
+        dropout = self.dropout
+        if dropout == "auto":
+            dropout = DROPOUT_TUNED if setting.tuned else DROPOUT
+        return LinearModel(
+            epochs=self.epochs,
+            max_steps=setting.max_steps,
+            learning_rate=self.learning_rate,
+            decay=self.decay,
+            anchor=self.anchor,
+            scale=self.scale,
+            document_exponent=self.document_exponent,
+            dropout=dropout,
+            batch_size=self.batch_size,
+            sparse_dimension=self.words_dimension,
+            sparse_scale=self.words_scale,
+            max_labels=self.max_labels,
+            random_negatives=self.random_negatives,
+            storage="float16" if n_labels > limits.MAX_WORD_VECTORS else "float32",
+            device=setting.device,
+            precision=setting.precision,
+            random_state=setting.seed,
+            verbose=setting.verbose,
+        )
+
+    def _hard_negatives(self, corpus: Corpus) -> HardNegatives | None:
+        """The nearest prototypes of documents, where not every label is a negative."""
+        prototypes = corpus.kinds.get("prototypes")
+        if prototypes is None or corpus.n_labels <= self.max_labels:
+            return None
+        n_nearest = min(corpus.setting.shortlist, corpus.n_labels)
+        documents = corpus.documents
+        return HardNegatives(
+            lambda rows: prototypes.propose(documents.take(rows), n_nearest)[0], len(documents)
+        )
+
+    def _seen(self, features: Features) -> Features:
+        """What the vectors see of the features."""
+        if self.text_:
+            return features
+        nothing = np.zeros((len(features), 0), dtype=np.float32)
+        return Features(nothing, features.pictures, features.words)
+
+    def sees_words(self, tuned: bool) -> bool:
+        """Words are features of a linear model beside any encoder."""
+        return True
+
+    def snapshot(self) -> np.ndarray:
+        """The vectors."""
+        return self.model_.weights_
+
+    def join(self, earlier: np.ndarray) -> None:
+        """Take the mean of both: it has less of the noise of training."""
+        self.model_.average(earlier)
+
+    def add_labels(self, labels: Documents) -> None:
+        """The vector of a label without documents is where it would start from."""
+        self.model_.add_labels(self._seen(labels.features))
+
+    # -- proposing ----------------------------------------------------------------------------
+
+    def propose(self, documents: Documents, k: int) -> Candidates:
+        """The labels of highest score; with very many labels, of those that others propose."""
+        shortlist = None
+        if len(self.model_.weights_) > limits.MAX_DENSE_LABELS and documents.proposed:
+            shortlist = join_candidates([labels for labels, _ in documents.proposed.values()])
+        features = self._seen(documents.features)
+        return self.model_.decision(
+            features.dense(), sparse=features.words, k=k, candidates=shortlist
+        )
+
+    # -- computing and saving -----------------------------------------------------------------
+
+    def move_to(self, device: str, precision: str) -> None:
+        """Compute on another device, or in another precision."""
+        self.model_.device, self.model_.precision = device, precision
+
+    def state_dict(self) -> dict[str, Any]:
+        """The vectors, and what of the features they see."""
+        return {"text": self.text_, "model": self.model_.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take what :meth:`state_dict` gave."""
+        from ._linear_model import LinearModel  # loads torch
+
+        self.text_ = state["text"]
+        self.model_ = LinearModel.from_state(state["model"])
+
+    def memory(self, size: Size) -> tuple[float, float]:
+        """Bytes of weights, moments, gradient and anchor, and of the scores of a batch."""
+        many = size.n_labels > limits.MAX_WORD_VECTORS
+        numbers = size.n_labels * (size.dense + (self.words_dimension if size.words else 0))
+        batch = min(self.batch_size, size.n_documents) * min(size.n_labels, self.max_labels)
+        return (6.0 if many else 16.0) * numbers + 8.0 * batch, 0.0

@@ -1,0 +1,386 @@
+"""A linear one-vs-all classifier over all features of a document: what label vectors are."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from sklearn.exceptions import NotFittedError
+from sklearn.utils import check_random_state
+from tqdm import tqdm
+
+from .._features._words import SparseProjection
+from .._runtime import limits
+from .._runtime._device import as_tensor, resolve_device
+from ..indexes import Exact, sort_candidates
+from ._one_vs_all import OneVsAllTraining
+
+if TYPE_CHECKING:
+    from .._features._blocks import Features
+
+logger = logging.getLogger(__name__)
+
+# Most numbers of a block of scores, or of gathered label vectors (float32: 128 MB).
+_BLOCK = 2**25
+
+
+class LinearModel:
+    r"""One vector for each label, trained against all other labels or against hard negatives.
+
+    The score of label l for a document with features x is :math:`z_l = s\, x \cdot w_l`, where x
+    is the dense blocks and the projected sparse features side by side. With P the positives of a
+    document and N all labels that are neither positive nor excluded, the loss of a document is the
+    decoupled softmax
+
+    .. math:: |P|^{-\gamma} \sum_{p \in P} -\log \frac{e^{z_p}}{e^{z_p} + \sum_{n \in N} e^{z_n}}
+
+    in which positives don't compete with each other. With :math:`\gamma = 0` documents with many
+    labels count most, which serves the lower ranks; :math:`\gamma = 1` serves the first rank;
+    0.5 gives up next to nothing of either.
+
+    A label's vector starts from the features of its own text and decays towards half of them: a
+    label with few documents stays near its text. Sparse features are brought to
+    `sparse_dimension` numbers by a random projection: a matrix of words by labels is never made,
+    and time and memory do not depend on the vocabulary.
+
+    Parameters
+    ----------
+    epochs : int, default=8
+        Passes over the documents.
+    max_steps : int or None, default=None
+        Most steps; the learning rate's rise and fall span so many. None sets no bound but
+        `epochs`.
+    learning_rate : float, default=0.02
+        Of Adam; rises over the first 5 % of the steps, then falls linearly to 0.
+    decay : float, default=1.0
+        Pull towards the anchor: each step takes away `decay` times the learning rate of the way.
+    anchor : float, default=0.5
+        The vectors decay towards this share of their start. 1 keeps rare labels near their text
+        (best PSP), 0 is plain weight decay (best P@1); half has most of both.
+    scale : float, default=10.0
+        The factor s above, an inverse temperature.
+    document_exponent : float, default=0.5
+        The exponent :math:`\gamma` above.
+    dropout : float, default=0.2
+        Share of the features that a step leaves out: embeddings of documents that the encoder
+        was tuned on fit their labels too well to be learned from alone.
+    batch_size : int, default=512
+        Documents a step.
+    sparse_dimension : int, default=1024
+        Dimension that sparse features are projected to.
+    sparse_scale : float, default=0.5
+        Length of projected sparse features; embeddings have length 1.
+    max_labels : int, default=65_536
+        Up to this number of labels every label is a negative of every document. Beyond, the
+        labels of a batch are its positives, the `negatives` of its documents, and random ones.
+    random_negatives : int, default=4096
+        Number of random labels of a batch where there are more than `max_labels`.
+    storage : {"float32", "float16"}, default="float32"
+        Of the vectors. With "float16" moments are kept in bfloat16 and the anchor is made anew
+        where it is needed: 6 bytes a number while training instead of 14, and 2 in use.
+    device : str, default="cpu"
+    precision : {"auto", "float32", "bfloat16"}, default="auto"
+        Of matrix products in training; steps and predicted scores are float32.
+    random_state : int or RandomState, default=None
+    verbose : int, default=0
+        With 1 there is a progress bar.
+
+    Attributes
+    ----------
+    weights_ : ndarray of shape (n_labels, d), float32 or float16
+        The vectors; d is the width of all dense blocks and, with sparse features,
+        `sparse_dimension`.
+    losses_ : list of float
+        Mean loss of a positive, one an epoch of the last fit.
+
+    References
+    ----------
+    "Dual-Encoders for Extreme Multi-Label Classification" (ICLR 2024, arXiv 2310.10636),
+    Section 4: decoupled softmax.
+    """
+
+    def __init__(
+        self,
+        *,
+        epochs: int = 8,
+        max_steps: int | None = None,
+        learning_rate: float = 0.02,
+        decay: float = 1.0,
+        anchor: float = 0.5,
+        scale: float = 10.0,
+        document_exponent: float = 0.5,
+        dropout: float = 0.2,
+        batch_size: int = 512,
+        sparse_dimension: int = 1024,
+        sparse_scale: float = 0.5,
+        max_labels: int = limits.MAX_ALL_NEGATIVES,
+        random_negatives: int = 4096,
+        storage: str = "float32",
+        device: str = "cpu",
+        precision: str = "auto",
+        random_state: int | np.random.RandomState | None = None,
+        verbose: int = 0,
+    ) -> None:
+        self.epochs = epochs
+        self.max_steps = max_steps
+        self.learning_rate = learning_rate
+        self.decay = decay
+        self.anchor = anchor
+        self.scale = scale
+        self.document_exponent = document_exponent
+        self.dropout = dropout
+        self.batch_size = batch_size
+        self.sparse_dimension = sparse_dimension
+        self.sparse_scale = sparse_scale
+        self.max_labels = max_labels
+        self.random_negatives = random_negatives
+        self.storage = storage
+        self.device = device
+        self.precision = precision
+        self.random_state = random_state
+        self.verbose = verbose
+        self._indexed: tuple[Any, Any] = (None, None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_indexed": (None, None)}
+
+    # -- training -----------------------------------------------------------------------------
+
+    def fit(
+        self,
+        blocks: list[np.ndarray],
+        Y: sp.csr_array,
+        *,
+        sparse: sp.csr_array | None = None,
+        labels: Features | None = None,
+        negatives: np.ndarray | Callable[[np.ndarray], np.ndarray] | None = None,
+        exclude: sp.csr_array | None = None,
+    ) -> LinearModel:
+        """Learn the vectors.
+
+        A KeyboardInterrupt ends training early; what was learned until then can be used.
+
+        Parameters
+        ----------
+        blocks : list of ndarray of shape (n, d_i), float32
+            Dense features, each scaled to what it shall weigh.
+        Y : csr_array of shape (n, n_labels)
+            Positive pairs.
+        sparse : csr_array of shape (n, n_words), float32, or None
+            Sparse features of unit norm.
+        labels : Features or None
+            The same features of the labels' own texts, where the vectors start (a block may be
+            missing). Without them they start from zero.
+        negatives : ndarray of shape (n, m), int, callable, or None
+            Hard negatives of each document, -1 where there are fewer; used where there are more
+            than `max_labels` labels. A callable gives those of some rows.
+        exclude : csr_array of shape (n, n_labels), or None
+            Pairs that are neither positive nor negative.
+
+        Returns
+        -------
+        self : LinearModel
+
+        Raises
+        ------
+        ValueError
+            If shapes do not fit.
+        FloatingPointError
+            If the loss is not finite.
+        """
+        for name, array in [("sparse", sparse), ("negatives", negatives), ("exclude", exclude)]:
+            if array is not None and not callable(array) and array.shape[0] != Y.shape[0]:
+                raise ValueError(f"{name} has {array.shape[0]} rows but Y has {Y.shape[0]}.")
+        for number, block in enumerate(blocks):
+            if len(block) != Y.shape[0]:
+                raise ValueError(f"blocks[{number}] has {len(block)} rows, Y has {Y.shape[0]}.")
+        random = check_random_state(self.random_state)
+        self._lay_out(blocks, sparse, random)
+        self.weights_ = self._label_start(Y.shape[1], labels)
+        origin = None if labels is None else self._anchor(labels)
+        training = OneVsAllTraining(self, self.weights_, Y, negatives, exclude, origin, random)
+        self.losses_ = []
+        try:
+            epochs = range(training.n_epochs)
+            for epoch in tqdm(epochs, "label vectors", disable=not self.verbose):
+                loss = training.run_epoch(lambda rows: self._join(blocks, sparse, rows))
+                if not np.isfinite(loss):
+                    raise FloatingPointError(
+                        f"the loss of label vectors is not finite in epoch {epoch}; lower "
+                        "learning_rate, and check the features for huge values."
+                    )
+                self.losses_.append(loss)
+        except KeyboardInterrupt:
+            logger.warning("label vectors: interrupted; what was learned until now is kept")
+        self.weights_ = training.weights.cpu().numpy()
+        return self
+
+    def _lay_out(self, blocks, sparse, random) -> None:
+        """Of which features a vector consists."""
+        self._projection = None
+        if sparse is not None:
+            seed = int(random.randint(2**31 - 1))
+            self._projection = SparseProjection(sparse.shape[1], self.sparse_dimension, seed)
+        self._widths = [block.shape[1] for block in blocks]
+
+    def _label_start(self, n_labels: int, labels: Features | None) -> np.ndarray:
+        """Vectors before training: the features of the labels' texts, or zeros."""
+        width = sum(self._widths)
+        if self._projection is not None:
+            width += self._projection.dimension
+        start = np.zeros((n_labels, width), dtype=self.storage)
+        if labels is None:
+            return start
+        if len(labels) != n_labels:
+            raise ValueError(f"labels has {len(labels)} rows but there are {n_labels} labels.")
+        for first in range(0, n_labels, limits.ROWS):
+            rows = slice(first, first + limits.ROWS)
+            start[rows] = self._label_rows(labels, rows)
+        return start
+
+    def _label_rows(self, labels: Features, rows: slice | np.ndarray) -> np.ndarray:
+        """Features of some labels' texts; blocks that they lack are zeros."""
+        some = labels.take(rows)
+        given = some.dense()
+        missing = self._widths[len(given) :]
+        given = given + [np.zeros((len(some), width), dtype=np.float32) for width in missing]
+        sparse = some.words
+        if self._projection is not None and sparse is None:
+            sparse = sp.csr_array((len(some), self._projection.n_features), dtype=np.float32)
+        return self._join(given, sparse, slice(None))
+
+    def _anchor(self, labels: Features) -> Callable[[slice | np.ndarray], torch.Tensor]:
+        """What the vectors of some labels decay towards."""
+        if self.storage != "float32":
+            return lambda rows: torch.from_numpy(self._label_rows(labels, rows) * self.anchor)
+        anchor = torch.from_numpy(self.weights_ * self.anchor).to(torch.bfloat16)
+        anchor = anchor.to(resolve_device(self.device))
+        return lambda rows: anchor[rows].float()
+
+    def _join(self, blocks, sparse, rows) -> np.ndarray:
+        """Features of some rows side by side, (n_rows, d) float32."""
+        widths = [block.shape[1] for block in blocks]
+        if widths != self._widths or (sparse is None) != (self._projection is None):
+            raise ValueError(
+                f"blocks have widths {widths} and sparse is "
+                f"{'missing' if sparse is None else 'given'}, but the vectors were fitted with "
+                f"widths {self._widths}, {'without' if self._projection is None else 'with'} "
+                "sparse features; pass the same features."
+            )
+        parts = [block[rows] for block in blocks]
+        if sparse is not None:
+            projected = self._projection.transform(sparse[rows])
+            projected *= np.float32(self.sparse_scale)
+            parts.append(projected)
+        return np.concatenate(parts, axis=1, dtype=np.float32)
+
+    # -- scores -------------------------------------------------------------------------------
+
+    def decision(
+        self,
+        blocks: list[np.ndarray],
+        *,
+        sparse: sp.csr_array | None = None,
+        k: int | None = None,
+        candidates: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The best labels of each document, out of all labels or of given candidates.
+
+        Parameters
+        ----------
+        blocks : list of ndarray of shape (n, d_i), float32
+        sparse : csr_array of shape (n, n_words), float32, or None
+            Features as in :meth:`fit`.
+        k : int or None, default=None
+            Number of labels to return, at most `n_labels`; None returns all candidates.
+        candidates : ndarray of shape (n, m), int64, or None
+            Labels to score, -1 where there are fewer; None scores all labels.
+
+        Returns
+        -------
+        indices : ndarray of shape (n, k), int64
+            Best first, ties in favour of the lower index; -1 where there are fewer.
+        scores : ndarray of shape (n, k), float32
+            -inf where there is no label.
+        """
+        n_labels, width = self._check_fitted().shape
+        available = n_labels if candidates is None else candidates.shape[1]
+        k = available if k is None else min(k, available)
+        n = len(blocks[0])
+        indices = np.full((n, k), -1, dtype=np.int64)
+        scores = np.full((n, k), -np.inf, dtype=np.float32)
+        device = resolve_device(self.device)
+        alone = n == 1 and candidates is None and 32 * k <= n_labels
+        if alone and device.type == "cpu" and self.storage == "float32":
+            # For one document, reading the vectors takes the time: an index reads fewer bytes.
+            x = self._join(blocks, sparse, slice(None)) * np.float32(self.scale)
+            return self._index().search(x, k)
+        weights = as_tensor(self.weights_, device)
+        per_document = n_labels if candidates is None else candidates.shape[1] * width
+        step = max(1, min(2048, _BLOCK // max(1, per_document)))
+        for start in range(0, n, step):
+            rows = slice(start, min(n, start + step))
+            x = torch.from_numpy(self._join(blocks, sparse, rows)).to(device) * self.scale
+            if candidates is None:
+                best, found = (x @ weights.to(x.dtype).T).topk(k, dim=1)
+            else:
+                found = torch.from_numpy(candidates[rows]).to(device)
+                vectors = weights[found.clamp(min=0)].to(x.dtype)
+                best = torch.bmm(vectors, x[:, :, None])[:, :, 0]
+            indices[rows], scores[rows] = sort_candidates(
+                found.cpu().numpy(), best.cpu().numpy(), k
+            )
+        return indices, scores
+
+    def _index(self) -> Exact:
+        """Over the vectors as they are now."""
+        vectors, index = self._indexed
+        if vectors is not self.weights_:
+            index = Exact().build(self.weights_)
+            self._indexed = self.weights_, index
+        return index
+
+    def average(self, weights: np.ndarray) -> None:
+        """Take the mean with the vectors of another fit that had the same `random_state`."""
+        self.weights_ = (self._check_fitted() + weights) / 2
+
+    def add_labels(self, labels: Features) -> None:
+        """Append labels without documents, scored by the features of their texts."""
+        self._check_fitted()
+        self.weights_ = np.concatenate([self.weights_, self._label_start(len(labels), labels)])
+
+    # -- persistence --------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """All that is needed to score, as arrays."""
+        projection = self._projection
+        shape = [] if projection is None else [projection.n_features, projection.dimension]
+        return {
+            "weights": self._check_fitted(),
+            "widths": np.asarray(self._widths, dtype=np.int64),
+            "projection": np.asarray(
+                [] if projection is None else [*shape, projection.seed], dtype=np.int64
+            ),
+            "scales": np.asarray([self.scale, self.sparse_scale], dtype=np.float64),
+        }
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any], *, device: str = "cpu") -> LinearModel:
+        """Rebuild from :meth:`state_dict`; scores are bit-equal on the same device."""
+        scale, sparse_scale = (float(value) for value in state["scales"])
+        vectors = cls(scale=scale, sparse_scale=sparse_scale, device=device)
+        vectors.weights_ = np.asarray(state["weights"])
+        vectors.storage = vectors.weights_.dtype.name
+        vectors._widths = [int(width) for width in state["widths"]]
+        projection = [int(number) for number in state["projection"]]
+        vectors._projection = SparseProjection(*projection) if projection else None
+        return vectors
+
+    def _check_fitted(self) -> np.ndarray:
+        if not hasattr(self, "weights_"):
+            raise NotFittedError("LinearModel is not fitted yet; call fit first.")
+        return self.weights_

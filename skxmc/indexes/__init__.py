@@ -1,0 +1,18 @@
+"""Nearest vectors by inner product: indexes, and the contract that one of your own follows."""
+
+from ._base import Index, Storable
+from ._candidates import join_candidates, sort_candidates
+from ._choose import make_index
+from ._exact import Exact
+from ._faiss import HNSW, IVF
+
+__all__ = [
+    "HNSW",
+    "IVF",
+    "Exact",
+    "Index",
+    "Storable",
+    "join_candidates",
+    "make_index",
+    "sort_candidates",
+]

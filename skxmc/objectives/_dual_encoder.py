@@ -1,0 +1,79 @@
+"""Documents and labels by one encoder, compared by a margin loss."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+
+import torch
+import torch.nn.functional as F
+from sklearn.utils._param_validation import Interval
+
+from .._training._problem import TuningProblem
+from ._objective import LabelBatch, Objective
+from ._triplet_loss import DynamicMarginTripletLoss
+
+
+class DualEncoder(Objective):
+    """Draws documents to the texts of their labels, by a triplet loss with a dynamic margin.
+
+    Labels are represented by their texts alone.
+
+    Parameters
+    ----------
+    margin : tuple of float, default=(0.1, 0.3)
+        Bounds of the dynamic margin, in units of cosine.
+    n_negatives : int, default=10
+        Hardest negatives of each document in the loss.
+
+    Attributes
+    ----------
+    margin_loss_ : DynamicMarginTripletLoss
+        With these parameters.
+
+    References
+    ----------
+    PRIME (NAACL 2025, arXiv 2410.20401), Section 3.3; "NGAME" (WSDM 2023).
+
+    Examples
+    --------
+    >>> from skxmc.objectives import DualEncoder
+    >>> DualEncoder(n_negatives=20).get_params()
+    {'margin': (0.1, 0.3), 'n_negatives': 20}
+    """
+
+    _parameter_constraints: dict = {
+        "margin": [tuple, list],
+        "n_negatives": [Interval(Integral, 1, None, closed="left")],
+    }
+
+    def __init__(self, margin: tuple[float, float] = (0.1, 0.3), n_negatives: int = 10) -> None:
+        self.margin = margin
+        self.n_negatives = n_negatives
+
+    def build(self, problem: TuningProblem) -> None:
+        """Check the parameters and make the loss."""
+        super().build(problem)
+        self.margin_loss_ = DynamicMarginTripletLoss(self.n_negatives, tuple(self.margin))
+
+    def compute_loss(self, embeddings: torch.Tensor, batch: LabelBatch) -> torch.Tensor:
+        """Margin loss of the documents against the texts of the batch's labels."""
+        _, _, similarity = self._compare(embeddings, batch)
+        return self.margin_loss_(similarity, batch.target, batch.columns, batch.exclude)
+
+    def _compare(
+        self, embeddings: torch.Tensor, batch: LabelBatch
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Documents of unit norm, labels' texts before normalisation, and their cosines."""
+        queries = F.normalize(embeddings[batch.documents], dim=1)
+        labels = embeddings[batch.labels]
+        return queries, labels, queries @ F.normalize(labels, dim=1).T
+
+    def _validate_params(self) -> None:
+        super()._validate_params()
+        margin = self.margin
+        real = len(margin) == 2 and all(isinstance(bound, Real) for bound in margin)
+        if not real or not 0 <= margin[0] <= margin[1]:
+            raise ValueError(
+                f"margin of {type(self).__name__} must be two numbers, 0 or more, the lower one "
+                f"first, got {margin!r}."
+            )

@@ -1,1 +1,0 @@
-"""Losses, prototypes, label vectors, batches and the trainer; PyTorch lives here."""
