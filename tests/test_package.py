@@ -408,5 +408,5 @@ def test_extras_and_core_dependencies_are_as_promised():
         "tqdm",
         "transformers",
     }
-    extras = {"open_clip", "openvino", "gpu", "offline", "demo", "bench", "docs", "dev"}
-    assert set(project["optional-dependencies"]) == extras
+    extras = {"annif", "bench", "demo", "dev", "docs", "gpu", "offline", "open_clip", "openvino"}
+    assert set(project["optional-dependencies"]) == extras | {"parquet"}
