@@ -82,7 +82,7 @@ class DecoderTower(Tower):
     """
 
     new_parts = (*Tower.new_parts, "pooling_query")
-    # As published for decoders, whose embeddings are far from any that is drawn.
+    # As published for decoders (PRIME draws them, for small encoders).
     free_vectors = "labels"
 
     def __init__(
