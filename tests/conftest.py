@@ -47,21 +47,6 @@ def parameters_of(estimator: BaseEstimator) -> dict[str, Any]:
     return {name: plain(value) for name, value in estimator.get_params().items()}
 
 
-def assert_alike(found: Iterable[np.ndarray], expected: Iterable[np.ndarray]) -> None:
-    """What a loaded model predicts is what the saved one did: labels exactly, scores nearly.
-
-    A file is mapped to memory with another alignment than arrays have that were computed, and the
-    kernels of some CPUs (AMD Zen 5 is one) round products of arrays differently then, by 1e-7 of
-    a score.
-    """
-    for one, two in zip(found, expected, strict=True):
-        assert one.dtype == two.dtype
-        if two.dtype.kind == "f":
-            np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-6)
-        else:
-            np.testing.assert_array_equal(one, two)
-
-
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Folder of golden numbers and data sets beside the repository; skips where it is missing."""

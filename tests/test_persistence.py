@@ -228,8 +228,8 @@ def test_folder_holds_no_pickle_and_needs_nothing_of_skxmc(folder):
     assert files == {
         "skxmc.json",
         "arrays.safetensors",
-        "prototypes.index",
-        "neighbours.index",
+        "ranker.evidence.prototypes.index",
+        "ranker.evidence.neighbours.index",
         "tower/config.json",
         "tower/model.safetensors",
         "tower/tokenizer.json",
@@ -268,7 +268,11 @@ def test_loading_uses_no_random_numbers(folder):
 def test_large_parts_are_mapped(folder):
     loaded = ViXMLClassifier.load(folder)
     maps = Path("/proc/self/maps").read_text(encoding="utf-8")
-    for name in ("arrays.safetensors", "prototypes.index", "neighbours.index"):
+    for name in (
+        "arrays.safetensors",
+        "ranker.evidence.prototypes.index",
+        "ranker.evidence.neighbours.index",
+    ):
         assert f"{folder}/{name}" in maps
     assert len(loaded.evidence_["prototypes"].index_) == len(loaded.classes_)
 
@@ -358,8 +362,8 @@ def change(folder, edit):
     [
         "skxmc.json",
         "arrays.safetensors",
-        "prototypes.index",
-        "neighbours.index",
+        "ranker.evidence.prototypes.index",
+        "ranker.evidence.neighbours.index",
         "tower/config.json",
         "tower/model.safetensors",
         "tower/tokenizer.json",
@@ -372,7 +376,13 @@ def test_missing_files_are_named(name, folder):
 
 
 @pytest.mark.parametrize(
-    "name", ["skxmc.json", "arrays.safetensors", "prototypes.index", "tower/model.safetensors"]
+    "name",
+    [
+        "skxmc.json",
+        "arrays.safetensors",
+        "ranker.evidence.prototypes.index",
+        "tower/model.safetensors",
+    ],
 )
 def test_truncated_files_are_named(name, folder):
     path = folder / name
@@ -382,7 +392,7 @@ def test_truncated_files_are_named(name, folder):
 
 
 @pytest.mark.parametrize(
-    "name", ["arrays.safetensors", "neighbours.index", "tower/model.safetensors"]
+    "name", ["arrays.safetensors", "ranker.evidence.neighbours.index", "tower/model.safetensors"]
 )
 def test_overwritten_files_are_named(name, folder):
     path = folder / name

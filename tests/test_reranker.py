@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from conftest import assert_alike
-from conftest import assert_alike
 from scipy.special import expit
 from sklearn.neural_network import MLPClassifier
 
@@ -12,21 +11,10 @@ from skxmc import ViXMLClassifier
 from skxmc._ranking._mixture import MixedKind, Mixture, best_candidates
 from skxmc._ranking._reranker import N_CANDIDATES, SHARE, Reranker, _best, _describe
 from skxmc.evidence import LabelVectors, Neighbours, Prototypes
-from skxmc.evidence import LabelVectors, Neighbours, Prototypes
 from skxmc.metrics import micro_f1, precision_at_k
 
 N_LABELS = 60
 HALF = N_LABELS // 2
-
-
-def _mixture():
-    """Of the kinds that the problems below have."""
-    return Mixture(
-        [
-            MixedKind(kind.name, kind.default_weight, kind.default_temperature, kind.temperatures)
-            for kind in (Prototypes, Neighbours)
-        ]
-    )
 
 
 def _mixture():

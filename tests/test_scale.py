@@ -4,15 +4,12 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from conftest import assert_alike
-from conftest import assert_alike
 
 from skxmc import ViXMLClassifier
 from skxmc._features._blocks import row_norms, unit_rows
 from skxmc._ranking._ranker import Ranker
-from skxmc._ranking._ranker import Ranker
 from skxmc._runtime import limits
-from skxmc.evidence import LabelVectors, Neighbours, Prototypes
-from skxmc.evidence import LabelVectors, Neighbours, Prototypes
+from skxmc.evidence import LabelVectors, Prototypes
 from skxmc.evidence._hard_negatives import HardNegatives
 from skxmc.indexes import HNSW, _choose
 

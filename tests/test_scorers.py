@@ -25,7 +25,6 @@ from tiny_models import save_encoder
 
 from skxmc import ViXMLClassifier
 from skxmc.evidence import Neighbours, Prototypes
-from skxmc.evidence import Neighbours, Prototypes
 from skxmc.metrics import label_propensities, make_topk_scorer, xmc_report, xmc_scores
 from skxmc.model_selection import LabelStratifiedKFold
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from abc import ABCMeta
+from abc import ABCMeta, abstractmethod
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 from sklearn.base import BaseEstimator, _fit_context
@@ -50,7 +50,10 @@ class BaseXMCClassifier(
     A subclass stores its parameters and says in `_recipe` what it takes where they say "auto".
     """
 
-    _recipe: ClassVar[Recipe]
+    @property
+    @abstractmethod
+    def _recipe(self) -> Recipe:
+        """What the estimator takes where a parameter says "auto"."""
 
     # -- fit ----------------------------------------------------------------------------------
 
