@@ -104,8 +104,8 @@ def test_neighbours_of_an_untuned_encoder_share_words(joined):
         exclude=None,
         held_out=np.array([], dtype=np.int64),
     )
-    kinds = [Prototypes(), Neighbours(n_neighbors=4)]
-    ranker = Ranker(kinds, Setting(tuned=not joined), RankingOptions())
+    evidence = [Prototypes(), Neighbours(n_neighbors=4)]
+    ranker = Ranker(evidence, Setting(tuned=not joined), RankingOptions())
     ranker.fit(data, np.random.RandomState(0))
     assert list(ranker.evidence_) == ["neighbours"]
     found, _ = ranker.predict(documents, k=1)
