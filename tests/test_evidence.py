@@ -61,6 +61,10 @@ class Namesake(Constant):
     name = "neighbours"
 
 
+class Taken(Constant):
+    name = "index"
+
+
 class Silent(Constant):
     """Never finds anything to learn from."""
 
@@ -234,6 +238,11 @@ def test_kinds_that_find_nothing_are_left_out():
     assert clf.score(X, Y) == 1
     with pytest.raises(ValueError, match="no kind of evidence found anything to learn from"):
         clone(clf).set_params(evidence=[Silent()]).fit(X, Y)
+
+
+def test_kinds_do_not_take_the_names_of_parameters():
+    with pytest.raises(ValueError, match=r"name 'index', which is a parameter of ViXMLClassifier"):
+        ViXMLClassifier("precomputed", evidence=[Taken()]).fit(X, Y)
 
 
 def test_a_given_weight_is_the_share_in_the_mixture():

@@ -263,6 +263,40 @@ def test_pickles_keep_nested_parameters(fitted, through):
         assert clf.get_params()["label_vectors__anchor"] in (0.7, 0.9)
 
 
+def test_what_a_kind_holds_and_a_folder_cannot_is_named(tmp_path):
+    clf = ViXMLClassifier("precomputed", evidence=[Counted(parts=[len])]).fit(*_problem())
+    with pytest.raises(TypeError, match="evidence 'counted' holds an object of type builtin_func"):
+        clf.save(tmp_path / "model")
+    assert not any(tmp_path.iterdir())
+
+
+def _brightness(pictures):
+    return np.stack([np.asarray(picture, np.float32).mean((0, 1)) for picture in pictures])
+
+
+@pytest.mark.parametrize("model", [_brightness, "some/model"], ids=["callable", "name"])
+def test_another_place_of_an_image_encoder_leaves_the_rest_of_it(model, tmp_path, recwarn):
+    X, Y = _problem()
+    pictures = [np.full((4, 4, 3), row, np.uint8) for row in range(len(X))]
+    clf = ViXMLClassifier(
+        "precomputed", ImageEncoder(_brightness, max_images=5, batch_size=7), random_state=0
+    ).fit(X, Y, images=pictures)
+    clf.set_params(image_encoder__model=model)
+    clf.save(tmp_path / "model")
+    assert len(recwarn) == callable(model)
+    loaded = ViXMLClassifier.load(tmp_path / "model", image_encoder=_brightness)
+    assert loaded.image_encoder.model is loaded.image_encoder_.model is _brightness
+    assert loaded.image_encoder.max_images == 5
+    several = [[picture] * 5 for picture in pictures]
+    assert_alike(loaded.predict_topk(X, images=several), clf.predict_topk(X, images=several))
+    given = ImageEncoder(_brightness, max_images=1)
+    other = ViXMLClassifier.load(tmp_path / "model", image_encoder=given)
+    assert other.image_encoder is given
+    assert other.image_encoder_.model is _brightness
+    with pytest.raises(ValueError, match="images"):
+        other.predict_topk(X, images=several)
+
+
 def _rename(folder, find):
     """Let a saved model name a class of a module that can be imported, but has not been."""
     path = folder / "skxmc.json"

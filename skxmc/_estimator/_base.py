@@ -130,6 +130,12 @@ class BaseXMCClassifier(
                 "set train_encoder='lora', or leave adapter out."
             )
         kinds = resolve_evidence(self.evidence)
+        for kind in kinds:
+            if kind.name in self.get_params(deep=False):
+                raise ValueError(
+                    f"evidence holds a kind with the name {kind.name!r}, which is a parameter of "
+                    f"{type(self).__name__}; give its class another `name`."
+                )
         if not self._mode.tuned:
             return kinds, None
         from ..objectives import resolve_objective
