@@ -189,10 +189,18 @@ def _pack(value: Any, place: tuple[str, ...], arrays: dict[str, np.ndarray], fol
         parts = {name: getattr(value, name) for name in ("data", "indices", "indptr")}
         return {"$csr": pack({**parts, "shape": value.shape})}
     if isinstance(value, Storable):
-        name = f"{'.'.join(place).removesuffix('_')}.index"
+        name = _index_file(place)
         value.to_bytes().tofile(folder / name)
         return {"$index": name}
     raise TypeError(f"{'.'.join(place)} is of type {type(value).__name__}, which cannot be saved.")
+
+
+def _index_file(place: tuple[str, ...]) -> str:
+    """Name of an index's file: where it is, and "index", which is not said twice."""
+    *names, last = place
+    if not names or last not in ("index", "index_"):
+        names.append(last.removesuffix("_"))
+    return f"{'.'.join(names)}.index"
 
 
 def _unpack(value: Any, arrays: dict[str, np.ndarray], folder: Path) -> Any:
