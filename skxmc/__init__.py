@@ -8,10 +8,12 @@ if TYPE_CHECKING:
         datasets,
         encoders,
         evidence,
+        indexes,
         inspection,
         metrics,
         model_selection,
         objectives,
+        testing,
     )
     from ._decoder import DecoderXMCClassifier
     from ._estimator._size_estimate import MemoryEstimate, estimate_memory
@@ -28,10 +30,12 @@ __all__ = [
     "encoders",
     "estimate_memory",
     "evidence",
+    "indexes",
     "inspection",
     "metrics",
     "model_selection",
     "objectives",
+    "testing",
 ]
 
 # Public name -> module that holds it. Resolved at first use, so that `import skxmc`
@@ -46,10 +50,12 @@ _SUBPACKAGES = (
     "datasets",
     "encoders",
     "evidence",
+    "indexes",
     "inspection",
     "metrics",
     "model_selection",
     "objectives",
+    "testing",
 )
 
 

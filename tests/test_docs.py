@@ -155,11 +155,15 @@ def test_blocks_share_a_namespace_and_failures_show():
     "home",
     [
         "skxmc",
-        "skxmc.metrics",
         "skxmc.datasets",
+        "skxmc.encoders",
+        "skxmc.evidence",
+        "skxmc.indexes",
         "skxmc.inspection",
+        "skxmc.metrics",
         "skxmc.model_selection",
         "skxmc.objectives",
+        "skxmc.testing",
     ],
 )
 def test_every_public_name_is_in_the_api_reference(home):

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 class TextEncoder(BaseEstimator):
     """A bidirectional encoder of texts, with what belongs to it.
 
-    Pass it as `encoder` of :class:`~skxmc.ViXMLClassifier` where the name alone does not say enough.
+    Pass it as `encoder` of :class:`~skxmc.ViXMLClassifier` where the name alone does not say
+    enough.
 
     Parameters
     ----------

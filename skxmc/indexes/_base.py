@@ -25,7 +25,8 @@ class Index(BaseEstimator, ABC):
     ``_parameter_constraints``, so that ``clone``, ``set_params`` and searches work.
 
     A subclass sets `name` and implements `_build`, `_add`, `_search` and `_vectors_at`; where it
-    can remove vectors without a rebuild, also `_remove`. What they receive has been checked:
+    can remove vectors without a rebuild or be built in parts, also `_remove` or
+    `_build_in_parts`. What they receive has been checked:
     vectors are C-contiguous float32, ``k`` is at most the number of vectors.
     :func:`skxmc.testing.check_index` tests a subclass. Where it lives in memory, it derives from
     :class:`Storable`.
@@ -110,13 +111,9 @@ class Index(BaseEstimator, ABC):
         index : Index
             The index itself.
         """
-        vectors = None
-        for start in range(0, max(n, 1), limits.ROWS):
-            part = vectors_of(slice(start, min(n, start + limits.ROWS)))
-            if vectors is None:
-                vectors = np.empty((n, part.shape[1]), dtype=np.float32)
-            vectors[start : start + limits.ROWS] = part
-        return self.build(vectors)
+        self._validate_params()
+        self._build_in_parts(n, vectors_of)
+        return self
 
     def add(self, vectors: np.ndarray) -> Index:
         """Append vectors, whose positions continue at ``len(index)``.
@@ -245,6 +242,16 @@ class Index(BaseEstimator, ABC):
     @abstractmethod
     def _build(self, vectors: np.ndarray) -> None:
         """Index `vectors`; `_length` and `dimension` are set afterwards."""
+
+    def _build_in_parts(self, n: int, vectors_of: Callable[[slice], np.ndarray]) -> None:
+        """Build from all parts together."""
+        vectors = None
+        for start in range(0, max(n, 1), limits.ROWS):
+            part = vectors_of(slice(start, min(n, start + limits.ROWS)))
+            if vectors is None:
+                vectors = np.empty((n, part.shape[1]), dtype=np.float32)
+            vectors[start : start + limits.ROWS] = part
+        self.build(vectors)
 
     @abstractmethod
     def _add(self, vectors: np.ndarray) -> None:

@@ -15,12 +15,22 @@ def sort_candidates(
     indices : ndarray of shape (..., m), integer
         -1 where there is no candidate; below 2^32 - 1.
     scores : ndarray of shape (..., m), float32
+        Of the candidates; ignored where the index is -1.
+    k : int
+        At least 1.
 
     Returns
     -------
     indices : ndarray of shape (..., min(k, m)), int64
     scores : ndarray of shape (..., min(k, m)), float32
         -inf where there is no candidate.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skxmc.indexes import sort_candidates
+    >>> sort_candidates(np.array([[7, 3, -1, 5]]), np.float32([[0.5, 0.5, 0.9, 0.8]]), k=2)[0]
+    array([[5, 3]])
     """
     # Score and index in one 64-bit number: sorting numbers is many times faster than an indirect
     # sort by two keys. The bits of floats, sign bit flipped or all flipped where negative, are
@@ -44,10 +54,18 @@ def join_candidates(found: list[np.ndarray]) -> np.ndarray:
     Parameters
     ----------
     found : list of ndarray of shape (n, m_i), int64
+        Labels, -1 where there is none.
 
     Returns
     -------
     joined : ndarray of shape (n, sum of m_i), int64, sorted
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skxmc.indexes import join_candidates
+    >>> join_candidates([np.array([[4, 2]]), np.array([[2, 9]])])
+    array([[ 2, -1,  4,  9]])
     """
     joined = np.sort(np.concatenate(found, axis=1), axis=1)
     repeated = joined[:, 1:] == joined[:, :-1]

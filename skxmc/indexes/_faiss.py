@@ -14,7 +14,7 @@ from sklearn.utils._param_validation import Interval, Options, StrOptions
 
 from .._runtime import limits
 from .._runtime._optional import import_optional
-from ._base import Index, Storable
+from ._base import Storable
 from ._candidates import sort_candidates
 from ._checks import check_vectors
 from ._faiss_payload import check_hnsw, check_ivf
@@ -134,29 +134,13 @@ class HNSW(_FaissIndex):
         self.n_jobs = n_jobs
         self.storage = storage
 
-    def build_in_parts(self, n: int, vectors_of: Callable[[slice], np.ndarray]) -> Index:
-        """As :meth:`build`, from a function that gives some of the vectors.
-
-        Parameters
-        ----------
-        n : int
-            Number of vectors.
-        vectors_of : callable
-            Takes a slice of ``range(n)``, and returns these vectors as :meth:`build` takes them.
-
-        Returns
-        -------
-        index : HNSW
-            The index itself.
-        """
-        self._validate_params()
+    def _build_in_parts(self, n: int, vectors_of: Callable[[slice], np.ndarray]) -> None:
         # Scales come from vectors of all parts.
         sample = vectors_of(slice(0, n, max(1, n // limits.ROWS)))
         self._faiss = self._make(check_vectors(sample, "vectors"))
         self._length, self.dimension = 0, sample.shape[1]
         for start in range(0, n, limits.ROWS):
             self.add(vectors_of(slice(start, min(n, start + limits.ROWS))))
-        return self
 
     def _make(self, vectors: np.ndarray) -> Any:
         faiss = _import_faiss()

@@ -75,8 +75,8 @@ def decoupled_softmax(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Decoupled softmax loss and its gradient with respect to the scores.
 
-    The formula is in :class:`DecoupledSoftmaxLoss`. Written out by hand: the gradient is one softmax,
-    in the precision of the scores, where automatic differentiation would keep several copies.
+    The formula is in :class:`DecoupledSoftmaxLoss`. Written out by hand: the gradient is one
+    softmax, in the precision of the scores, where automatic differentiation would keep several copies.
 
     Parameters
     ----------
