@@ -61,7 +61,7 @@ def training_frequencies(estimator: Any) -> np.ndarray:
     """Return the number of training documents of each label that a fitted estimator knows."""
     _, ranker = find_ranker(estimator)
     check_is_fitted(ranker)
-    if not hasattr(ranker, "ensemble_"):
+    if not hasattr(ranker, "ranker_"):
         raise TypeError(
             f"{type(ranker).__name__} does not know how often each label occurred in training; "
             "pass frequencies, such as np.bincount(Y_train.indices, minlength=n_labels)."

@@ -352,13 +352,13 @@ def find_ranker(estimator: Any) -> tuple[list[Any], Any]:
 
 def training_labels(ranker: Any) -> sp.csr_array:
     """Return the labels of the training documents of a fitted estimator, those without left out."""
-    ensemble = getattr(ranker, "ensemble_", None)
-    if ensemble is None:
+    fitted = getattr(ranker, "ranker_", None)
+    if fitted is None:
         raise TypeError(
             f"{type(ranker).__name__} does not know the labels of its training documents, which "
             "propensities and frequencies come from; choose other metrics."
         )
-    return ensemble.Y_
+    return fitted.Y_
 
 
 def _check_needs_no_pictures(model: Any, X: Any) -> None:
