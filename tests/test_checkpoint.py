@@ -250,7 +250,11 @@ def test_a_training_is_found_by_what_it_depends_on(encoder, tmp_path):
     memory = str(tmp_path)
     small(encoder, memory).fit(TEXTS, TAGS)
     # What comes after tuning, or only shows it.
-    later = [{"evidence": [Neighbours(n_neighbors=5)]}, {"threshold": 0.2}, {"text_features": "tfidf"}]
+    later = [
+        {"evidence": [Neighbours(n_neighbors=5)]},
+        {"threshold": 0.2},
+        {"text_features": "tfidf"},
+    ]
     if find_spec("openvino") is not None:
         later.append({"backend": "openvino"})
     for params in later:

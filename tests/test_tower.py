@@ -724,5 +724,5 @@ def test_changed_weights_are_served(rng):
     # Copies travel without what is made for serving, and make their own.
     for again in (copy.deepcopy(featurizer), pickle.loads(pickle.dumps(featurizer))):
         for _ in range(2):
-            np.testing.assert_array_equal(again.features(texts, None).embeddings, changed)
+            np.testing.assert_array_equal(again.features(texts, None).text, changed)
         assert again._serving[1] is not featurizer._serving[1]
