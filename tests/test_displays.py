@@ -234,7 +234,7 @@ def test_filter_pairs_and_weights_reach_the_bars(predictions, rng):
 
 def test_a_bin_without_true_labels_says_so():
     display = FrequencyBinDisplay.from_predictions(
-        [[0], [0]], [[0, 1], [1, 0]], frequencies=[5, 1], bins=[0.5], k=1
+        [[0], [0]], [[0], [1]], frequencies=[5, 1], bins=[0.5], k=1
     )
     assert display.values[None][0] == 0.5
     assert np.isnan(display.values[None][1])

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.exceptions import NotFittedError
 
-from skxmc._device import has_fast_bfloat16_cpu, has_fast_int8_cpu
+from skxmc._runtime._device import has_fast_bfloat16_cpu, has_fast_int8_cpu
 from skxmc.indexes import (
     HNSW,
     IVF,
@@ -416,7 +416,7 @@ def test_vectors_come_back(rng, index):
 @pytest.mark.parametrize("index", PARAMETERS, ids=lambda index: index.name)
 @pytest.mark.parametrize("n", [1, 64, 300])
 def test_parts_are_as_good_as_the_whole(rng, monkeypatch, index, n):
-    monkeypatch.setattr(_limits, "ROWS", 64)
+    monkeypatch.setattr(limits, "ROWS", 64)
     vectors, asked = clustered(rng, n), []
 
     def vectors_of(rows):

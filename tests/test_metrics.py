@@ -14,6 +14,7 @@ from skxmc import metrics
 from skxmc.metrics import (
     coverage_at_precision,
     hit_at_k,
+    label_coverage_at_k,
     label_propensities,
     macro_f1,
     macro_precision_at_k,
@@ -33,7 +34,8 @@ from skxmc.metrics import (
 
 PLAIN = [precision_at_k, recall_at_k, ndcg_at_k, hit_at_k, mrr_at_k, map_at_k, rp_at_k]
 PROPENSITY_SCORED = [psprecision_at_k, psndcg_at_k, psrecall_at_k]
-AT_K = [*PLAIN, *PROPENSITY_SCORED, micro_f1, macro_f1, macro_precision_at_k]
+OF_LABELS = [micro_f1, macro_f1, macro_precision_at_k, label_coverage_at_k]
+AT_K = [*PLAIN, *PROPENSITY_SCORED, *OF_LABELS]
 
 
 def with_propensities(metric, n_labels=12):
@@ -179,7 +181,7 @@ def test_laws(metric, data):
     arguments = with_propensities(metric)
     values = metric(truth, scores, k=range(1, 14), **arguments)
     assert ((values >= 0) & (values <= 1 + 1e-12)).all()
-    if metric in (recall_at_k, hit_at_k, mrr_at_k):
+    if metric in (recall_at_k, hit_at_k, mrr_at_k, label_coverage_at_k):
         assert (np.diff(values) >= -1e-12).all()
     # The order of the documents does not matter.
     order = rng.permutation(len(scores))
@@ -198,7 +200,7 @@ def test_laws(metric, data):
     # Nothing is better than the truth itself, best gains first.
     gain = 1 / arguments["propensities"] if arguments else np.ones(truth.shape[1])
     perfect = metric(truth, truth.multiply(gain), k=range(1, 14), **arguments)
-    if metric not in (macro_f1, macro_precision_at_k, micro_f1):
+    if metric not in OF_LABELS:
         assert (perfect >= values - 1e-12).all()
     if metric in (ndcg_at_k, rp_at_k, map_at_k, mrr_at_k, hit_at_k, *PROPENSITY_SCORED):
         np.testing.assert_allclose(perfect, 1)
@@ -366,6 +368,17 @@ def test_labels_without_truth_and_prediction_are_left_out():
     assert macro_precision_at_k(truth, [[7]], k=1) == 0
 
 
+def test_label_coverage():
+    truth = [[0, 1], [1, 2], [3], []]
+    predictions = np.array([[1, 0], [1, 3], [2, 3], [4, 0]])
+    # At 1 only label 1 is found; at 2 labels 0, 1 and 3. Label 2 is predicted where it is not true.
+    assert label_coverage_at_k(truth, predictions, k=[1, 2, 9]).tolist() == [1 / 4, 3 / 4, 3 / 4]
+    without_first = {"exclude": [[0, 0]]}
+    assert label_coverage_at_k(truth, predictions, k=2, **without_first) == 2 / 3
+    assert label_coverage_at_k(truth, predictions, k=2, sample_weight=[0, 1, 2, 5]) == 2 / 3
+    assert np.isnan(label_coverage_at_k([[]], [[0]]))
+
+
 def test_recall_by_frequency():
     truth = [[0, 2], [0, 3], [1, 9]]
     predictions = np.array([[0, 5], [3, 0], [4, 1]])
@@ -451,7 +464,7 @@ def test_report_as_frame(rng):
 @pytest.mark.parametrize(
     ("y_true", "y_pred", "arguments", "message"),
     [
-        ([[0]], [[1, 1]], {}, r"y_pred\[0\] predicts the label 1 more than once"),
+        ([[0]], [[2, 2]], {}, r"y_pred\[0\] predicts the label 2 more than once"),
         ([[0]], np.array([[0, 1, 0]]), {}, "pass it as bool, float or sparse"),
         (np.eye(3), [[0], [1]], {}, "y_pred has 2 rows but y_true has 3"),
         (np.eye(3), np.eye(3, 4), {}, "y_pred has 4 columns but there are 3 labels"),
@@ -485,7 +498,9 @@ def test_wrong_values(y_true, y_pred, arguments, message):
     ("y_pred", "arguments", "message"),
     [
         ([[0.5, 0.2]], {}, r"y_pred\[0\] does not hold label indices"),
-        (np.array([["a", "b"]]), {}, "y_pred is an array of shape"),
+        (np.array([["a", "b"]]), {}, "y_pred holds label names such as 'a'; pass classes="),
+        ([["a"]], {}, r"y_pred\[0\] does not hold label indices only.*classes="),
+        (np.ones((1, 2), dtype=complex), {}, "y_pred is an array of shape"),
         (np.array([0, 1]), {}, "y_pred is an array of shape"),
         ([[0]], {"k": 1.5}, "k must be an int"),
         ([[0]], {"k": True}, "k must be an int"),

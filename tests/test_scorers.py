@@ -174,6 +174,30 @@ def test_names_score_as_the_indicator_does(problem):
     assert scorer(_classifier().fit(X[:40], names[:40]), X[40:], names[40:]) == by_indicator
 
 
+def test_columns_of_tables_score_as_names_do(problem):
+    X, Y, _ = problem
+    scorer = xmc_scores(metrics=("precision", "recall", "label_coverage"), ks=(1, 2))
+    names = _names(Y)
+    model = _classifier().fit(X[:40], names[:40])
+    frame = pd.DataFrame(Y.toarray(), columns=TAGS)[TAGS[[4, 2, 0, 5, 1, 3]]]
+    assert scorer(model, X[40:], frame[40:]) == scorer(model, X[40:], names[40:])
+    found = model.predict_topk(X[40:], k=2, return_labels=True)
+    report = xmc_report(names[40:], found, k=(1, 2), classes=model.classes_)
+    figures = scorer(model, X[40:], names[40:])
+    assert figures == pytest.approx({key: report[key] for key in figures})
+    assert model.score(X[40:], frame[40:]) == pytest.approx(figures["precision_at_1"])
+
+
+def test_two_labels(problem):
+    X, Y, _ = problem
+    Y = Y[:, :2]
+    rows = np.flatnonzero(Y.sum(axis=1) > 0)
+    model = _classifier().fit(X[rows], Y[rows])
+    figures = xmc_scores(ks=(1, 2), metrics=("recall", "rp"))(model, X[rows], Y[rows])
+    assert figures["recall_at_2"] == figures["rp_at_2"] == 1
+    assert figures["rp_at_1"] > 0.5
+
+
 def test_unseen_names_are_never_found(problem):
     X, Y, _ = problem
     scorer = xmc_scores(metrics=("precision", "recall", "psprecision"), ks=(1, 2))

@@ -839,14 +839,15 @@ def test_validation_ranks_held_out_documents(metric):
     assert figures == pytest.approx(expected)
 
 
-def test_validation_of_fewer_than_five_labels():
+@pytest.mark.parametrize("n_labels", [2, 3])
+def test_validation_of_fewer_than_five_labels(n_labels):
     problem = Problem(30, n_labels=12)
-    problem.n_labels = 3
-    problem.Y = indicator(np.arange(30), problem.topics % 3, (30, 3))
+    problem.n_labels = n_labels
+    problem.Y = indicator(np.arange(30), problem.topics % n_labels, (30, n_labels))
     trainer = problem.trainer(epochs=1).fit()
     validate = PrototypeValidation(trainer.documents, problem.Y, np.arange(6), "mean", (0.55, 1.5))
     figures = validate(trainer)
-    assert figures["precision_at_5"] == pytest.approx(1 / 3)
+    assert figures["precision_at_5"] == pytest.approx(1 / n_labels)
     assert 0 <= figures["validation_score"] <= 1
 
 

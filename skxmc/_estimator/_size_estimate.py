@@ -54,6 +54,14 @@ class MemoryEstimate:
         Embeddings, picture vectors and sparse words of the documents.
     index : float
         Search over prototypes and documents.
+
+    Examples
+    --------
+    >>> from skxmc import ViXMLClassifier, estimate_memory
+    >>> clf = ViXMLClassifier("precomputed")
+    >>> estimate = estimate_memory(clf, [[1.0, 0.0], [0.0, 1.0]], [["a"], ["b"]])
+    >>> estimate.total > estimate.libraries
+    True
     """
 
     libraries: float

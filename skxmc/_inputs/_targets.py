@@ -10,6 +10,14 @@ from typing import Any, Literal
 import numpy as np
 import scipy.sparse as sp
 
+from ._indicators import (
+    FITTED,
+    as_indicator,
+    index_names,
+    move_columns,
+    named_columns,
+    narrow_indices,
+)
 from ._texts import is_missing, sequence_to_list
 
 __all__ = [
@@ -17,8 +25,11 @@ __all__ = [
     "as_rows",
     "check_exclude",
     "encode_targets",
+    "encode_truth",
+    "extend_classes",
     "labels_to_names",
     "narrow_indices",
+    "unseen_names",
     "without_pairs",
 ]
 
@@ -33,6 +44,7 @@ def encode_targets(
     label_text: Sequence[str] | None = None,
     classes: np.ndarray | None = None,
     unseen: Literal["error", "ignore"] = "error",
+    argument: str = "y",
 ) -> tuple[sp.csr_array, np.ndarray]:
     """Turn targets of any form into a CSR indicator and the names of its columns.
 
@@ -42,7 +54,8 @@ def encode_targets(
         Either an indicator of shape (n_samples, n_labels) holding 0 and 1 or bool, sparse or
         dense, where one column is one label and not a vector of classes; or for each row its
         label names (str or int) as list, tuple, set or array, in a list, tuple, object array or
-        Series. Nested lists are always names. A name that a row repeats counts once.
+        Series. Nested lists are always names. A name that a row repeats counts once. With
+        `classes`, the columns of a DataFrame are found by their names (see `named_columns`).
     n_samples : int
         The number of documents.
     label_text : sequence of str of length n_labels, optional
@@ -52,6 +65,8 @@ def encode_targets(
         The classes of a fitted model; takes the place of `label_text`.
     unseen : {"error", "ignore"}
         What to do about a name that is not among `label_text` or `classes`.
+    argument : str
+        How error messages call `Y`.
 
     Returns
     -------
@@ -84,17 +99,22 @@ def encode_targets(
             raise TypeError("label_text is a single str; pass one text for each label.")
         label_text = sequence_to_list(label_text)
     names = classes if classes is not None else label_text
-    indicator = as_indicator(Y)
+    indicator = as_indicator(Y, argument)
     if indicator is not None:
-        _check_n_rows(indicator.shape[0], n_samples)
-        return indicator, _name_columns(indicator.shape[1], names, classes is not None)
-    rows = as_rows(Y)
-    _check_n_rows(len(rows), n_samples)
-    argument = "the fitted classes" if classes is not None else "label_text"
-    return _encode_names(rows, names, argument, unseen)
+        _check_n_rows(indicator.shape[0], n_samples, argument)
+        columns = None if classes is None else named_columns(Y, classes, argument)
+        if columns is not None:
+            return move_columns(indicator, columns, classes, unseen, argument), classes
+        return indicator, _name_columns(indicator.shape[1], names, classes is not None, argument)
+    rows = as_rows(Y, argument)
+    _check_n_rows(len(rows), n_samples, argument)
+    source = FITTED if classes is not None else "label_text"
+    return _encode_names(rows, names, source, unseen, argument)
 
 
-def encode_truth(Y: Any, n_samples: int, classes: np.ndarray) -> sp.csr_array:
+def encode_truth(
+    Y: Any, n_samples: int, classes: np.ndarray, *, argument: str = "y"
+) -> sp.csr_array:
     """Turn the truth about predictions of a fitted model into a CSR indicator.
 
     Parameters
@@ -104,6 +124,8 @@ def encode_truth(Y: Any, n_samples: int, classes: np.ndarray) -> sp.csr_array:
         The number of documents.
     classes : ndarray of shape (n_labels,)
         The classes of the fitted model.
+    argument : str
+        How error messages call `Y`.
 
     Returns
     -------
@@ -117,22 +139,39 @@ def encode_truth(Y: Any, n_samples: int, classes: np.ndarray) -> sp.csr_array:
     TypeError, ValueError
         As :func:`encode_targets`, and if names are of another type than those in `classes`.
     """
-    truth, _ = encode_targets(Y, n_samples, classes=classes, unseen="ignore")
-    if as_indicator(Y) is not None:
-        return truth
-    known = classes.tolist()
-    unseen = {name for names in as_rows(Y) for name in names}.difference(known)
+    truth, _ = encode_targets(Y, n_samples, classes=classes, unseen="ignore", argument=argument)
+    unseen = unseen_names(Y, classes, argument)
     if not unseen:
         return truth
-    name = next(iter(unseen))
-    if isinstance(name, str) != isinstance(known[0], str):
-        raise TypeError(
-            f"y names the label {name!r}, but the labels of the estimator are like {known[0]!r}; "
-            "pass y as it was passed to fit."
-        )
-    extended = np.empty(len(known) + len(unseen), dtype=object)
-    extended[:] = [*known, *unseen]
-    return encode_targets(Y, n_samples, classes=extended)[0]
+    extended = extend_classes(classes, unseen)
+    return encode_targets(Y, n_samples, classes=extended, argument=argument)[0]
+
+
+def unseen_names(Y: Any, classes: np.ndarray, argument: str = "y") -> list:
+    """Names in targets that `encode_targets` accepts which `classes` does not hold, in order."""
+    if sp.issparse(Y):
+        return []
+    if as_indicator(Y, argument) is not None:
+        names = named_columns(Y, classes, argument) or []
+    else:
+        names = list(chain.from_iterable(as_rows(Y, argument)))
+    known = dict.fromkeys(classes.tolist())
+    unseen = [name for name in dict.fromkeys(names) if name not in known]
+    example = next(iter(known))
+    for name in unseen:
+        if isinstance(name, str) != isinstance(example, str):
+            raise TypeError(
+                f"{argument} names the label {name!r}, but the labels of the estimator are like "
+                f"{example!r}; pass {argument} as y was passed to fit."
+            )
+    return [str(name) if isinstance(name, str) else int(name) for name in unseen]
+
+
+def extend_classes(classes: np.ndarray, names: list) -> np.ndarray:
+    """Return the names of known labels and behind them those of others, as object array."""
+    extended = np.empty(len(classes) + len(names), dtype=object)
+    extended[:] = [*classes.tolist(), *names]
+    return extended
 
 
 def labels_to_names(indices: Any, classes: np.ndarray) -> np.ndarray:
@@ -233,96 +272,28 @@ def without_pairs(Y: sp.csr_array, pairs: sp.csr_array) -> sp.csr_array:
     return Y
 
 
-def as_indicator(Y: Any, argument: str = "y") -> sp.csr_array | None:
-    """Return `Y` as canonical CSR if it is an indicator, None if it holds names."""
-    if not sp.issparse(Y):
-        if isinstance(Y, (list, tuple)) or len(getattr(Y, "shape", ())) != 2:
-            return None
-        dense = np.asarray(Y)
-        if dense.dtype.kind in "US":
-            return None
-        if dense.dtype == object:
-            if any(isinstance(entry, str) for entry in dense.flat):
-                return None
-            dense = _object_to_numbers(dense, argument)
-        if dense.dtype.kind not in "biuf":
-            raise TypeError(
-                f"{argument} is an array of dtype {dense.dtype}; pass an indicator that holds only "
-                "0 and 1."
-            )
-        # Checked before the conversion: dense is where NaN and odd values usually come from.
-        bad = np.argwhere((dense != 0) & (dense != 1))
-        if len(bad):
-            _raise_not_binary(argument, *bad[0], dense[tuple(bad[0])])
-        return narrow_indices(sp.csr_array(dense, dtype=np.float32))
-    if len(Y.shape) != 2:
-        raise ValueError(
-            f"{argument} is sparse with shape {Y.shape}; pass shape (n_samples, n_labels)."
-        )
-    if Y.dtype.kind not in "biuf":
-        raise TypeError(
-            f"{argument} is sparse with dtype {Y.dtype}; pass an indicator that holds only 0 and 1."
-        )
-    csr = sp.csr_array(Y)  # shares memory with a CSR input, which must stay as it is
-    if not csr.has_canonical_format:
-        if Y.format == "csr":
-            csr = csr.copy()
-        csr.sum_duplicates()
-    wrong = np.flatnonzero((csr.data != 1) & (csr.data != 0))
-    if len(wrong):
-        row = int(np.searchsorted(csr.indptr, wrong[0], side="right")) - 1
-        _raise_not_binary(argument, row, csr.indices[wrong[0]], csr.data[wrong[0]])
-    if not csr.data.all():
-        csr = csr.copy()
-        csr.eliminate_zeros()
-    return narrow_indices(csr.astype(np.float32, copy=False))
-
-
-def narrow_indices(csr: sp.csr_array) -> sp.csr_array:
-    """Hold indices as int32 where they fit: half the memory, and one type for what follows."""
-    if csr.indices.dtype == np.int32 or max(*csr.shape, csr.nnz) > np.iinfo(np.int32).max:
-        return csr
-    parts = (csr.data, csr.indices.astype(np.int32), csr.indptr.astype(np.int32))
-    return sp.csr_array(parts, shape=csr.shape)
-
-
-def _object_to_numbers(dense: np.ndarray, argument: str) -> np.ndarray:
-    for row, entries in enumerate(dense):
-        for column, entry in enumerate(entries):
-            if not isinstance(entry, (bool, int, float, np.bool_, np.number)):
-                _raise_not_binary(argument, row, column, entry)
-    return dense.astype(np.float64)
-
-
-def _raise_not_binary(argument: str, row: int, column: int, value: Any) -> None:
-    value = value.item() if isinstance(value, np.generic) else value
-    raise ValueError(
-        f"{argument}[{row}, {column}] is {value!r}, but an indicator holds only 0 and 1; "
-        "binarise it first (duplicate entries of a sparse matrix add up)."
-    )
-
-
-def _check_n_rows(n_rows: int, n_samples: int) -> None:
+def _check_n_rows(n_rows: int, n_samples: int, argument: str) -> None:
     if n_rows != n_samples:
         raise ValueError(
-            f"y has {n_rows} rows but there are {n_samples} documents; pass one row for each."
+            f"{argument} has {n_rows} rows but there are {n_samples} documents; pass one row for "
+            "each."
         )
 
 
-def _name_columns(n_labels: int, names: Any, fitted: bool) -> np.ndarray:
+def _name_columns(n_labels: int, names: Any, fitted: bool, argument: str) -> np.ndarray:
     if n_labels == 0:
-        raise ValueError("y has no columns; pass an indicator with at least one label.")
+        raise ValueError(f"{argument} has no columns; pass an indicator with at least one label.")
     if names is None:
         return np.arange(n_labels)
     if len(names) != n_labels:
         if fitted:
             raise ValueError(
-                f"y has {n_labels} columns but the model was fitted on {len(names)} labels; pass "
-                "an indicator over the same labels."
+                f"{argument} has {n_labels} columns but the model was fitted on {len(names)} "
+                "labels; pass an indicator over the same labels."
             )
         raise ValueError(
-            f"y has {n_labels} columns but label_text has {len(names)} entries; pass one text for "
-            "each column."
+            f"{argument} has {n_labels} columns but label_text has {len(names)} entries; pass one "
+            "text for each column."
         )
     return names if fitted else _as_class_array(names, "label_text")
 
@@ -378,39 +349,37 @@ def as_rows(Y: Any, argument: str = "y") -> list[list]:
 
 
 def _encode_names(
-    rows: list[list], known: Any, argument: str, unseen: str
+    rows: list[list], known: Any, source: str, unseen: str, argument: str
 ) -> tuple[sp.csr_array, np.ndarray]:
     counts = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
     flat = list(chain.from_iterable(rows))
     row_of = np.repeat(np.arange(len(rows)), counts)
-    _check_names(flat, row_of, rows)
+    n_known = None if known is None else len(known)
+    _check_names(flat, row_of, rows, n_known, argument)
 
     if known is None:
         if not flat:
-            raise ValueError("y names no label at all; at least one row needs a label.")
+            raise ValueError(f"{argument} names no label at all; at least one row needs a label.")
         distinct = sorted(set(flat))
         is_text = isinstance(distinct[0], str)
-        classes = _as_class_array(distinct, "y") if is_text else np.array(distinct, dtype=np.int64)
+        classes = (
+            _as_class_array(distinct, argument) if is_text else np.array(distinct, dtype=np.int64)
+        )
     elif isinstance(known, np.ndarray):
         classes, distinct = known, known.tolist()
     else:
-        classes = _as_class_array(known, argument)
+        classes = _as_class_array(known, source)
         distinct = classes.tolist()
-    index_of = {name: index for index, name in enumerate(distinct)}
-    if len(index_of) < len(distinct):
-        twice = next(name for index, name in enumerate(distinct) if index_of[name] != index)
-        raise ValueError(
-            f"{argument} holds {twice!r} more than once, so that the name does not tell which "
-            "label is meant; make the texts distinct or pass y as an indicator matrix."
-        )
+    index_of = index_names(distinct, source, argument)
     columns = np.fromiter((index_of.get(name, -1) for name in flat), np.int64, count=len(flat))
     known_name = columns >= 0
     if not known_name.all():
         if unseen == "error":
             first = int(np.flatnonzero(~known_name)[0])
             raise ValueError(
-                f"y[{row_of[first]}] names the label {flat[first]!r}, which is not in {argument}; "
-                f"{'drop it' if argument != 'label_text' else 'add it there'} or correct the name."
+                f"{argument}[{row_of[first]}] names the label {flat[first]!r}, which is not in "
+                f"{source}; {'drop it' if source != 'label_text' else 'add it there'} or correct "
+                "the name."
             )
         columns, row_of = columns[known_name], row_of[known_name]
     pairs = np.ones(len(columns), dtype=np.float32)
@@ -420,7 +389,9 @@ def _encode_names(
     return narrow_indices(Y), classes
 
 
-def _check_names(flat: list, row_of: np.ndarray, rows: list[list]) -> None:
+def _check_names(
+    flat: list, row_of: np.ndarray, rows: list[list], n_known: int | None, argument: str
+) -> None:
     """Check that all names are str or all are int; unwrap the scalars of numpy."""
     types = set(map(type, flat))
     if types <= {str}:
@@ -433,10 +404,11 @@ def _check_names(flat: list, row_of: np.ndarray, rows: list[list]) -> None:
         else:
             if is_missing(name):
                 raise ValueError(
-                    f"y[{row_of[position]}] holds a missing label name ({name!r}); drop it."
+                    f"{argument}[{row_of[position]}] holds a missing label name ({name!r}); drop "
+                    "it."
                 )
             raise TypeError(
-                f"y[{row_of[position]}] holds the label name {name!r} of type "
+                f"{argument}[{row_of[position]}] holds the label name {name!r} of type "
                 f"{type(name).__name__}; names are str or int. An indicator has to be an array "
                 "or a sparse matrix, not nested lists."
             )
@@ -444,12 +416,16 @@ def _check_names(flat: list, row_of: np.ndarray, rows: list[list]) -> None:
     for position, name in enumerate(flat):
         if type(name) is not first_type:
             raise TypeError(
-                f"y[{row_of[position]}] holds the label name {name!r} ({type(name).__name__}) but "
-                f"y[{row_of[0]}] holds {flat[0]!r} ({first_type.__name__}); use only one of them."
+                f"{argument}[{row_of[position]}] holds the label name {name!r} "
+                f"({type(name).__name__}) but {argument}[{row_of[0]}] holds {flat[0]!r} "
+                f"({first_type.__name__}); use only one of them."
             )
-    # Rows of an indicator written as lists would silently be read as the labels 0 and 1.
-    if len(rows[0]) > 2 and set(flat) <= {0, 1} and len(set(map(len, rows))) == 1:
+    # Rows of an indicator written as lists would silently be read as the labels 0 and 1. Over two
+    # labels both readings are possible, unless there are more labels than that.
+    width = len(rows[0])
+    suspect = width > 2 or (width == 2 and n_known in (None, 2))
+    if suspect and set(flat) <= {0, 1} and len(set(map(len, rows))) == 1:
         raise ValueError(
-            "y looks like an indicator given as nested lists, which are read as label names; pass "
-            "np.asarray(y)."
+            f"{argument} looks like an indicator given as nested lists, which are read as label "
+            f"names; pass np.asarray({argument}), or the names 0 and 1 as str if they are meant."
         )

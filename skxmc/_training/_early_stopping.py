@@ -8,6 +8,7 @@ import scipy.sparse as sp
 from .._towers._items import Items
 from ..indexes import Exact
 from ..metrics import label_propensities, ndcg_at_k, precision_at_k, psprecision_at_k
+from ..metrics._predictions import Indices
 from ..model_selection import Validation
 
 
@@ -46,7 +47,7 @@ class PrototypeValidation:
         queries = trainer.encode(self.documents)
         prototypes = trainer.prototypes(*trainer.encode_labels())
         k = min(5, len(prototypes))
-        found, _ = Exact().build(prototypes).search(queries, k)
+        found = Indices(Exact().build(prototypes).search(queries, k)[0])
         figures = {
             "precision_at_1": precision_at_k(self.truth, found, k=1),
             "precision_at_5": precision_at_k(self.truth, found, k=k),

@@ -53,7 +53,15 @@ class LoRA(BaseEstimator):
         self.targets = targets
 
     def add(self, backbone: Any, seed: int) -> None:
-        """Put the adapters on a backbone, in place; nothing else is trained then."""
+        """Put the adapters on a model, in place; nothing else is trained then.
+
+        Parameters
+        ----------
+        backbone : transformers.PreTrainedModel
+            The model.
+        seed : int
+            Seed of the adapters' start.
+        """
         from .._backbones._lora import add_adapters
 
         add_adapters(

@@ -133,6 +133,16 @@ class LanguageModel(BaseEstimator):
         )
 
     def calibrate(self, tower: Any, texts: Sequence[str], precision: torch.dtype) -> None:
-        """Standardise the embeddings by the training texts, if that is wanted."""
+        """Standardise the embeddings by the training texts, if that is wanted.
+
+        Parameters
+        ----------
+        tower : Tower
+            As :meth:`load` gave it.
+        texts : list of str
+            The training texts.
+        precision : torch.dtype
+            Precision of matrix products.
+        """
         if self.standardize:
             tower.calibrate(texts, precision)

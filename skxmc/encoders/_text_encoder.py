@@ -77,4 +77,14 @@ class TextEncoder(BaseEstimator):
         )
 
     def calibrate(self, tower: Any, texts: list[str], precision: torch.dtype) -> None:
-        """Let the pretrained tower see the training texts before anything is encoded."""
+        """Let the pretrained tower see the training texts; a text encoder has no use for them.
+
+        Parameters
+        ----------
+        tower : Tower
+            As :meth:`load` gave it.
+        texts : list of str
+            The training texts.
+        precision : torch.dtype
+            Precision of matrix products.
+        """

@@ -22,7 +22,7 @@ Candidates = tuple[np.ndarray, np.ndarray]
 class Setting:
     """How and where evidence computes; the estimator's parameters say what it means.
 
-    Attributes
+    Parameters
     ----------
     tuned : bool
         Whether the encoder was tuned on the documents.
@@ -37,7 +37,9 @@ class Setting:
     device, precision : str
         Where and in which precision to compute.
     seed : int
+        Of all random draws.
     verbose : int
+        With 1 there are progress bars.
     """
 
     tuned: bool = False
@@ -55,7 +57,7 @@ class Setting:
 class Documents:
     """Documents that labels are proposed for.
 
-    Attributes
+    Parameters
     ----------
     features : Features
         Blocks ``text`` (embeddings), ``pictures`` and ``words``; the last two may be None.
@@ -86,7 +88,17 @@ class Documents:
         return unit_rows(self.joint) if self.space.pictures else self.features.joined()
 
     def take(self, rows: Any) -> Documents:
-        """Some of the documents, without proposals."""
+        """Some of the documents, without proposals.
+
+        Parameters
+        ----------
+        rows : ndarray of int or slice
+            Which of them.
+
+        Returns
+        -------
+        documents : Documents
+        """
         return Documents(self.features.take(rows), self.space, self.training_labels)
 
 
@@ -94,7 +106,7 @@ class Documents:
 class Corpus:
     """What evidence learns from.
 
-    Attributes
+    Parameters
     ----------
     documents : Documents
         The training documents. Some may have no label, where a copy without them is too large.
@@ -113,6 +125,7 @@ class Corpus:
         from its objective; else they are made of the labels' texts and, if `centroids`, the
         means of their documents.
     setting : Setting
+        How and where to compute.
     kinds : dict of str to Evidence
         Those that have learned from this corpus before.
     """
@@ -136,9 +149,10 @@ class Corpus:
 class Size:
     """Numbers that the memory of a fit depends on.
 
-    Attributes
+    Parameters
     ----------
     n_documents, n_labels : int
+        Of the training set.
     dense : int
         Width of embeddings and pictures together.
     words : bool
@@ -146,6 +160,7 @@ class Size:
     joint : int
         Width of the vectors that prototypes and neighbours compare.
     index : str or Index
+        Search over vectors, as `make_index` takes it.
     """
 
     n_documents: int
@@ -228,6 +243,7 @@ class Evidence(BaseEstimator, metaclass=ABCMeta):
         Parameters
         ----------
         corpus : Corpus
+            Documents, labels, and how to compute.
 
         Returns
         -------
@@ -236,22 +252,57 @@ class Evidence(BaseEstimator, metaclass=ABCMeta):
         """
 
     def needs_label_texts(self) -> bool:
-        """Whether labels without texts leave nothing to learn from, with an untuned encoder."""
+        """Say whether labels without texts leave nothing to learn from, with an untuned encoder.
+
+        Returns
+        -------
+        needs : bool
+            False by default.
+        """
         return False
 
     def sees_words(self, tuned: bool) -> bool:
-        """Whether the kind has a use for the block of words, beside an encoder that is `tuned`."""
+        """Say whether the kind has a use for the block of words.
+
+        Parameters
+        ----------
+        tuned : bool
+            Whether the words stand beside an encoder that was tuned on the documents.
+
+        Returns
+        -------
+        sees : bool
+            False by default.
+        """
         return False
 
     def snapshot(self) -> Any:
-        """Part of what was learned that :meth:`join` takes; None if there is no such part."""
+        """Give the part of what was learned that :meth:`join` takes.
+
+        Returns
+        -------
+        part : object
+            None by default: there is no such part.
+        """
         return None
 
     def join(self, earlier: Any) -> None:
-        """Join what another fit on nearly the same documents has learned, as `snapshot` gave it."""
+        """Join what another fit on nearly the same documents has learned.
+
+        Parameters
+        ----------
+        earlier : object
+            As :meth:`snapshot` gave it.
+        """
 
     def add_documents(self, documents: Documents) -> None:
-        """Take in documents that come after the fit, where that is possible without training."""
+        """Take in documents that come after the fit, where that is possible without training.
+
+        Parameters
+        ----------
+        documents : Documents
+            All of them have a label: the last rows of the training labels, from the next call on.
+        """
 
     def add_labels(self, labels: Documents) -> None:
         """Take in labels without documents, numbered after those that are there.
@@ -271,6 +322,7 @@ class Evidence(BaseEstimator, metaclass=ABCMeta):
         Parameters
         ----------
         documents : Documents
+            What labels are proposed for.
         k : int
             Most labels for a document.
 
@@ -283,11 +335,12 @@ class Evidence(BaseEstimator, metaclass=ABCMeta):
         """
 
     def picture_comparison(self, documents: Documents) -> Callable[[np.ndarray], np.ndarray] | None:
-        """How much the pictures of labels are like those of documents, for re-ranking.
+        """Say how much the pictures of labels are like those of documents, for re-ranking.
 
         Parameters
         ----------
         documents : Documents
+            Those whose pictures are compared.
 
         Returns
         -------
@@ -299,12 +352,22 @@ class Evidence(BaseEstimator, metaclass=ABCMeta):
     # -- computing and saving -----------------------------------------------------------------
 
     def move_to(self, device: str, precision: str) -> None:
-        """Compute on another device, or in another precision."""
+        """Compute on another device, or in another precision.
+
+        Parameters
+        ----------
+        device, precision : str
+            Such as ``"cuda"``, and ``"float32"`` or ``"bfloat16"``.
+        """
 
     def state_dict(self) -> dict[str, Any]:
-        """What was learned: numbers, strings, arrays, csr_arrays, indexes; lists, dicts of these.
+        """Give what was learned, for a saved folder.
 
-        The default is all attributes that end in an underscore.
+        Returns
+        -------
+        state : dict
+            Numbers, strings, arrays, csr_arrays, indexes, and lists and dicts of these. By default
+            all attributes that end in an underscore.
         """
         return {
             name: value
@@ -313,14 +376,26 @@ class Evidence(BaseEstimator, metaclass=ABCMeta):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take what :meth:`state_dict` gave, in an object with the same parameters."""
+        """Take back what was learned, in an object with the same parameters.
+
+        Parameters
+        ----------
+        state : dict
+            As :meth:`state_dict` gave it.
+        """
         vars(self).update(state)
 
     def memory(self, size: Size) -> tuple[float, float]:
-        """Bytes while the kind is fitted, and bytes that it keeps.
+        """Estimate what the kind takes in memory, before a fit.
 
         Parameters
         ----------
         size : Size
+            Numbers of documents and labels, and widths.
+
+        Returns
+        -------
+        fitting, kept : float
+            Bytes while the kind is fitted, and bytes that it keeps. 0 by default.
         """
         return 0.0, 0.0

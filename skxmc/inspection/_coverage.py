@@ -135,6 +135,7 @@ class PrecisionCoverageDisplay:
         y_true: Any,
         y_pred: Any,
         *,
+        classes: Any = None,
         exclude: Any = None,
         sample_weight: Any = None,
         k: int = 1,
@@ -146,10 +147,13 @@ class PrecisionCoverageDisplay:
 
         Parameters
         ----------
-        y_true : sparse or dense indicator of shape (n_samples, n_labels), or lists of label indices
-            The truth; see :mod:`skxmc.metrics`.
+        y_true : sparse or dense indicator of shape (n_samples, n_labels), DataFrame, or lists
+            The truth: lists hold label indices, or with `classes` names; see
+            :mod:`skxmc.metrics`.
         y_pred : tuple (indices, scores), sparse or dense scores, or dict of name to such
             Predictions with scores that can be compared between documents.
+        classes : array of shape (n_labels,), default=None
+            The names of the labels, ``classes_`` of the fitted model. With it, lists hold names.
         exclude : sparse or bool (n_samples, n_labels), int pairs (n_pairs, 2), or None
             Filter pairs.
         sample_weight : array of shape (n_samples,), default=None
@@ -170,7 +174,12 @@ class PrecisionCoverageDisplay:
         curves: dict = {}
         answered: dict = {}
         for name, predictions in by_name(y_pred, "y_pred").items():
-            shared = {"k": k, "exclude": exclude, "sample_weight": sample_weight}
+            shared = {
+                "k": k,
+                "classes": classes,
+                "exclude": exclude,
+                "sample_weight": sample_weight,
+            }
             curves[name] = _curve(read_ranking(y_true, predictions, **shared))
             if precision is not None:
                 answered[name] = coverage_at_precision(

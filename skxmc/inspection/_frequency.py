@@ -7,7 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from ..metrics import _classification
+from ..metrics._classification import (
+    check_frequencies,
+    frequency_bins,
+    label_counts,
+    macro_f1_of,
+    macro_precision_of,
+    micro_f1_of,
+    recall_by_frequency,
+)
 from ..metrics._inputs import Ranking, read_ranking
 from ._axes import MUTED, PALE, by_name, finish, next_colors, one_axes
 from ._predictions import rank_labels, training_frequencies
@@ -16,9 +24,9 @@ _BINS = {"head-torso-tail": (0.1, 0.5), "deciles": tuple(np.arange(1, 10) / 10)}
 
 # Metrics of the counts of some labels. Recall is what recall_by_frequency_at_k returns.
 _OF_COUNTS: dict[str, Callable] = {
-    "micro_f1": _classification.micro_f1_of,
-    "macro_f1": _classification.macro_f1_of,
-    "macro_precision": _classification.macro_precision_of,
+    "micro_f1": micro_f1_of,
+    "macro_f1": macro_f1_of,
+    "macro_precision": macro_precision_of,
 }
 _NAMES = {
     "recall": "recall",
@@ -161,6 +169,7 @@ class FrequencyBinDisplay:
         y_pred: Any,
         *,
         frequencies: np.ndarray,
+        classes: Any = None,
         exclude: Any = None,
         sample_weight: Any = None,
         bins: str | Sequence[float] = "head-torso-tail",
@@ -173,13 +182,16 @@ class FrequencyBinDisplay:
 
         Parameters
         ----------
-        y_true : sparse or dense indicator of shape (n_samples, n_labels), or lists of label indices
-            The truth; see :mod:`skxmc.metrics`.
+        y_true : sparse or dense indicator of shape (n_samples, n_labels), DataFrame, or lists
+            The truth: lists hold label indices, or with `classes` names; see
+            :mod:`skxmc.metrics`.
         y_pred : int array (n_samples, m), (indices, scores), sparse or dense scores, or dict
             Predictions; see :mod:`skxmc.metrics`. A dict of name to predictions draws several
             side by side.
         frequencies : array of shape (n_labels,)
             The number of training documents of each label.
+        classes : array of shape (n_labels,), default=None
+            The names of the labels, ``classes_`` of the fitted model. With it, lists hold names.
         exclude : sparse or bool (n_samples, n_labels), int pairs (n_pairs, 2), or None
             Filter pairs.
         sample_weight : array of shape (n_samples,), default=None
@@ -206,8 +218,7 @@ class FrequencyBinDisplay:
                 f"bins is {bins!r}; pass one of {list(_BINS)}, or where to cut, such as [0.1, 0.5]."
             )
         cuts = _BINS[bins] if isinstance(bins, str) else bins
-        frequencies = _classification.check_frequencies(frequencies)
-        bin_of = _classification.frequency_bins(frequencies, cuts)
+        frequencies = check_frequencies(frequencies)
         n_bins = len(cuts) + 1
         values = {}
         for name, predictions in by_name(y_pred, "y_pred").items():
@@ -215,11 +226,15 @@ class FrequencyBinDisplay:
                 y_true,
                 predictions,
                 k,
+                classes=classes,
                 exclude=exclude,
                 sample_weight=sample_weight,
                 n_labels=len(frequencies),
             )
-            values[name] = _measure(ranking, metric, k, frequencies, cuts, bin_of)
+            padded = _classification.pad_frequencies(frequencies, ranking)
+            bin_of = frequency_bins(padded, cuts)
+            values[name] = _measure(ranking, metric, k, padded, cuts, bin_of)
+        bin_of = frequency_bins(frequencies, cuts)
         display = cls(
             values,
             ranges=np.array([_range(frequencies[bin_of == number]) for number in range(n_bins)]),
@@ -299,8 +314,8 @@ def _measure(
 ) -> np.ndarray:
     """Return the metric of each bin, (n_bins,)."""
     if metric == "recall":
-        return _classification.recall_by_frequency(ranking, frequencies, cuts)
-    counts = _classification.label_counts(ranking, k)
+        return recall_by_frequency(ranking, frequencies, cuts)
+    counts = label_counts(ranking, k)
     return np.array(
         [
             _OF_COUNTS[metric](tuple(count[bin_of == number] for count in counts))

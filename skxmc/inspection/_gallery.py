@@ -184,6 +184,7 @@ class PredictionGalleryDisplay:
         *,
         texts: Sequence[str],
         images: Any = None,
+        classes: Any = None,
         exclude: Any = None,
         label_names: Sequence[str] | None = None,
         k: int = 5,
@@ -197,18 +198,21 @@ class PredictionGalleryDisplay:
 
         Parameters
         ----------
-        y_true : sparse or dense indicator of shape (n_samples, n_labels), or lists of label indices
-            The truth; see :mod:`skxmc.metrics`.
+        y_true : sparse or dense indicator of shape (n_samples, n_labels), DataFrame, or lists
+            The truth: lists hold label indices, or with `classes` names; see
+            :mod:`skxmc.metrics`.
         y_pred : int array (n_samples, m), tuple (indices, scores), or sparse or dense scores
             Predictions; see :mod:`skxmc.metrics`.
         texts : sequence of str of length n_samples
             The documents' texts.
         images : sequence of length n_samples, default=None
             Their pictures, in any form that ``fit`` takes. Ready embeddings cannot be drawn.
+        classes : array of shape (n_labels,), default=None
+            The names of the labels, ``classes_`` of the fitted model. With it, lists hold names.
         exclude : sparse or bool (n_samples, n_labels), int pairs (n_pairs, 2), or None
             Filter pairs.
         label_names : sequence of str of length n_labels, default=None
-            How labels are called; None numbers them.
+            How labels are called; None takes `classes`, or numbers them.
         k : int, default=5
             The number of labels of each document.
         n_documents : int, default=12
@@ -226,10 +230,13 @@ class PredictionGalleryDisplay:
         -------
         display : PredictionGalleryDisplay
         """
-        ranking = read_ranking(y_true, y_pred, k, exclude=exclude)
+        ranking = read_ranking(y_true, y_pred, k, classes=classes, exclude=exclude)
         n_samples, n_labels = ranking.truth.shape
+        names = range(n_labels) if ranking.names is None else ranking.names.tolist()
         if label_names is None:
-            label_names = [str(label) for label in range(n_labels)]
+            label_names = names
+        elif ranking.names is not None:  # the names behind are those that classes does not hold
+            label_names = [*label_names, *names[len(classes) :]]
         label_names = [str(name) for name in sequence_to_list(label_names)]
         texts = sequence_to_list(texts)
         for argument, values, wanted in (

@@ -1,14 +1,14 @@
-"""Metrics of sets of predictions, averages over labels, and the share that can be answered."""
+"""F1, averages over labels, and the share of documents that can be answered."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from ._inputs import Ranking, read_ranking, read_truth
-from ._topk import as_predictions, find_pairs, predicted_pairs
+from ._inputs import Inputs, Ranking, read_inputs, read_ranking
+from ._topk import find_pairs, predicted_pairs
 
 # For each label the weight of its hits, of its predictions and of its true pairs.
 Counts = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -22,6 +22,7 @@ def micro_f1(
     y_pred: Any,
     *,
     k: int | Sequence[int] | None = None,
+    classes: Any = None,
     exclude: Any = None,
     sample_weight: Any = None,
 ) -> float | np.ndarray:
@@ -32,7 +33,7 @@ def micro_f1(
 
     Parameters
     ----------
-    y_true, y_pred, exclude, sample_weight
+    y_true, y_pred, classes, exclude, sample_weight
         As for :func:`precision_at_k`.
     k : int, sequence of int or None
         What is predicted: the k best labels of each document, or with None every label whose
@@ -50,7 +51,7 @@ def micro_f1(
     >>> micro_f1(csr_array([[1, 1, 0], [0, 0, 1]]), csr_array([[1, 0, 0], [0, 0, 1]]))
     0.8
     """
-    return _over_k(micro_f1_of, y_true, y_pred, k, exclude, sample_weight)
+    return _over_k(micro_f1_of, y_true, y_pred, k, classes, exclude, sample_weight)
 
 
 def macro_f1(
@@ -58,6 +59,7 @@ def macro_f1(
     y_pred: Any,
     *,
     k: int | Sequence[int] | None = None,
+    classes: Any = None,
     exclude: Any = None,
     sample_weight: Any = None,
 ) -> float | np.ndarray:
@@ -68,7 +70,7 @@ def macro_f1(
 
     Parameters
     ----------
-    y_true, y_pred, k, exclude, sample_weight
+    y_true, y_pred, k, classes, exclude, sample_weight
         As for :func:`micro_f1`.
 
     Returns
@@ -76,7 +78,7 @@ def macro_f1(
     score : float, or ndarray of shape (len(k),) if `k` is a sequence
         NaN if nothing is true and nothing predicted.
     """
-    return _over_k(macro_f1_of, y_true, y_pred, k, exclude, sample_weight)
+    return _over_k(macro_f1_of, y_true, y_pred, k, classes, exclude, sample_weight)
 
 
 def macro_precision_at_k(
@@ -84,6 +86,7 @@ def macro_precision_at_k(
     y_pred: Any,
     *,
     k: int | Sequence[int] = 5,
+    classes: Any = None,
     exclude: Any = None,
     sample_weight: Any = None,
 ) -> float | np.ndarray:
@@ -96,7 +99,7 @@ def macro_precision_at_k(
 
     Parameters
     ----------
-    y_true, y_pred, k, exclude, sample_weight
+    y_true, y_pred, k, classes, exclude, sample_weight
         As for :func:`precision_at_k`.
 
     Returns
@@ -108,7 +111,50 @@ def macro_precision_at_k(
     .. [1] Schultheis et al., Generalized Test Utilities for Long-tail Performance in Extreme
        Multi-label Classification, NeurIPS 2023.
     """
-    return _over_k(macro_precision_of, y_true, y_pred, k, exclude, sample_weight)
+    return _over_k(macro_precision_of, y_true, y_pred, k, classes, exclude, sample_weight)
+
+
+def label_coverage_at_k(
+    y_true: Any,
+    y_pred: Any,
+    *,
+    k: int | Sequence[int] = 5,
+    classes: Any = None,
+    exclude: Any = None,
+    sample_weight: Any = None,
+) -> float | np.ndarray:
+    """Share of the labels that are found at least once among the k best predictions.
+
+    Of the labels that at least one document has, the share that at least one of these documents
+    has among its k best predictions [1]_. A model that only ever predicts frequent labels scores
+    low, however precise it is. The field writes it C@k.
+
+    Parameters
+    ----------
+    y_true, y_pred, k, classes, exclude, sample_weight
+        As for :func:`precision_at_k`. Weights only tell which documents count: those above 0.
+
+    Returns
+    -------
+    score : float, or ndarray of shape (len(k),) if `k` is a sequence
+        NaN if no document has a label.
+
+    See Also
+    --------
+    coverage_at_precision : Share of the documents that can be answered, another thing.
+
+    References
+    ----------
+    .. [1] Schultheis et al., On Missing Labels, Long-tails and Propensities in Extreme
+       Multi-label Classification, KDD 2022.
+
+    Examples
+    --------
+    >>> from skxmc.metrics import label_coverage_at_k
+    >>> label_coverage_at_k([[0, 1], [0, 2]], [[0, 1, 2], [0, 1, 2]], k=[1, 2, 3])
+    array([0.33333333, 0.66666667, 1.        ])
+    """
+    return _over_k(label_coverage_of, y_true, y_pred, k, classes, exclude, sample_weight)
 
 
 def recall_by_frequency_at_k(
@@ -118,6 +164,7 @@ def recall_by_frequency_at_k(
     k: int | Sequence[int] = 5,
     frequencies: np.ndarray,
     bins: Sequence[float] = _HEAD_TORSO_TAIL,
+    classes: Any = None,
     exclude: Any = None,
     sample_weight: Any = None,
 ) -> np.ndarray:
@@ -129,10 +176,11 @@ def recall_by_frequency_at_k(
 
     Parameters
     ----------
-    y_true, y_pred, k, exclude, sample_weight
+    y_true, y_pred, k, classes, exclude, sample_weight
         As for :func:`precision_at_k`.
     frequencies : array of shape (n_labels,)
-        The number of training documents of each label.
+        The number of training documents of each label. A name that `classes` does not hold has
+        none.
     bins : sequence of float
         Where to cut, as shares of the labels, rising, each in (0, 1). The default makes the most
         frequent tenth the head, the next four tenths the torso and the rest the tail;
@@ -148,11 +196,12 @@ def recall_by_frequency_at_k(
         y_true,
         y_pred,
         k,
+        classes=classes,
         exclude=exclude,
         sample_weight=sample_weight,
         n_labels=len(frequencies),
     )
-    return recall_by_frequency(ranking, frequencies, bins)
+    return recall_by_frequency(ranking, pad_frequencies(frequencies, ranking), bins)
 
 
 def coverage_at_precision(
@@ -161,6 +210,7 @@ def coverage_at_precision(
     *,
     precision: float,
     k: int | Sequence[int] = 1,
+    classes: Any = None,
     exclude: Any = None,
     sample_weight: Any = None,
 ) -> tuple[float | np.ndarray, float | np.ndarray]:
@@ -172,7 +222,7 @@ def coverage_at_precision(
 
     Parameters
     ----------
-    y_true, exclude, sample_weight
+    y_true, classes, exclude, sample_weight
         As for :func:`precision_at_k`.
     y_pred : tuple (indices, scores), or sparse or dense scores
         Predictions with scores that can be compared between documents.
@@ -198,7 +248,9 @@ def coverage_at_precision(
     """
     if not 0 < precision <= 1:
         raise ValueError(f"precision must lie in (0, 1], got {precision!r}.")
-    ranking = read_ranking(y_true, y_pred, k, exclude=exclude, sample_weight=sample_weight)
+    ranking = read_ranking(
+        y_true, y_pred, k, classes=classes, exclude=exclude, sample_weight=sample_weight
+    )
     confidence, answered, right, ends = answers_by_confidence(ranking)
     # The slack keeps sums of thirds and fifths from missing a precision that they equal.
     reached = (right >= (precision - 1e-12) * answered[:, None]) & ends[:, None]
@@ -245,7 +297,16 @@ def label_counts(ranking: Ranking, k: int) -> Counts:
     """Return for each label the weight of hits, predictions and true pairs at `k`."""
     labels, hits = ranking.labels[:, :k], ranking.hits[:, :k]
     rows, ranks = np.nonzero(labels >= 0)
-    return _count(ranking.truth, ranking.full_weight, rows, labels[rows, ranks], hits[rows, ranks])
+    return count_pairs(
+        ranking.truth, ranking.full_weight, rows, labels[rows, ranks], hits[rows, ranks]
+    )
+
+
+def set_counts(inputs: Inputs) -> Counts:
+    """Return for each label the weight of hits, predictions and true pairs of all predictions."""
+    rows, labels = predicted_pairs(inputs.predictions, inputs.exclude)
+    hits = find_pairs(inputs.truth, rows, labels)
+    return count_pairs(inputs.truth, inputs.weight, rows, labels, hits)
 
 
 def check_frequencies(frequencies: Any) -> np.ndarray:
@@ -257,6 +318,11 @@ def check_frequencies(frequencies: Any) -> np.ndarray:
             "label; pass np.bincount(Y_train.indices, minlength=n_labels)."
         )
     return frequencies
+
+
+def pad_frequencies(frequencies: np.ndarray, ranking: Ranking) -> np.ndarray:
+    """Give labels behind the known ones no training document."""
+    return np.pad(frequencies, (0, ranking.truth.shape[1] - len(frequencies)))
 
 
 def frequency_bins(frequencies: np.ndarray, bins: Sequence[float] = _HEAD_TORSO_TAIL) -> np.ndarray:
@@ -294,22 +360,27 @@ def recall_by_frequency(
 
 
 def _over_k(
-    score: Any, y_true: Any, y_pred: Any, k: Any, exclude: Any, sample_weight: Any
+    score: Callable[[Counts], float],
+    y_true: Any,
+    y_pred: Any,
+    k: Any,
+    classes: Any,
+    exclude: Any,
+    sample_weight: Any,
 ) -> float | np.ndarray:
     """Compute a score of label counts at one k, at several, or of all predictions."""
+    shared = {"classes": classes, "exclude": exclude, "sample_weight": sample_weight}
     if k is None:
-        y_pred = as_predictions(y_pred)
-        truth, exclude, weight = read_truth(y_true, y_pred, exclude, sample_weight)
-        rows, labels = predicted_pairs(y_pred, truth.shape, exclude)
-        return score(_count(truth, weight, rows, labels, find_pairs(truth, rows, labels)))
-    ranking = read_ranking(y_true, y_pred, k, exclude=exclude, sample_weight=sample_weight)
+        return score(set_counts(read_inputs(y_true, y_pred, ordered=False, **shared)))
+    ranking = read_ranking(y_true, y_pred, k, **shared)
     scores = np.array([score(label_counts(ranking, k)) for k in ranking.ks])
     return float(scores[0]) if ranking.single else scores
 
 
-def _count(
+def count_pairs(
     truth: Any, weight: np.ndarray, rows: np.ndarray, labels: np.ndarray, hits: np.ndarray
 ) -> Counts:
+    """Return for each label the weight of hits, of predicted pairs and of true ones."""
     n_labels = truth.shape[1]
     row_of = np.repeat(np.arange(truth.shape[0]), np.diff(truth.indptr))
     return (
@@ -339,3 +410,8 @@ def macro_precision_of(counts: Counts) -> float:
         return np.nan
     predicted = np.where(predicted > 0, predicted, 1.0)
     return float(np.mean((hits / predicted)[present]))
+
+
+def label_coverage_of(counts: Counts) -> float:
+    hits, _, true = counts
+    return float(np.mean(hits[true > 0] > 0)) if (true > 0).any() else np.nan

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ._inputs import Ranking, read_ranking, read_truth
+from .._inputs._targets import encode_targets
+from ._inputs import Ranking, check_classes, read_ranking, read_truth
 from ._ranking import discounts, ideal_gain
 
 # The constants A and B of the data sets that they were fitted on.
@@ -15,7 +16,12 @@ _PRESETS = {"default": (0.55, 1.5), "amazon": (0.6, 2.6), "wikipedia": (0.5, 0.4
 
 
 def label_propensities(
-    Y: Any, *, a: float = 0.55, b: float = 1.5, preset: str | None = None
+    Y: Any,
+    *,
+    a: float = 0.55,
+    b: float = 1.5,
+    preset: str | None = None,
+    classes: Any = None,
 ) -> np.ndarray:
     """Estimate for each label how probable it is that a document to which it applies has it.
 
@@ -25,14 +31,17 @@ def label_propensities(
 
     Parameters
     ----------
-    Y : sparse or dense indicator of shape (n_samples, n_labels), or lists of label indices
-        Targets of the training documents. Propensities belong to the training data: never
-        compute them from the documents that are evaluated.
+    Y : sparse or dense indicator of shape (n_samples, n_labels), DataFrame, or lists
+        Targets of the training documents; lists hold label indices, or with `classes` names.
+        Propensities belong to the training data: never compute them from the documents that are
+        evaluated.
     a, b : float
         Constants of the model, both positive.
     preset : {"default", "amazon", "wikipedia"}, optional
         Constants by name instead of `a` and `b`: 0.55 and 1.5; 0.6 and 2.6 for product data; 0.5
         and 0.4 for Wikipedia categories.
+    classes : array of shape (n_labels,), optional
+        The names of the labels, ``classes_`` of the fitted model.
 
     Returns
     -------
@@ -59,7 +68,11 @@ def label_propensities(
         a, b = _PRESETS[preset]
     if not (a > 0 and b > 0):
         raise ValueError(f"a and b must be positive, got a={a} and b={b}.")
-    truth, *_ = read_truth(Y, None)
+    if classes is None:
+        truth = read_truth(Y, argument="Y")
+    else:
+        n_samples = Y.shape[0] if hasattr(Y, "shape") else len(Y)
+        truth, _ = encode_targets(Y, n_samples, classes=check_classes(classes), argument="Y")
     frequency = np.bincount(truth.indices, minlength=truth.shape[1])
     factor = max(0.0, np.log(max(1, truth.shape[0])) - 1) * (b + 1) ** a
     return 1 / (1 + factor * (frequency + b) ** -a)
@@ -71,6 +84,7 @@ def psprecision_at_k(
     *,
     k: int | Sequence[int] = 5,
     propensities: np.ndarray,
+    classes: Any = None,
     exclude: Any = None,
     sample_weight: Any = None,
 ) -> float | np.ndarray:
@@ -83,10 +97,11 @@ def psprecision_at_k(
 
     Parameters
     ----------
-    y_true, y_pred, k, exclude, sample_weight
+    y_true, y_pred, k, classes, exclude, sample_weight
         As for :func:`precision_at_k`.
     propensities : array of shape (n_labels,)
-        Propensities in (0, 1], from :func:`label_propensities` of the training targets.
+        Propensities in (0, 1], from :func:`label_propensities` of the training targets. A name
+        that `classes` does not hold gets the smallest of them.
 
     Returns
     -------
@@ -98,7 +113,7 @@ def psprecision_at_k(
     .. [1] Jain, Prabhu and Varma, Extreme Multi-label Loss Functions for Recommendation, Tagging,
        Ranking and Other Missing Label Applications, KDD 2016, section 4.
     """
-    ranking, gains, best = _read(y_true, y_pred, k, propensities, exclude, sample_weight)
+    ranking, gains, best = _read(y_true, y_pred, k, propensities, classes, exclude, sample_weight)
     return psprecision(ranking, gains, best)
 
 
@@ -108,6 +123,7 @@ def psrecall_at_k(
     *,
     k: int | Sequence[int] = 5,
     propensities: np.ndarray,
+    classes: Any = None,
     exclude: Any = None,
     sample_weight: Any = None,
 ) -> float | np.ndarray:
@@ -118,16 +134,17 @@ def psrecall_at_k(
 
     Parameters
     ----------
-    y_true, y_pred, k, exclude, sample_weight
+    y_true, y_pred, k, classes, exclude, sample_weight
         As for :func:`precision_at_k`.
     propensities : array of shape (n_labels,)
-        Propensities in (0, 1], from :func:`label_propensities` of the training targets.
+        Propensities in (0, 1], from :func:`label_propensities` of the training targets. A name
+        that `classes` does not hold gets the smallest of them.
 
     Returns
     -------
     score : float, or ndarray of shape (len(k),) if `k` is a sequence
     """
-    ranking, gains, best = _read(y_true, y_pred, k, propensities, exclude, sample_weight)
+    ranking, gains, best = _read(y_true, y_pred, k, propensities, classes, exclude, sample_weight)
     return psrecall(ranking, gains, best)
 
 
@@ -137,6 +154,7 @@ def psndcg_at_k(
     *,
     k: int | Sequence[int] = 5,
     propensities: np.ndarray,
+    classes: Any = None,
     exclude: Any = None,
     sample_weight: Any = None,
 ) -> float | np.ndarray:
@@ -148,16 +166,17 @@ def psndcg_at_k(
 
     Parameters
     ----------
-    y_true, y_pred, k, exclude, sample_weight
+    y_true, y_pred, k, classes, exclude, sample_weight
         As for :func:`precision_at_k`.
     propensities : array of shape (n_labels,)
-        Propensities in (0, 1], from :func:`label_propensities` of the training targets.
+        Propensities in (0, 1], from :func:`label_propensities` of the training targets. A name
+        that `classes` does not hold gets the smallest of them.
 
     Returns
     -------
     score : float, or ndarray of shape (len(k),) if `k` is a sequence
     """
-    ranking, gains, best = _read(y_true, y_pred, k, propensities, exclude, sample_weight)
+    ranking, gains, best = _read(y_true, y_pred, k, propensities, classes, exclude, sample_weight)
     return psndcg(ranking, gains, best)
 
 
@@ -214,16 +233,29 @@ def propensity_gains(ranking: Ranking, propensities: np.ndarray) -> tuple[np.nda
     return gains, best
 
 
+def pad_propensities(propensities: np.ndarray, ranking: Ranking) -> np.ndarray:
+    """Give labels behind the known ones the smallest propensity: no training document has them."""
+    n_unseen = ranking.truth.shape[1] - len(propensities)
+    return np.pad(propensities, (0, n_unseen), constant_values=propensities.min(initial=1.0))
+
+
 def _read(
-    y_true: Any, y_pred: Any, k: Any, propensities: Any, exclude: Any, sample_weight: Any
+    y_true: Any,
+    y_pred: Any,
+    k: Any,
+    propensities: Any,
+    classes: Any,
+    exclude: Any,
+    sample_weight: Any,
 ) -> tuple[Ranking, np.ndarray, np.ndarray]:
     propensities = check_propensities(propensities)
     ranking = read_ranking(
         y_true,
         y_pred,
         k,
+        classes=classes,
         exclude=exclude,
         sample_weight=sample_weight,
         n_labels=len(propensities),
     )
-    return ranking, *propensity_gains(ranking, propensities)
+    return ranking, *propensity_gains(ranking, pad_propensities(propensities, ranking))

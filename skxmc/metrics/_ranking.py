@@ -15,6 +15,7 @@ def precision_at_k(
     y_pred: Any,
     *,
     k: int | Sequence[int] = 5,
+    classes: Any = None,
     exclude: Any = None,
     sample_weight: Any = None,
 ) -> float | np.ndarray:
@@ -24,12 +25,14 @@ def precision_at_k(
 
     Parameters
     ----------
-    y_true : sparse or dense indicator of shape (n_samples, n_labels), or lists of label indices
-        The truth; see :mod:`skxmc.metrics`.
-    y_pred : int array (n_samples, m), tuple (indices, scores), or sparse or dense scores
+    y_true : sparse or dense indicator of shape (n_samples, n_labels), DataFrame, or lists
+        The truth: lists hold label indices, or with `classes` names; see :mod:`skxmc.metrics`.
+    y_pred : array of ints or names (n_samples, m), tuple (indices, scores), scores, or lists
         Predictions; see :mod:`skxmc.metrics`.
     k : int or sequence of int
         The number of predictions that count.
+    classes : array of shape (n_labels,), optional
+        The names of the labels, ``classes_`` of the fitted model. With it, lists hold names.
     exclude : sparse or bool (n_samples, n_labels), int pairs (n_pairs, 2), or None
         Filter pairs, dropped from the predictions and from the truth.
     sample_weight : array of shape (n_samples,), optional
@@ -45,8 +48,16 @@ def precision_at_k(
     >>> from skxmc.metrics import precision_at_k
     >>> precision_at_k([[0, 2], [1]], [[2, 1, 0], [1, 0, 2]], k=[1, 3])
     array([1. , 0.5])
+
+    Names of labels, as ``predict_topk(..., return_labels=True)`` gives them:
+
+    >>> classes = ["cat", "dog", "pet"]
+    >>> precision_at_k([["cat", "pet"], ["dog"]], [["pet"], ["dog"]], k=1, classes=classes)
+    1.0
     """
-    ranking = read_ranking(y_true, y_pred, k, exclude=exclude, sample_weight=sample_weight)
+    ranking = read_ranking(
+        y_true, y_pred, k, classes=classes, exclude=exclude, sample_weight=sample_weight
+    )
     return precision(ranking)
 
 
@@ -55,6 +66,7 @@ def recall_at_k(
     y_pred: Any,
     *,
     k: int | Sequence[int] = 5,
+    classes: Any = None,
     exclude: Any = None,
     sample_weight: Any = None,
 ) -> float | np.ndarray:
@@ -64,14 +76,16 @@ def recall_at_k(
 
     Parameters
     ----------
-    y_true, y_pred, k, exclude, sample_weight
+    y_true, y_pred, k, classes, exclude, sample_weight
         As for :func:`precision_at_k`.
 
     Returns
     -------
     score : float, or ndarray of shape (len(k),) if `k` is a sequence
     """
-    ranking = read_ranking(y_true, y_pred, k, exclude=exclude, sample_weight=sample_weight)
+    ranking = read_ranking(
+        y_true, y_pred, k, classes=classes, exclude=exclude, sample_weight=sample_weight
+    )
     return recall(ranking)
 
 
@@ -80,17 +94,19 @@ def rp_at_k(
     y_pred: Any,
     *,
     k: int | Sequence[int] = 5,
+    classes: Any = None,
     exclude: Any = None,
     sample_weight: Any = None,
 ) -> float | np.ndarray:
     """R-precision at k: hits among the k best predictions over the hits that were possible.
 
-    For each document ``hits / min(k, n_true)`` [1]_, the figure of skill extraction: unlike
-    precision at k it reaches 1 for documents with fewer than k labels.
+    For each document ``hits / min(k, n_true)`` [1]_: unlike precision at k it reaches 1 for
+    documents with fewer than k labels. RP@10 is the usual figure of skill extraction: predict
+    10 labels and pass ``k=10``.
 
     Parameters
     ----------
-    y_true, y_pred, k, exclude, sample_weight
+    y_true, y_pred, k, classes, exclude, sample_weight
         As for :func:`precision_at_k`.
 
     Returns
@@ -102,7 +118,9 @@ def rp_at_k(
     .. [1] Chalkidis et al., Large-Scale Multi-Label Text Classification on EU Legislation,
        ACL 2019.
     """
-    ranking = read_ranking(y_true, y_pred, k, exclude=exclude, sample_weight=sample_weight)
+    ranking = read_ranking(
+        y_true, y_pred, k, classes=classes, exclude=exclude, sample_weight=sample_weight
+    )
     return r_precision(ranking)
 
 
@@ -111,6 +129,7 @@ def hit_at_k(
     y_pred: Any,
     *,
     k: int | Sequence[int] = 5,
+    classes: Any = None,
     exclude: Any = None,
     sample_weight: Any = None,
 ) -> float | np.ndarray:
@@ -118,14 +137,16 @@ def hit_at_k(
 
     Parameters
     ----------
-    y_true, y_pred, k, exclude, sample_weight
+    y_true, y_pred, k, classes, exclude, sample_weight
         As for :func:`precision_at_k`.
 
     Returns
     -------
     score : float, or ndarray of shape (len(k),) if `k` is a sequence
     """
-    ranking = read_ranking(y_true, y_pred, k, exclude=exclude, sample_weight=sample_weight)
+    ranking = read_ranking(
+        y_true, y_pred, k, classes=classes, exclude=exclude, sample_weight=sample_weight
+    )
     return hit(ranking)
 
 
@@ -134,23 +155,27 @@ def mrr_at_k(
     y_pred: Any,
     *,
     k: int | Sequence[int] = 5,
+    classes: Any = None,
     exclude: Any = None,
     sample_weight: Any = None,
 ) -> float | np.ndarray:
     """Mean reciprocal rank at k: one over the rank of the first right prediction.
 
-    The rank counts from 1; a document without a hit among the k best counts as 0.
+    The rank counts from 1. The search stops at k: a document without a hit among the k best
+    counts as 0. MRR without a bound needs whole rankings and k as large as the number of labels.
 
     Parameters
     ----------
-    y_true, y_pred, k, exclude, sample_weight
+    y_true, y_pred, k, classes, exclude, sample_weight
         As for :func:`precision_at_k`.
 
     Returns
     -------
     score : float, or ndarray of shape (len(k),) if `k` is a sequence
     """
-    ranking = read_ranking(y_true, y_pred, k, exclude=exclude, sample_weight=sample_weight)
+    ranking = read_ranking(
+        y_true, y_pred, k, classes=classes, exclude=exclude, sample_weight=sample_weight
+    )
     return reciprocal_rank(ranking)
 
 
@@ -159,24 +184,29 @@ def map_at_k(
     y_pred: Any,
     *,
     k: int | Sequence[int] = 5,
+    classes: Any = None,
     exclude: Any = None,
     sample_weight: Any = None,
 ) -> float | np.ndarray:
     """Mean average precision at k.
 
     For each document the sum of the precisions at the ranks of its hits, over
-    ``min(k, n_true)``, so that a perfect ranking scores 1.
+    ``min(k, n_true)``, so that a perfect ranking scores 1. Labels behind rank k count as not
+    found. With whole rankings and k as large as the number of labels it is MAP, scikit-learn's
+    :func:`~sklearn.metrics.label_ranking_average_precision_score` where scores do not tie.
 
     Parameters
     ----------
-    y_true, y_pred, k, exclude, sample_weight
+    y_true, y_pred, k, classes, exclude, sample_weight
         As for :func:`precision_at_k`.
 
     Returns
     -------
     score : float, or ndarray of shape (len(k),) if `k` is a sequence
     """
-    ranking = read_ranking(y_true, y_pred, k, exclude=exclude, sample_weight=sample_weight)
+    ranking = read_ranking(
+        y_true, y_pred, k, classes=classes, exclude=exclude, sample_weight=sample_weight
+    )
     return average_precision(ranking)
 
 
@@ -185,6 +215,7 @@ def ndcg_at_k(
     y_pred: Any,
     *,
     k: int | Sequence[int] = 5,
+    classes: Any = None,
     exclude: Any = None,
     sample_weight: Any = None,
 ) -> float | np.ndarray:
@@ -195,14 +226,16 @@ def ndcg_at_k(
 
     Parameters
     ----------
-    y_true, y_pred, k, exclude, sample_weight
+    y_true, y_pred, k, classes, exclude, sample_weight
         As for :func:`precision_at_k`.
 
     Returns
     -------
     score : float, or ndarray of shape (len(k),) if `k` is a sequence
     """
-    ranking = read_ranking(y_true, y_pred, k, exclude=exclude, sample_weight=sample_weight)
+    ranking = read_ranking(
+        y_true, y_pred, k, classes=classes, exclude=exclude, sample_weight=sample_weight
+    )
     return ndcg(ranking)
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from .._inputs._targets import check_exclude, encode_truth
-from ._inputs import _check_k
+from ._inputs import check_k
+from ._predictions import Indices
 from ._propensity import _PRESETS, label_propensities
 from ._report import _LABEL_AVERAGES, _MEANS, _PROPENSITY_SCORED, xmc_report
 
@@ -41,9 +42,9 @@ def xmc_scores(
         The numbers of predictions that count.
     metrics : str or sequence of str, default=("precision", "ndcg", "recall", "psprecision")
         Names as in the keys of :func:`xmc_report`: precision, ndcg, recall, rp, hit, mrr, map,
-        micro_f1, macro_f1, macro_precision, psprecision, psndcg, psrecall, recall_head,
-        recall_torso, recall_tail. The short names p, n, psp and psn stand for precision, ndcg,
-        psprecision and psndcg.
+        micro_f1, macro_f1, macro_precision, label_coverage, psprecision, psndcg, psrecall,
+        recall_head, recall_torso, recall_tail. The short names p, n, psp and psn stand for
+        precision, ndcg, psprecision and psndcg.
     propensity : {"default", "amazon", "wikipedia"} or tuple of float, default="default"
         Constants (a, b) of :func:`label_propensities`. They are the scorer's own, not those of the
         estimator: a search over the estimator's `propensity` has to measure all candidates
@@ -71,8 +72,9 @@ def xmc_scores(
     training labels that the fitted estimator holds, so from the training fold. Documents that
     have no label are not counted among the training documents there.
 
-    `y` is what `fit` takes. Names that fit has not seen are labels that are never found, as
-    are columns of an indicator without a training document.
+    `y` is what `fit` takes; columns of a DataFrame are found by their names. Names that fit has
+    not seen are labels that are never found, as are columns of an indicator without a training
+    document.
 
     With metadata routing, ``set_score_request(images=True)`` makes a search pass the scorer its
     part of `images`. An estimator that was fitted with pictures is not scored without: that is an
@@ -136,7 +138,7 @@ class XMCScorer:
         metrics: str | Sequence[str],
         propensity: str | tuple[float, float],
     ) -> None:
-        self.ks = tuple(_check_k(ks)[0].tolist())
+        self.ks = tuple(check_k(ks)[0].tolist())
         self.metrics = _check_metrics([metrics] if isinstance(metrics, str) else metrics)
         self.propensity = _check_propensity(propensity)
         self._requests: dict[str, bool | str | None] = _REQUESTS
@@ -202,7 +204,7 @@ class XMCScorer:
             exclude.resize(truth.shape)
         report = xmc_report(
             truth,
-            indices,
+            Indices(np.asarray(indices)),
             k=self.ks,
             exclude=exclude,
             sample_weight=metadata["sample_weight"],

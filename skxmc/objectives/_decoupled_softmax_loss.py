@@ -76,7 +76,8 @@ def decoupled_softmax(
     """Decoupled softmax loss and its gradient with respect to the scores.
 
     The formula is in :class:`DecoupledSoftmaxLoss`. Written out by hand: the gradient is one
-    softmax, in the precision of the scores, where automatic differentiation would keep several copies.
+    softmax, in the precision of the scores, where automatic differentiation would keep several
+    copies.
 
     Parameters
     ----------

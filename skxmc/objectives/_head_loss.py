@@ -37,6 +37,20 @@ class HeadLoss(BaseEstimator, ABC):
     """What the scores of a linear head minimise.
 
     Like an objective, a loss only stores its parameters, so that searches can vary them.
+
+    Examples
+    --------
+    The squared distance of every score from its target:
+
+    >>> import torch
+    >>> from skxmc.objectives import HeadLoss, LinearHead
+    >>> class SquaredError(HeadLoss):
+    ...     def __call__(self, scores, bias, targets):
+    ...         truth = torch.zeros_like(scores)
+    ...         truth[targets.positives] = 1
+    ...         return ((scores + bias - truth) ** 2).sum()
+    >>> LinearHead(loss=SquaredError())
+    LinearHead(loss=SquaredError())
     """
 
     _parameter_constraints: dict = {}

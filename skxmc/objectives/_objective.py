@@ -211,8 +211,9 @@ class Objective(BaseEstimator, ABC):
         Parameters
         ----------
         n_labels : int
+            Number of labels.
         width : int
-            Of embeddings.
+            Width of embeddings.
 
         Returns
         -------
