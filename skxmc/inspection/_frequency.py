@@ -14,6 +14,7 @@ from ..metrics._classification import (
     macro_f1_of,
     macro_precision_of,
     micro_f1_of,
+    pad_frequencies,
     recall_by_frequency,
 )
 from ..metrics._inputs import Ranking, read_ranking
@@ -231,7 +232,7 @@ class FrequencyBinDisplay:
                 sample_weight=sample_weight,
                 n_labels=len(frequencies),
             )
-            padded = _classification.pad_frequencies(frequencies, ranking)
+            padded = pad_frequencies(frequencies, ranking)
             bin_of = frequency_bins(padded, cuts)
             values[name] = _measure(ranking, metric, k, padded, cuts, bin_of)
         bin_of = frequency_bins(frequencies, cuts)
