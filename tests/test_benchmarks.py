@@ -368,7 +368,10 @@ def test_train_compares_the_same_work(folder):
 def test_trained_weights_differ_by_seed(folder):
     from benchmarks import train
 
-    results = results_of(train, folder, *train_arguments("--seeds", "0", "1", "--plain", "float32"))
+    results = results_of(
+        train, folder, *train_arguments("--seeds", "0", "1", "--plain", "float32"),
+        "--objective-param", "head_weight=0.3",
+    )  # fmt: skip
     assert results[0]["loops"][train.OURS]["losses"] != results[1]["loops"][train.OURS]["losses"]
     with pytest.raises(SystemExit, match="--steps must be at least 4"):
         results_of(train, folder, *train_arguments("--steps", "3"))

@@ -1,4 +1,4 @@
-"""BERT of our own: the same numbers as with transformers to the bit, and the same files."""
+"""BERT of our own: the same numbers as with transformers on the same weights, and its files."""
 
 import contextlib
 import copy
@@ -10,6 +10,7 @@ import torch
 import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rounding import FLOAT32, assert_same_weights
 from tiny_models import byte_pairs, tiny_backbone, word_pieces
 
 from skxmc._backbones import _bert
@@ -53,7 +54,7 @@ def test_hidden_states_are_those_of_transformers(kind, precision):
     own = BertBackbone.of(model, OFFSETS[kind])
     expected = hidden_states(model, precision, OFFSETS[kind])
     assert torch.equal(hidden_states(own, precision, OFFSETS[kind]), expected)
-    for again in copy.deepcopy(own), pickle.loads(pickle.dumps(own)):
+    for again in copy.deepcopy(own), pickle.loads(pickle.dumps(own)):  # in memory by torch
         assert torch.equal(hidden_states(again, precision, OFFSETS[kind]), expected)
 
 
@@ -74,8 +75,10 @@ def test_folders_are_those_of_transformers(kind, tmp_path):
     model.save_pretrained(tmp_path)
     offset = OFFSETS[kind]
     loaded = BertBackbone.load(tmp_path, offset)
+    assert_same_weights(model, loaded.model)
     expected = hidden_states(model, torch.float32, offset)
-    assert torch.equal(hidden_states(loaded, torch.float32, offset), expected)
+    found = hidden_states(loaded, torch.float32, offset)
+    torch.testing.assert_close(found, expected, **FLOAT32)  # the file's memory is mapped
 
 
 @pytest.mark.parametrize(
@@ -169,7 +172,7 @@ def gradients(backbone, cast=None):
         hidden = backbone.run(table(ids), positions, runs)
     weights = torch.linspace(-1, 1, hidden.numel()).view(hidden.shape)
     (hidden.float() * weights).sum().backward()
-    return {name: p.grad for name, p in backbone.named_parameters() if p.grad is not None}
+    return {name: p.grad for name, p in backbone.model.named_parameters() if p.grad is not None}
 
 
 def test_gradients_are_those_of_transformers():
@@ -209,15 +212,18 @@ def test_casts_give_the_same_hidden_states(packs, monkeypatch):
     own = BertBackbone.of(backbone_of("bert"))
     expected = hidden_states(own, torch.bfloat16, 0)
     serving = own.for_serving(torch.bfloat16)
-    assert torch.equal(hidden_states(serving, torch.bfloat16, 0), expected)
+    served = hidden_states(serving, torch.bfloat16, 0)
+    # Laid out in blocks, or three in one matrix: not every CPU adds up in the same order then.
+    near = {"rtol": 0, "atol": 2e-2 * expected.abs().max().item()}
+    torch.testing.assert_close(served, expected, **near)
     assert serving.for_serving(torch.bfloat16) is serving
     assert own.for_serving(torch.float32) is own
     with own.cast_once(torch.bfloat16):
-        assert torch.equal(hidden_states(own, torch.bfloat16, 0), expected)
+        torch.testing.assert_close(hidden_states(own, torch.bfloat16, 0), expected, **near)
     with torch.no_grad():
         own.model.encoder.layer[0].output.dense.weight.mul_(2)
-    assert not torch.equal(hidden_states(own, torch.bfloat16, 0), expected)
-    assert torch.equal(hidden_states(serving, torch.bfloat16, 0), expected)
+    assert (hidden_states(own, torch.bfloat16, 0) - expected).abs().max() > 2 * near["atol"]
+    assert torch.equal(hidden_states(serving, torch.bfloat16, 0), served)
 
 
 def test_weights_that_do_not_fit_are_told():
@@ -232,3 +238,9 @@ def test_weights_that_do_not_fit_are_told():
     del weights[name]
     with pytest.raises(ValueError, match=rf"lack 1 tensors \({name}"):
         BertBackbone(config, weights)
+
+
+def test_what_sequences_begin_with_is_not_shared():
+    own = BertBackbone.of(backbone_of("bert"))
+    with pytest.raises(ValueError, match="only causal layers can share"):
+        own.run(torch.zeros(4, 32), torch.arange(4), [(1, 3)], shared=1)

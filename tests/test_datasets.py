@@ -14,6 +14,13 @@ from skxmc.datasets import get_data_home, load_fontawesome, load_xmc_folder
 from skxmc.datasets._base import icon_group, same_text_pairs
 
 FIELDS = {
+    "X_test",
+    "X_train",
+    "label_ids",
+    "label_parents",
+    "splits",
+    "uids_test",
+    "uids_train",
     "DESCR",
     "Y_test",
     "Y_train",
@@ -24,7 +31,6 @@ FIELDS = {
     "images_train",
     "label_images",
     "label_text",
-    "splits",
     "text_test",
     "text_train",
 }
@@ -80,7 +86,7 @@ def test_folder(folder):
     np.testing.assert_array_equal(np.argwhere(data.exclude_train.toarray()), [[1, 2]])
     np.testing.assert_array_equal(np.argwhere(data.exclude_test.toarray()), [[0, 1]])
     assert list(data.splits) == ["val_small"]
-    assert set(data.splits["val_small"]) == {"text", "images", "Y", "exclude"}
+    assert set(data.splits["val_small"]) == {"text", "X", "images", "Y", "exclude", "uids"}
     assert data.splits["val_small"].exclude.nnz == 1
 
 
@@ -114,10 +120,10 @@ def test_folder_errors(folder):
     with pytest.raises(FileNotFoundError, match=r"one of \['test', 'train', 'val_small'\]"):
         load_xmc_folder(folder, split="labels")
     write_lines(folder, "test", [document("a", [0]), document("b", [3])])
-    with pytest.raises(ValueError, match=r"row 1 of test.jsonl.gz has the label 3 but there are 3"):
+    with pytest.raises(ValueError, match=r"line 2 of test.jsonl.gz has the label 3 but "):
         load_xmc_folder(folder)
     write_lines(folder, "test", [document("a", [0]), document("b", [1], "c.png")])
-    with pytest.raises(ValueError, match=r"row 1 of test.jsonl.gz names the image 'c.png'"):
+    with pytest.raises(ValueError, match=r"line 2 of test.jsonl.gz names the image 'c.png'"):
         load_xmc_folder(folder)
     (folder / "images.zip").unlink()
     with pytest.raises(FileNotFoundError, match=r"images.zip does not exist"):
@@ -125,6 +131,66 @@ def test_folder_errors(folder):
     (folder / "labels.jsonl.gz").unlink()
     with pytest.raises(FileNotFoundError, match=r"no file labels.jsonl.gz"):
         load_xmc_folder(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "message"),
+    [
+        ("train", {"text": "a"}, "line 1 of train.jsonl.gz has no 'labels'"),
+        ("train", {"labels": [0]}, "line 1 of train.jsonl.gz has no 'text'"),
+        ("labels", {"uid": "a"}, "line 1 of labels.jsonl.gz has no 'text'"),
+        ("train", document("a", [True]), "line 1 of train.jsonl.gz has the label True"),
+        ("train", document(["a"], [0]), "the text in line 1 of train.jsonl.gz"),
+        ("train", document("a", [0], 7), "line 1 of train.jsonl.gz has the image 7"),
+        ("filter", {"row": 0}, "line 1 of filter.jsonl.gz has no 'label'"),
+        ("filter", {"row": 0, "label": 3}, "line 1 of filter.jsonl.gz is .* 3 labels"),
+        ("filter", {"row": -1, "label": 0}, "line 1 of filter.jsonl.gz is .* 3 rows"),
+        ("filter", {"row": True, "label": 0}, "line 1 of filter.jsonl.gz is"),
+    ],
+)
+def test_folder_names_the_line(name, row, message, folder):
+    write_lines(folder, name, [row])
+    if name == "labels":
+        write_lines(folder, name, [row] * 3)
+    with pytest.raises(ValueError, match=message):
+        load_xmc_folder(folder)
+
+
+def test_folder_of_other_forms(folder):
+    """Not packed, null labels, a single label, no pictures in a list, a number as id."""
+    lines = ['\ufeff{"uid": 5, "text": "cat", "labels": null}', "",
+             '{"uid": "b", "text": null, "labels": 2, "image": []}', ""]  # fmt: skip
+    (folder / "train.jsonl.gz").write_text("\r\n".join(lines), encoding="utf-8")
+    (folder / "filter_train.jsonl.gz").write_text("")
+    data = load_xmc_folder(folder)
+    assert data.text_train == ["cat", ""]
+    assert data.uids_train == ["5", "b"]
+    assert data.label_ids == ["pet", "größe", "dog"]
+    assert data.uids_test == ["lib:größe", "lib:x", "lib:y"]
+    np.testing.assert_array_equal(data.Y_train.toarray(), [[0, 0, 0], [0, 0, 1]])
+
+
+def test_folder_with_damaged_pictures(folder, monkeypatch):
+    (folder / "images.zip").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match=r"images.zip is not a zip file"):
+        load_xmc_folder(folder)
+    with zipfile.ZipFile(folder / "images.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.png", bytes(2**22))
+    content = bytearray((folder / "images.zip").read_bytes())
+    content[content.index(b"PK\x01\x02") + 6] = 64  # a version of the format to come
+    (folder / "images.zip").write_bytes(content)
+    with pytest.raises(ValueError, match=r"images.zip is not a zip file .*version 6.4"):
+        load_xmc_folder(folder)
+    content[content.index(b"PK\x01\x02") + 6] = 20
+    (folder / "images.zip").write_bytes(content)
+    monkeypatch.setattr("skxmc.datasets._folder.MAX_UNPACKED_BYTES", 2**20)
+    with pytest.raises(ValueError, match=r"line 1 of train.* 'a.png', .* unpacks to 4194304 bytes"):
+        load_xmc_folder(folder)
+
+
+def test_folder_reads_a_picture_once(folder):
+    data = load_xmc_folder(folder)
+    assert data.images_train[0] is data.images_train[1][0]
 
 
 @pytest.mark.parametrize(

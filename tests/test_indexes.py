@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.exceptions import NotFittedError
 
+from skxmc._runtime import limits
 from skxmc._runtime._device import has_fast_bfloat16_cpu, has_fast_int8_cpu
 from skxmc.indexes import (
     HNSW,

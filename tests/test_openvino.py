@@ -91,7 +91,8 @@ def test_a_fitted_model_changes_over_and_back(model, tmp_path):
     loaded = ViXMLClassifier.load(tmp_path / "model")
     assert loaded.backend == "openvino"
     for again in loaded, copy.deepcopy(model), pickle.loads(pickle.dumps(model)):
-        np.testing.assert_array_equal(again.transform(TEXTS), found)
+        # Where weights were moved, a sum may round the other way, and with it an integer.
+        assert cosines(again.transform(TEXTS), found).min() > 0.999
     model.set_params(backend="torch")
     np.testing.assert_array_equal(model.transform(TEXTS), before)
 

@@ -337,14 +337,12 @@ def public_objects() -> dict[str, object]:
                 method = inspect.getattr_static(value, attribute)
                 method = getattr(method, "__func__", getattr(method, "fget", method))
                 own = str(getattr(method, "__module__", "")).startswith("skxmc")
-                overrides = value not in contracts and any(
-                    issubclass(value, contract) and hasattr(contract, attribute)
+                overrides = any(
+                    contract in value.__mro__[1:] and hasattr(contract, attribute)
                     for contract in contracts
-                    if inspect.isclass(value)
                 )
-                if overrides:
-                    continue
-                if own and inspect.isfunction(method) and not attribute.startswith("_"):
+                public = own and inspect.isfunction(method) and not attribute.startswith("_")
+                if public and not overrides:
                     found[f"{home.__name__}.{name}.{attribute}"] = method
     return found
 
@@ -408,5 +406,5 @@ def test_extras_and_core_dependencies_are_as_promised():
         "tqdm",
         "transformers",
     }
-    extras = {"open_clip", "openvino", "gpu", "offline", "demo", "bench", "docs", "dev"}
-    assert set(project["optional-dependencies"]) == extras
+    extras = {"annif", "bench", "demo", "dev", "docs", "gpu", "offline", "open_clip", "openvino"}
+    assert set(project["optional-dependencies"]) == extras | {"parquet"}

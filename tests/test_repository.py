@@ -1,5 +1,6 @@
 """Reader of public benchmarks, on folders in all their layouts."""
 
+import base64
 import gzip
 import json
 import tempfile
@@ -12,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_datasets import FIELDS
 
+from skxmc._inputs._images import collect_images
 from skxmc.datasets import load_xmc_repository
-from skxmc.datasets._repository import _read_sparse
+from skxmc.datasets._sparse_text import read_sparse_text
 
 TRAIN = ["a tea cup", "größe", "a kettle of steel", "nothing"]
 TEST = ["a white kettle"]
@@ -117,18 +119,30 @@ def spoil(name, old, new):
 @pytest.mark.parametrize(
     ("layout", "change", "message"),
     [
-        ("json", spoil("tst.json", "[1, 0]", "[1, 3]"), "row 0 of .*tst.json has the label 3"),
-        ("json", spoil("tst.json", "[1, 0]", '["1"]'), "row 0 of .*tst.json has the label '1'"),
-        ("json", spoil("lbl.json", "}\n{", "\n{"), "row 0 of .*lbl.json is not JSON"),
-        ("json", spoil("lbl.json", '{"uid": "2", "title": "kettle"}', "3"), "row 1 of .*record"),
+        ("json", spoil("tst.json", "[1, 0]", "[1, 3]"), "line 1 of .*tst.json has the label 3"),
+        ("json", spoil("tst.json", "[1, 0]", '["1"]'), "line 1 of .*tst.json has the label '1'"),
+        ("json", spoil("lbl.json", "}\n{", "\n{"), "line 1 of .*lbl.json is not JSON"),
+        (
+            "json",
+            spoil("lbl.json", '{"uid": "2", "title": "kettle"}', "3"),
+            "line 2 of .* JSON object but 3",
+        ),
         ("encoders, text", spoil("trn_X_Y.txt", "4 3\n", "1:1 2:1\n"), "first line"),
         ("encoders, text", spoil("trn_X_Y.txt", "4 3\n", "9 3\n"), "has 4 rows, and 9"),
         ("encoders, text", spoil("trn_X_Y.txt", "2:1.0", "3:1.0"), "row 1 of .*outside"),
         ("encoders, text", spoil("trn_X_Y.txt", "2:1.0", "2 1.0"), "row 1 of .*pairs"),
         ("pecos", spoil("X.trn.txt", "nothing\n", ""), "for 4 documents .* has 3 lines"),
         ("pecos", spoil("output-items.txt", "kettle\n", ""), "3 labels, .* has 2"),
-        ("pecos", spoil("filter_labels_train.txt", "1 2", "1 x"), "row 0 of .*filter"),
-        ("pecos", spoil("filter_labels_train.txt", "1 2", "1 7"), "filter_labels_train.txt: "),
+        (
+            "pecos",
+            spoil("filter_labels_train.txt", "1 2", "1 x"),
+            "line 1 .* not a pair",
+        ),
+        (
+            "pecos",
+            spoil("filter_labels_train.txt", "1 2", "1 7"),
+            "line 1 .*train.txt is the pair",
+        ),
     ],
 )
 def test_broken_benchmarks_are_named(layout, change, message, tmp_path):
@@ -164,7 +178,214 @@ def test_sparse_text_keeps_every_row(rows):
         path.write_text("\n".join([f"{len(rows)} 7", *lines]))
         if not lines[-1]:  # the end of the last line tells it from none
             path.write_text(path.read_text() + "\n")
-        Y = _read_sparse(path)
+        Y = read_sparse_text(path)
     assert [sorted(Y[[row]].indices.tolist()) for row in range(len(rows))] == [
         sorted(row) for row in rows
     ]
+
+
+VIXML = ("trn.raw.txt", "tst.raw.txt", "lbl.raw.txt")
+SPARSE = ("trn_X_Y.txt", "tst_X_Y.txt")
+MAPS = {
+    "train": [[0, 1, 2, 3], -1, [4], None],
+    "test": [[np.int64(1), 0]],
+    "labels": [[0], [], [0, 1]],
+}
+
+
+def write_vectors(folder, rng):
+    """Vectors and maps as ViXML's programs name and write them."""
+    vectors = {}
+    for short, (name, entries) in zip(("trn", "tst", "lbl"), MAPS.items(), strict=True):
+        vectors[name] = rng.randn(5, 3).astype(np.float32)
+        np.save(folder / f"{short}_embs_imgs_3_1152_siglip2.npy", vectors[name])
+        array = np.empty(len(entries), dtype=object)
+        array[:] = entries
+        np.save(folder / f"{name}_imgs_384_3_map.npy", array)
+    return vectors
+
+
+def test_folder_of_vixml(tmp_path, rng):
+    write_texts(tmp_path, VIXML, SPARSE)
+    vectors = write_vectors(tmp_path, rng)
+    data = load_xmc_repository(tmp_path)
+    assert (data.text_train, data.text_test, data.label_text) == (TRAIN, TEST, LABELS)
+    assert data.uids_train is data.label_ids is None
+    parts = (data.images_train, data.images_test, data.label_images)
+    indices = ([[0, 1, 2], [-1] * 3, [4, -1, -1], [-1] * 3], [[1, 0]], [[0, -1], [-1, -1], [0, 1]])
+    for images, name, index in zip(parts, MAPS, indices, strict=True):
+        assert isinstance(images.vectors, np.memmap)
+        np.testing.assert_array_equal(images.vectors, vectors[name])
+        assert images.index.tolist() == index
+    assert load_xmc_repository(tmp_path, max_images=1).images_train.index.shape == (4, 1)
+
+
+def test_maps_by_uid(tmp_path, rng):
+    write_texts(tmp_path, VIXML, SPARSE)
+    for name in VIXML:
+        lines = (tmp_path / name).read_text(encoding="utf-8").splitlines()
+        content = "".join(f"B{number}->{line}\n" for number, line in enumerate(lines))
+        (tmp_path / name).write_text(content, encoding="utf-8")
+    write_vectors(tmp_path, rng)
+    by_uid = {"B2": [3], "B0": [1, 2]}
+    np.save(tmp_path / "train_imgs_384_3_map.npy", by_uid, allow_pickle=True)
+    data = load_xmc_repository(tmp_path)
+    assert data.text_train == TRAIN
+    assert data.uids_train == ["B0", "B1", "B2", "B3"]
+    assert data.label_ids == ["B0", "B1", "B2"]
+    assert data.images_train.index.tolist() == [[1, 2], [-1, -1], [3, -1], [-1, -1]]
+    np.save(tmp_path / "train_imgs_384_3_map.npy", {"C": [1]}, allow_pickle=True)
+    with pytest.raises(ValueError, match=r"train_imgs_384_3_map.npy names the item 'C'"):
+        load_xmc_repository(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("train_imgs_384_3_map.npy", [[0], [5], [], []], r"index\[1\] names the picture 5"),
+        ("train_imgs_384_3_map.npy", [[0]], "is for 1 items, but there are 4"),
+        ("train_imgs_384_3_map.npy", [[0], "a", [], []], "entry 1 of .* is 'a'"),
+        ("trn_embs_imgs_3_1152_siglip2.npy", [[np.nan] * 3] * 5, "row 0 of vectors holds NaN"),
+    ],
+)
+def test_vectors_and_maps_that_do_not_fit(name, content, message, tmp_path, rng):
+    write_texts(tmp_path, VIXML, SPARSE)
+    write_vectors(tmp_path, rng)
+    array = np.array(content, dtype=np.float32) if "embs" in name else np.empty(len(content), "O")
+    array[:] = content
+    np.save(tmp_path / name, array)
+    with pytest.raises(ValueError, match=message):
+        load_xmc_repository(tmp_path)
+
+
+def test_vectors_that_are_cut_off_or_alone(tmp_path, rng):
+    write_texts(tmp_path, VIXML, SPARSE)
+    write_vectors(tmp_path, rng)
+    path = tmp_path / "trn_embs_imgs_3_1152_siglip2.npy"
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(ValueError, match=r"trn_embs_imgs_3_1152_siglip2.npy is not an array"):
+        load_xmc_repository(tmp_path)
+    path.rename(tmp_path / "trn_embs_imgs_3_768_other.npy")
+    np.save(path, np.zeros((5, 3), dtype=np.float32))
+    with pytest.raises(ValueError, match="several files of one kind"):
+        load_xmc_repository(tmp_path)
+    for file in tmp_path.glob("trn_embs*"):
+        file.unlink()
+    with pytest.raises(
+        FileNotFoundError, match=r"has train_imgs_384_3_map.npy but not its vectors"
+    ):
+        load_xmc_repository(tmp_path)
+
+
+def write_mufin(folder):
+    """MM-AmazonTitles-300K: uids in the texts, lines of base64, their places plus one."""
+    write_texts(folder, NGAME, SPARSE)
+    content, places = b"", []
+    for picture in b"first", b"second", b"third":
+        places.append(len(content) + 1)
+        content += b"B1\t" + base64.b64encode(picture) + b"\n"
+    for name in NGAME:
+        lines = (folder / name).read_text(encoding="utf-8").splitlines()
+        text = "".join(f"B{number}->{line}\n" for number, line in enumerate(lines))
+        (folder / name).write_text(text, encoding="latin-1")
+    (folder / "images").mkdir()
+    (folder / "images" / "img.bin").write_bytes(content)
+    slots = {
+        "train": [[places[1], 0], [0, 0], [places[0], places[2]], [0, 0]],
+        "test": [[0, places[0]]],
+    }
+    for name, rows in slots.items():
+        sp.save_npz(folder / "images" / f"{name}.img.bin.npz", sp.csr_matrix(rows))
+    return places
+
+
+def test_folder_of_mufin(tmp_path):
+    write_mufin(tmp_path)
+    data = load_xmc_repository(tmp_path)
+    assert (data.text_train, data.text_test, data.label_text) == (TRAIN, TEST, LABELS)
+    assert (data.uids_train[3], data.uids_test, data.label_ids[2]) == ("B3", ["B0"], "B2")
+    assert len(data.images_train) == 4
+    assert data.images_train[2] == [b"first", b"third"]
+    assert data.images_train[1:3] == [None, [b"first", b"third"]]
+    assert list(data.images_train) == [[b"second"], None, [b"first", b"third"], None]
+    assert list(data.images_test) == [[b"first"]]
+    assert data.label_images is None
+    first = load_xmc_repository(tmp_path, max_images=1).images_train
+    assert first[2] == [b"first"]
+    assert collect_images(data.images_train, 4).n_distinct == 3
+
+
+def test_damaged_pictures_of_mufin(tmp_path):
+    places = write_mufin(tmp_path)
+    path = tmp_path / "images" / "img.bin"
+    path.write_bytes(path.read_bytes()[: places[2] + 4])
+    with pytest.raises(ValueError, match=r"img.bin has no picture .* which row 2 names"):
+        load_xmc_repository(tmp_path).images_train[2]
+    path.write_bytes(path.read_bytes()[:5])
+    with pytest.raises(ValueError, match=r"names places outside of .*img.bin"):
+        load_xmc_repository(tmp_path)
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=r"img.bin does not exist"):
+        load_xmc_repository(tmp_path)
+
+
+def test_an_arrow_in_some_lines_is_text(tmp_path):
+    write_texts(tmp_path, NGAME, SPARSE)
+    spoil("raw_data/train.raw.txt", "nothing", "a->b")(tmp_path)
+    data = load_xmc_repository(tmp_path)
+    assert data.text_train[3] == "a->b"
+    assert data.uids_train is None
+
+
+def write_json(folder, name, *lines):
+    (folder / name).write_bytes("".join(lines).encode())
+
+
+LABEL = '{"uid": "a", "title": "A"}\n{"uid": 70, "title": "B"}\n'
+
+
+def test_records_of_other_forms(tmp_path):
+    """Scalar targets, null, numbers as ids and titles, a BOM, blank lines."""
+    write_json(tmp_path, "lbl.json", LABEL)
+    write_json(
+        tmp_path,
+        "trn.json",
+        '\ufeff{"uid": 1, "title": "x", "target_ind": 0}\r\n\r\n',
+        f'{{"uid": {2**70}, "title": 1984, "content": null, "target_ind": [1, 1]}}\r\n',
+        '{"uid": "c", "title": "z", "target_ind": null}\r\n\r\n',
+    )
+    data = load_xmc_repository(tmp_path)
+    assert data.text_train == ["x", "1984", "z"]
+    assert data.uids_train == ["1", str(2**70), "c"]
+    assert data.label_ids == ["a", "70"]
+    np.testing.assert_array_equal(data.Y_train.toarray(), [[1, 0], [0, 1], [0, 0]])
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ('{"title": "x"}', 'has no "target_ind"'),
+        ('{"name": "x", "target_ind": []}', "none of the fields title, content, only"),
+        ('{"title": "x", "target_ind": [true]}', "the label True"),
+        ('{"title": "x", "target_ind": -1}', "the label -1"),
+        ('{"title": "x", "target_ind": [1.0]}', "the label 1.0"),
+        ('{"title": "x", "target_ind": "1"}', "the label '1'"),
+        ('{"title": ["x"], "target_ind": []}', "the field 'title' of line 2"),
+        ('{"title": "x", "uid": 1.5, "target_ind": []}', "the uid in line 2 .* as str"),
+    ],
+)
+def test_records_that_are_wrong(record, message, tmp_path):
+    write_json(tmp_path, "lbl.json", LABEL)
+    write_json(tmp_path, "trn.json", '{"uid": "1", "title": "x", "target_ind": [0]}\n', record)
+    with pytest.raises(ValueError, match=message) as caught:
+        load_xmc_repository(tmp_path)
+    assert "line 2 of" in str(caught.value)
+
+
+def test_blank_last_lines_of_texts(tmp_path):
+    write_texts(tmp_path, VIXML, SPARSE)
+    for name in VIXML:
+        path = tmp_path / name
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n") + b"\r\n")
+    data = load_xmc_repository(tmp_path)
+    assert (data.text_train, data.text_test, data.label_text) == (TRAIN, TEST, LABELS)

@@ -721,7 +721,8 @@ def test_changed_weights_are_served(rng):
         changed = served()
         np.testing.assert_array_equal(changed, featurizer.encode(texts))
         assert np.abs(changed - first).max() > 1e-3
-    # Copies travel without what is made for serving, and make their own.
+    # Copies travel without what is made for serving, and make their own. Torch made the weights of
+    # all of them, aligned alike.
     for again in (copy.deepcopy(featurizer), pickle.loads(pickle.dumps(featurizer))):
         for _ in range(2):
             np.testing.assert_array_equal(again.features(texts, None).text, changed)

@@ -1,4 +1,4 @@
-"""Low-rank adapters on a backbone, and their own files in peft's format."""
+"""Low-rank adapters on a model, and their own files in peft's format."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class LeanLinear(lora.Linear):
 
 
 def add_adapters(
-    backbone: torch.nn.Module,
+    model: torch.nn.Module,
     *,
     rank: int,
     seed: int,
@@ -60,7 +60,7 @@ def add_adapters(
 
     Parameters
     ----------
-    backbone : transformers.PreTrainedModel
+    model : transformers.PreTrainedModel
     rank : int
         Rank of the adapters, at most the width of a layer.
     seed : int
@@ -85,34 +85,34 @@ def add_adapters(
     """
     from transformers.pytorch_utils import Conv1D
 
-    linear = linear_layers(backbone)
+    linear = linear_layers(model)
     config = LoraConfig(
         r=rank,
         lora_alpha=rank if alpha is None else alpha,
         lora_dropout=dropout,
         bias="none",
         use_rslora=True,
-        target_modules=_targets(backbone, list(linear), targets),
+        target_modules=_targets(model, list(linear), targets),
         # GPT-2 keeps the weights of its layers transposed.
         fan_in_fan_out=any(isinstance(module, Conv1D) for module in linear.values()),
     )
-    _inject(backbone, config, seed)
+    _inject(model, config, seed)
 
 
-def linear_layers(backbone: torch.nn.Module) -> dict[str, torch.nn.Module]:
+def linear_layers(model: torch.nn.Module) -> dict[str, torch.nn.Module]:
     """Layers that adapters can stand beside, by name."""
     from transformers.pytorch_utils import Conv1D
 
     kinds = (torch.nn.Linear, Conv1D)
-    return {name: part for name, part in backbone.named_modules() if isinstance(part, kinds)}
+    return {name: part for name, part in model.named_modules() if isinstance(part, kinds)}
 
 
 def count_adapters(
-    backbone: torch.nn.Module, *, rank: int, targets: str | Sequence[str] = "auto"
+    model: torch.nn.Module, *, rank: int, targets: str | Sequence[str] = "auto"
 ) -> int:
-    """Number of weights that :func:`add_adapters` would add; the backbone may be without any."""
-    linear = linear_layers(backbone)
-    chosen = _targets(backbone, list(linear), targets)
+    """Number of weights that :func:`add_adapters` would add; the model may be without any."""
+    linear = linear_layers(model)
+    chosen = _targets(model, list(linear), targets)
     return sum(
         rank * sum(module.weight.shape)
         for name, module in linear.items()
@@ -120,36 +120,36 @@ def count_adapters(
     )
 
 
-def has_adapters(backbone: torch.nn.Module) -> bool:
-    """Whether there are adapters on the backbone."""
-    return any("lora_" in name for name, _ in backbone.named_parameters())
+def has_adapters(model: torch.nn.Module) -> bool:
+    """Whether there are adapters on the model."""
+    return any("lora_" in name for name, _ in model.named_parameters())
 
 
-def merge_adapters(backbone: torch.nn.Module) -> None:
+def merge_adapters(model: torch.nn.Module) -> None:
     """Fold all adapters into the weights they sit on, in place: the model is a plain one again."""
-    for name, module in list(backbone.named_modules()):
+    for name, module in list(model.named_modules()):
         if isinstance(module, lora.LoraLayer):
             module.merge()
             parent, _, child = name.rpartition(".")
-            setattr(backbone.get_submodule(parent), child, module.get_base_layer())
-    vars(backbone).pop("peft_config", None)
-    for parameter in backbone.parameters():
+            setattr(model.get_submodule(parent), child, module.get_base_layer())
+    vars(model).pop("peft_config", None)
+    for parameter in model.parameters():
         parameter.requires_grad_(True)
 
 
 # -- state and files --------------------------------------------------------------------------
 
 
-def adapter_state(backbone: torch.nn.Module) -> dict[str, torch.Tensor]:
+def adapter_state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     """The adapters' weights, under the names that peft gives them in its files."""
     return {
         _PREFIX + name.replace(".default.", "."): parameter.detach()
-        for name, parameter in backbone.named_parameters()
+        for name, parameter in model.named_parameters()
         if "lora_" in name
     }
 
 
-def load_adapter_state(backbone: torch.nn.Module, state: dict[str, torch.Tensor]) -> None:
+def load_adapter_state(model: torch.nn.Module, state: dict[str, torch.Tensor]) -> None:
     """Give adapters that are there the weights from :func:`adapter_state`.
 
     Raises
@@ -157,7 +157,7 @@ def load_adapter_state(backbone: torch.nn.Module, state: dict[str, torch.Tensor]
     ValueError
         If these are the weights of other adapters.
     """
-    mine = adapter_state(backbone)
+    mine = adapter_state(model)
     different = mine.keys() ^ state.keys() or {
         name for name, tensor in mine.items() if tensor.shape != state[name].shape
     }
@@ -170,36 +170,36 @@ def load_adapter_state(backbone: torch.nn.Module, state: dict[str, torch.Tensor]
         tensor.copy_(state[name])
 
 
-def base_state(backbone: torch.nn.Module) -> dict[str, torch.Tensor]:
+def base_state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     """State of the model as if there were no adapters on it."""
     return {
         name.replace(".base_layer.", "."): tensor
-        for name, tensor in backbone.state_dict().items()
+        for name, tensor in model.state_dict().items()
         if "lora_" not in name
     }
 
 
-def save_adapters(backbone: torch.nn.Module, folder: Path, base: str | None = None) -> None:
+def save_adapters(model: torch.nn.Module, folder: Path, base: str | None = None) -> None:
     """Write ``adapter_config.json`` and ``adapter_model.safetensors``, as peft does.
 
     Parameters
     ----------
-    backbone : transformers.PreTrainedModel
+    model : transformers.PreTrainedModel
     folder : Path
     base : str or None
         Name of the model that the adapters belong to.
     """
     from safetensors.torch import save_file
 
-    config = backbone.peft_config["default"]
+    config = model.peft_config["default"]
     config.base_model_name_or_path = base
     config.save_pretrained(folder)
-    state = {name: tensor.contiguous() for name, tensor in adapter_state(backbone).items()}
+    state = {name: tensor.contiguous() for name, tensor in adapter_state(model).items()}
     save_file(state, folder / _WEIGHTS, metadata={"format": "pt"})
 
 
-def load_adapters(backbone: torch.nn.Module, folder: Path) -> None:
-    """Put adapters from :func:`save_adapters` on a backbone, in place.
+def load_adapters(model: torch.nn.Module, folder: Path) -> None:
+    """Put adapters from :func:`save_adapters` on a model, in place.
 
     Raises
     ------
@@ -208,38 +208,36 @@ def load_adapters(backbone: torch.nn.Module, folder: Path) -> None:
     """
     from safetensors.torch import load_file
 
-    _inject(backbone, LoraConfig.from_pretrained(str(folder)), seed=0)
-    load_adapter_state(backbone, load_file(folder / _WEIGHTS))
+    _inject(model, LoraConfig.from_pretrained(str(folder)), seed=0)
+    load_adapter_state(model, load_file(folder / _WEIGHTS))
 
 
 # -- helpers ----------------------------------------------------------------------------------
 
 
-def _inject(backbone: torch.nn.Module, config, seed: int) -> None:
+def _inject(model: torch.nn.Module, config, seed: int) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        inject_adapter_in_model(config, backbone)
-    for name, parameter in backbone.named_parameters():
+        inject_adapter_in_model(config, model)
+    for name, parameter in model.named_parameters():
         parameter.requires_grad_("lora_" in name)
         if "lora_" in name:
             parameter.data = parameter.data.float()
-    for module in backbone.modules():
+    for module in model.modules():
         if type(module) is lora.Linear:
             module.__class__ = LeanLinear
         if isinstance(module, lora.LoraLayer):  # new modules are in training mode, with dropout
             module.train(module.get_base_layer().training)
 
 
-def _targets(
-    backbone: torch.nn.Module, linear: list[str], targets: str | Sequence[str]
-) -> list[str]:
+def _targets(model: torch.nn.Module, linear: list[str], targets: str | Sequence[str]) -> list[str]:
     """Names for peft, which takes a name for all layers whose own name or its end it is."""
     if targets == "auto":
-        state_space = hasattr(backbone.config, "state_size")
+        state_space = hasattr(model.config, "state_size")
         left_alone = _STATE_SPACE_LEFT_ALONE if state_space else _LEFT_ALONE
         chosen = {name for name in linear if name.rpartition(".")[2] not in left_alone}
         short = {name.rpartition(".")[2] for name in chosen}
-        named = {n for n, _ in backbone.named_modules() if n.rpartition(".")[2] in short}
+        named = {n for n, _ in model.named_modules() if n.rpartition(".")[2] in short}
         return sorted(short if named == chosen else chosen)
     if isinstance(targets, str):
         raise ValueError(f"targets must be 'auto' or a list of names, got {targets!r}")
@@ -247,7 +245,7 @@ def _targets(
         if not any(name == target or name.endswith(f".{target}") for name in linear):
             known = sorted({name.rpartition(".")[2] for name in linear})
             raise ValueError(
-                f"no linear layer is called {target!r}; this {type(backbone).__name__} has "
+                f"no linear layer is called {target!r}; this {type(model).__name__} has "
                 f"{', '.join(known)}"
             )
     return list(targets)

@@ -174,14 +174,14 @@ def _no_mask(*args, **kwargs) -> None:
     return None
 
 
-def use_packed_attention(backbone: torch.nn.Module) -> None:
+def use_packed_attention(model: torch.nn.Module) -> None:
     """Let a model of transformers, which is imported late, call :func:`packed_attention`."""
     from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
     ALL_ATTENTION_FUNCTIONS.register(PACKED, packed_attention)
     ALL_MASK_ATTENTION_FUNCTIONS.register(PACKED, _no_mask)
-    backbone.set_attn_implementation(PACKED)
+    model.set_attn_implementation(PACKED)
 
 
 def packed_row(
@@ -198,7 +198,7 @@ def packed_row(
 
 
 def run_transformer(
-    backbone: torch.nn.Module,
+    model: torch.nn.Module,
     embeddings: torch.Tensor,
     positions: torch.Tensor,
     runs: list[tuple[int, int]],
@@ -211,7 +211,7 @@ def run_transformer(
 
     Parameters
     ----------
-    backbone : torch.nn.Module
+    model : torch.nn.Module
         A transformers model that takes ``inputs_embeds``.
     embeddings : torch.Tensor of shape (n_tokens, dimension)
         Token embeddings before position and type embeddings.
@@ -236,7 +236,7 @@ def run_transformer(
     if packed:
         n_tokens = len(embeddings)
         row, position_ids = packed_row(embeddings, positions, position_offset)
-        output = backbone(
+        output = model(
             inputs_embeds=row,
             position_ids=position_ids,
             runs=runs,
@@ -247,7 +247,7 @@ def run_transformer(
     for (count, length), part in zip(
         runs, embeddings.split([count * length for count, length in runs]), strict=True
     ):
-        output = backbone(inputs_embeds=part.view(count, length, -1))
+        output = model(inputs_embeds=part.view(count, length, -1))
         hidden.append(output.last_hidden_state.flatten(0, 1))
     return torch.cat(hidden)
 
@@ -259,7 +259,7 @@ def run_transformer(
 _FAILURES = (TypeError, ValueError, RuntimeError, IndexError, AttributeError)
 
 
-def probe_packing(backbone: torch.nn.Module, max_length: int) -> tuple[bool, int]:
+def probe_packing(model: torch.nn.Module, max_length: int) -> tuple[bool, int]:
     """Find out whether packing gives this model's own hidden states, and with which offset.
 
     Runs sequences of three lengths, one of them `max_length` (so that sliding windows show),
@@ -267,7 +267,7 @@ def probe_packing(backbone: torch.nn.Module, max_length: int) -> tuple[bool, int
 
     Parameters
     ----------
-    backbone : torch.nn.Module
+    model : torch.nn.Module
         A transformers model.
     max_length : int
         The longest sequence that will be met, in tokens.
@@ -281,35 +281,35 @@ def probe_packing(backbone: torch.nn.Module, max_length: int) -> tuple[bool, int
     """
     lengths = sorted({2, 5, max(6, max_length)})
     runs = [(1, length) for length in lengths]
-    original = backbone.config._attn_implementation
+    original = model.config._attn_implementation
     with torch.inference_mode():
-        embeddings = _random_embeddings(backbone, sum(lengths))
+        embeddings = _random_embeddings(model, sum(lengths))
         positions = torch.cat([torch.arange(n, device=embeddings.device) for n in lengths])
-        expected = run_transformer(backbone, embeddings, positions, runs, packed=False)
-        padding = getattr(backbone.config, "pad_token_id", None)
+        expected = run_transformer(model, embeddings, positions, runs, packed=False)
+        padding = getattr(model.config, "pad_token_id", None)
         offsets = [0] if padding is None or padding < 0 else [0, padding + 1]
         try:
-            use_packed_attention(backbone)
+            use_packed_attention(model)
             for offset in offsets:
                 got = run_transformer(
-                    backbone, embeddings, positions, runs, packed=True, position_offset=offset
+                    model, embeddings, positions, runs, packed=True, position_offset=offset
                 )
                 if _equal(got, expected):
                     return True, offset
         except _FAILURES:
             pass
-    backbone.set_attn_implementation(original)
+    model.set_attn_implementation(original)
     return False, 0
 
 
 def probe_sharing(
-    backbone: torch.nn.Module, n_shared: int, max_length: int, position_offset: int = 0
+    model: torch.nn.Module, n_shared: int, max_length: int, position_offset: int = 0
 ) -> bool:
     """Find out whether a packed model's hidden states stay the same when sequences share a head.
 
     Parameters
     ----------
-    backbone : torch.nn.Module
+    model : torch.nn.Module
         A model in packed mode.
     n_shared : int
         Tokens that all sequences begin with.
@@ -330,10 +330,10 @@ def probe_sharing(
     whole = torch.cat([torch.cat([head, part]) for part in ids.split(lengths)])
     options = {"packed": True, "position_offset": position_offset}
     with torch.inference_mode():
-        embeddings = _random_embeddings(backbone, n_shared + sum(lengths))
+        embeddings = _random_embeddings(model, n_shared + sum(lengths))
         device = embeddings.device
         expected = run_transformer(
-            backbone,
+            model,
             embeddings[whole.to(device)],
             torch.cat([torch.cat([head, part]) for part in own]).to(device),
             [(1, n_shared + length) for length in lengths],
@@ -341,7 +341,7 @@ def probe_sharing(
         )
         try:
             got = run_transformer(
-                backbone,
+                model,
                 embeddings,
                 torch.cat([head, *own]).to(device),
                 [(1, length) for length in lengths],
@@ -353,8 +353,8 @@ def probe_sharing(
         return _equal(got[whole.to(device)], expected)
 
 
-def _random_embeddings(backbone: torch.nn.Module, n_tokens: int) -> torch.Tensor:
-    table = backbone.get_input_embeddings()
+def _random_embeddings(model: torch.nn.Module, n_tokens: int) -> torch.Tensor:
+    table = model.get_input_embeddings()
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(0, table.num_embeddings, (n_tokens,), generator=generator)
     return table(ids.to(table.weight.device))

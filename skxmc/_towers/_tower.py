@@ -72,6 +72,7 @@ class Tower(torch.nn.Module, ABC):
         max_length: int,
     ) -> None:
         super().__init__()
+        # First, for its parameters come first then: gradients are clipped by a sum in this order.
         self.pooling = pooling
         self.backbone = backbone.eval()
         self.tokenizer = tokenizer

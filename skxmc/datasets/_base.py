@@ -56,15 +56,43 @@ def group_ids(groups: Iterable[Hashable]) -> np.ndarray:
     return np.array([numbers.setdefault(group, len(numbers)) for group in groups], dtype=np.int64)
 
 
-def distinct_labels(labels: Iterable[Any], n_labels: int, row: int, source: Any) -> set[int]:
-    """Return the labels of a row of a file without repetition, or say which one does not exist."""
+def distinct_labels(labels: Any, n_labels: int, place: str) -> set[int]:
+    """Return the label numbers of a record of a file: a list, one number, or null for none."""
+    if labels is None:
+        return set()
+    if not isinstance(labels, list):
+        labels = [labels]
     for label in labels:
-        if not isinstance(label, int) or not 0 <= label < n_labels:
+        if isinstance(label, bool) or not isinstance(label, int) or not 0 <= label < n_labels:
             raise ValueError(
-                f"row {row} of {source} has the label {label!r} but there are {n_labels} labels; "
-                "correct the row or add the label."
+                f"{place} has the label {label!r} but there are {n_labels} labels, numbered from "
+                "0; correct the row or add the label."
             )
     return set(labels)
+
+
+def number_names(
+    rows: Sequence[Iterable[str]], names: Sequence[str] | None = None
+) -> tuple[list[list[int]], list[str]]:
+    """Turn rows of label names into rows of numbers, and return the names in their order.
+
+    `names` are those that must be known; by default the sorted names of the rows.
+    """
+    if names is None:
+        names = sorted({name for row in rows for name in row})
+    number_of = {name: number for number, name in enumerate(names)}
+    return [sorted({number_of[name] for name in row}) for row in rows], list(names)
+
+
+def check_distinct(ids: Sequence[str], what: str, places: Sequence[int], source: Any) -> None:
+    """Raise if an id stands twice; `places` are the lines or rows of the ids in `source`."""
+    first: dict[str, int] = {}
+    for name, place in zip(ids, places, strict=True):
+        if first.setdefault(name, place) != place:
+            raise ValueError(
+                f"{what} {first[name]} and {place} of {source} have the same id {name!r}; ids must "
+                "be distinct: drop or rename one of them."
+            )
 
 
 def targets(labels: Sequence[Iterable[int]], n_labels: int) -> sp.csr_array:
@@ -83,12 +111,30 @@ def same_text_pairs(texts: Sequence[str], label_text: Sequence[str]) -> sp.csr_a
     return check_exclude(pairs, len(texts), len(label_text))
 
 
+_SPLIT_FIELDS = ("text", "X", "images", "Y", "exclude", "uids")
+
+
+def make_split(**fields: Any) -> Bunch:
+    """Return a split with all its fields, None where one is not given."""
+    return Bunch(**dict.fromkeys(_SPLIT_FIELDS) | fields)
+
+
 def make_bunch(
-    train: Bunch | None, test: Bunch | None, *, groups: np.ndarray | None = None, **fields: Any
+    train: Bunch | None,
+    test: Bunch | None,
+    *,
+    label_text: Sequence | None,
+    DESCR: str,
+    **fields: Any,
 ) -> Bunch:
-    """Join two splits, each with text, images, Y and exclude, to what the loaders return."""
+    """Join two splits, as of :func:`make_split`, to what the loaders return.
+
+    `fields` are any of groups_train, label_ids, label_images, label_parents and splits.
+    """
     bunch = Bunch()
     for name, split in (("train", train), ("test", test)):
-        for field in ("text", "images", "Y", "exclude"):
+        for field in _SPLIT_FIELDS:
             bunch[f"{field}_{name}"] = None if split is None else split[field]
-    return Bunch(**bunch, groups_train=groups, **fields)
+    missing = dict.fromkeys(("groups_train", "label_ids", "label_images", "label_parents"))
+    given = {**missing, "splits": {}, **fields}
+    return Bunch(**bunch, label_text=label_text, DESCR=DESCR, **given)

@@ -23,6 +23,7 @@ from ._base import (
     group_ids,
     icon_group,
     make_bunch,
+    make_split,
     same_text_pairs,
     targets,
 )
@@ -92,12 +93,16 @@ def load_fontawesome(
             The search terms.
         label_images : None
             Labels have no pictures.
+        uids_train, uids_test : list of str
+            Names of the icons in Font Awesome.
         groups_train : int array of shape (n_samples,)
             Icons of one group are variants of one icon.
         splits : dict
             Empty: there are no other splits.
         DESCR : str
             Description, source and licence.
+
+        The other fields of :func:`load_xmc_folder` are None.
 
     Raises
     ------
@@ -179,8 +184,9 @@ def _split_icons(icons: Bunch, seed: int) -> Bunch:
         rows = [row for row in rows if any(term in index_of for term in icons.terms[row])]
         text = [icons.texts[row] for row in rows]
         labels = [[index_of[term] for term in icons.terms[row] if term in index_of] for row in rows]
-        part = Bunch(
+        part = make_split(
             text=text,
+            uids=[icons.names[row] for row in rows],
             images=None if icons.images is None else [icons.images[row] for row in rows],
             Y=targets(labels, len(label_text)),
             exclude=same_text_pairs(text, label_text),
@@ -191,10 +197,8 @@ def _split_icons(icons: Bunch, seed: int) -> Bunch:
     return make_bunch(
         train_part,
         test_part,
-        groups=group_ids(groups[row] for row in train),
+        groups_train=group_ids(groups[row] for row in train),
         label_text=label_text,
-        label_images=None,
-        splits={},
         DESCR=_DESCR.format(
             size=_SIZE,
             n_train=len(train),
