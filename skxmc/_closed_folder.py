@@ -7,7 +7,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from pathlib import Path
 
 # Relative to the opened folder, a name means the same file even if the folder is renamed.
@@ -18,13 +18,10 @@ _FLAGS = os.O_RDONLY
 for _name in ("O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"):
     _FLAGS |= getattr(os, _name, 0)
 
-# Bytes that are hashed at a time.
-_PIECE = 2**20
-
 # A sample of a file: so many blocks of so many bytes, evenly spread from its first byte to its
 # last.
 SAMPLE_BLOCKS = 64
-SAMPLE_BYTES = 2**14
+SAMPLE_BYTES = 2**13
 
 
 class ClosedFolder:
@@ -172,7 +169,8 @@ class OpenedFile:
         self.size = status.st_size
         # Of this very file, and another one if it is written again.
         self.identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-        self._descriptor = descriptor
+        # Without a buffer: a sample would read more than it needs.
+        self._stream = os.fdopen(descriptor, "rb", buffering=0)
 
     def __enter__(self) -> OpenedFile:
         return self
@@ -182,32 +180,20 @@ class OpenedFile:
 
     def close(self) -> None:
         """Close the file; its maps stay."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        self._stream.close()
 
     def read(self, start: int, stop: int) -> bytes:
         """Bytes from `start` to `stop`, or to the end of the file."""
-        os.lseek(self._descriptor, start, os.SEEK_SET)
-        parts = []
-        while start < stop:
-            part = os.read(self._descriptor, min(stop - start, 2**26))
-            if not part:
-                break
-            parts.append(part)
-            start += len(part)
-        return b"".join(parts)
+        self._stream.seek(start)
+        return self._stream.read(stop - start)
 
     def digest(self) -> str:
         """Hash of all bytes, sha256 in hexadecimal."""
-        total, start = sha256(), 0
-        while part := self.read(start, start + _PIECE):
-            total.update(part)
-            start += len(part)
-        return total.hexdigest()
+        self._stream.seek(0)
+        return file_digest(self._stream, "sha256").hexdigest()
 
     def sample(self) -> str:
-        """Hash of a megabyte or less, evenly spread over the file."""
+        """Hash of half a megabyte or less, evenly spread over the file."""
         total = sha256(str(self.size).encode())
         room = max(0, self.size - SAMPLE_BYTES)
         for number in range(SAMPLE_BLOCKS):
@@ -218,7 +204,7 @@ class OpenedFile:
     def map(self, *, writable: bool = False) -> mmap.mmap:
         """Map the file into memory; what is written stays in memory."""
         access = mmap.ACCESS_COPY if writable else mmap.ACCESS_READ
-        return mmap.mmap(self._descriptor, self.size, access=access)
+        return mmap.mmap(self._stream.fileno(), self.size, access=access)
 
 
 def open_path(path: Path) -> OpenedFile:

@@ -126,7 +126,7 @@ class PersistenceMixin:
         verify : {"auto", True, False}, default="auto"
             Whether files must have the bytes that were saved. True compares the sha256 of each
             file, which takes half a second a gigabyte. "auto" does so for files of up to 4 MiB, and
-            compares a megabyte of larger ones, evenly spread: that notices other files, cut ones
+            compares half a megabyte of larger ones, evenly spread: that notices other files, cut
             and overwritten ones, but not each single byte. False is for folders that were changed
             on purpose.
 

@@ -83,8 +83,9 @@ def write_content(folder: Path, content: dict[str, Any]) -> None:
     """
     from safetensors.numpy import save_file
 
-    if reserved := _RESERVED & set(content):
-        raise ValueError(f"a content has no entry {sorted(reserved)[0]!r}; use another name.")
+    for name in content:
+        if name in _RESERVED or name.startswith("$"):
+            raise ValueError(f"a content has no entry {name!r}; use another name.")
     save = uuid4().hex
     packed = pack(content)
     save_file(packed.arrays, folder / ARRAYS, metadata={"save": save})
@@ -114,7 +115,7 @@ def read_content(
     verify : {"auto", True, False}, default="auto"
         Whether files must have the bytes that were saved. True compares the sha256 of each file,
         half a second a gigabyte. "auto" does so for files of up to 4 MiB, and for larger ones with
-        a megabyte of 64 blocks, evenly spread from the first to the last: that notices other
+        half a megabyte of 64 blocks, evenly spread from the first to the last: that notices other
         files, cut ones and overwritten ones, and not each single byte. False compares sizes alone,
         for a folder that was changed on purpose. What would let a folder do harm is refused in
         any case.

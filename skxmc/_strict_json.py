@@ -73,7 +73,8 @@ def seal(tree: dict[str, Any]) -> bytes:
 
 def is_sealed(data: bytes) -> bool:
     """Whether JSON is what :func:`seal` wrote; line ends may have changed."""
-    data = data.replace(b"\r\n", b"\n")
+    if b"\r" in data:
+        data = data.replace(b"\r\n", b"\n")
     body, mark, _ = data.rpartition(_SEAL)
     return bool(mark) and data == _with_seal(body)
 

@@ -22,8 +22,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from safetensors.numpy import load_file
-from sklearn.base import clone
 from saved_folders import rewrite
+from sklearn.base import clone
 from sklearn.exceptions import InconsistentVersionWarning, NotFittedError
 from tiny_models import save_encoder, tiny_backbone, tiny_tokenizer, tiny_tower, word_pieces
 
