@@ -58,6 +58,15 @@ class ClosedFolder:
         """Of the folder itself; None where the system has none for folders."""
         return self._root
 
+    def is_current(self) -> bool:
+        """Whether the folder of that name is still this one; True where that cannot be known."""
+        if self._root is None:
+            return True
+        try:
+            return os.path.samestat(os.stat(self.folder), os.fstat(self._root))
+        except FileNotFoundError:
+            return False
+
     def open(self, name: str) -> OpenedFile:
         """Open a file.
 

@@ -172,7 +172,8 @@ def readings(
                 manifest = read_manifest(saved, verify=bool(verify))
                 content = _read(saved, manifest, verify, parts, stack)
             except (OSError, ValueError):
-                if is_last or _is_whole(folder, manifest):
+                same = saved.is_current() if manifest is None else _is_whole(folder, manifest)
+                if is_last or same:
                     raise
                 continue
             reading = Reading(folder, manifest, content, is_last)
@@ -234,11 +235,10 @@ class Reading:
         return False
 
 
-def _is_whole(folder: Path, manifest: Manifest | None) -> bool:
+def _is_whole(folder: Path, manifest: Manifest) -> bool:
     """Whether nobody has replaced, or begun to replace, what was read."""
-    if manifest is None:
-        return not is_interrupted(folder)
-    return is_current(folder, manifest) and not is_interrupted(folder)
+    # In this order: a save that came to its end in between has changed the manifest.
+    return not is_interrupted(folder) and is_current(folder, manifest)
 
 
 def _read(

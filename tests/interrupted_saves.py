@@ -1,36 +1,28 @@
-"""Kill processes while they save, and load what is there: ``python tests/interrupted_saves.py``.
+"""Stop and kill processes while they save, or let them save at once, and load what is there.
 
-Each process saves model after model to one folder; at some moment it is killed. What is there
-must be one whole model, before and after the next save. Every other time a file of the user's lies
-in the folder, so that files are moved one by one instead of exchanging folders.
+``python tests/interrupted_saves.py kills --count 400`` kills as many processes. What is there must
+be one whole model each time, before and after the next save. With ``--kept`` a file of the user's
+lies in the folder, so that files are moved one by one instead of exchanging folders.
 """
 
 import argparse
 import os
 import random
-import subprocess
+import select
+import shutil
+import signal
 import sys
 import tempfile
-from contextlib import suppress
+import traceback
 from pathlib import Path
 
 import numpy as np
 
 from skxmc._persistence_io import readings, write_content
-from skxmc._replacing import replacing
+from skxmc._replacing import is_interrupted, replacing
 
-ROOT = Path(__file__).resolve().parents[1]
-
-# Saves models of numbers from some number on, and says when it has begun.
-SAVING = """
-import sys
-from interrupted_saves import save
-
-folder, number, step, count = sys.argv[1], *map(int, sys.argv[2:])
-print("begun", flush=True)
-for number in range(number, number + step * count, step):
-    save(folder, number)
-"""
+# Steps of a save that change names.
+STEPS = ("rename", "replace", "unlink", "rmdir", "mkdir")
 
 
 def save(folder, number):
@@ -51,69 +43,138 @@ def load(folder):
             texts = [(Path(folder) / "tower" / name).read_text(encoding="utf-8") for name in names]
             found = {content["number"], *map(int, texts), *content["array"].tolist()}
             there = sorted(os.listdir(Path(folder) / "tower"))
-    if len(found) > 1 or there != names:
-        raise AssertionError(f"a mixture of {sorted(found)} with {there}")
+    check(len(found) == 1 and there == names, f"a mixture of {sorted(found)} with {there}")
     return found.pop()
 
 
-def start_saving(folder, number, step=1, count=10**6):
-    """A process that saves models, and has begun."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
-    process = subprocess.Popen(
-        [sys.executable, "-c", SAVING, *map(str, (folder, number, step, count))],
-        env=environment,
-        stdout=subprocess.PIPE,
-    )
-    process.stdout.readline()
-    return process
+def check(condition, message):
+    if not condition:
+        raise AssertionError(message)
 
 
-def kill_while_saving(place, count, seed=0):
-    """Kill `count` processes; returns how many left something behind, and how many models passed.
+def check_place(folder, kept):
+    """Whether there is nothing but one model, and the user's file as it was."""
+    beside = [name for name in os.listdir(folder.parent) if name.startswith(".")]
+    inside = [name for name in os.listdir(folder) if name.startswith(".")]
+    check(not beside and not inside, f"{beside} and {inside} are left")
+    notes = folder / "notes.txt"
+    check(notes.exists() == kept, "a file appeared or is gone")
+    check(not kept or notes.read_text(encoding="utf-8") == "precious", "a file was changed")
 
-    Parameters
-    ----------
-    place : Path
-        An empty folder.
-    count : int
-    seed : int
-    """
+
+def start(folder, kept, number=0):
+    """A first model."""
+    save(folder, number)
+    if kept:
+        (folder / "notes.txt").write_text("precious", encoding="utf-8")
+
+
+def fork(work):
+    """A process that does some work."""
+    process = os.fork()
+    if process:
+        return process
+    try:
+        work()
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
+
+
+def stopping(function, left):
+    def call(*arguments, **options):
+        left[0] -= 1
+        if left[0] < 0:
+            os._exit(9)
+        return function(*arguments, **options)
+
+    return call
+
+
+def stop(place, kept):
+    """Stop a save before its first step, its second step and so on, until it comes to its end."""
+    seen, steps, code = set(), 0, 9
+    while code == 9:
+        folder = place / str(steps) / "model"
+        start(folder, kept)
+
+        def work(folder=folder, steps=steps):
+            left = [steps]
+            for name in STEPS:
+                setattr(os, name, stopping(getattr(os, name), left))
+            save(folder, 1)
+
+        code = os.waitstatus_to_exitcode(os.waitpid(fork(work), 0)[1])
+        check(code in (0, 9), f"a save failed after {steps} steps")
+        seen.add((is_interrupted(folder), load(folder)))
+        save(folder, 2)
+        check(load(folder) == 2, "another model than was saved")
+        check_place(folder, kept)
+        shutil.rmtree(folder.parent)
+        steps += 1
+    # Stopped before and after; in between, a load brings it to its end.
+    check({(False, 0), (False, 1), *([(True, 1)] if kept else [])} == seen, f"only {seen}")
+    return f"{steps} steps"
+
+
+def kill(place, kept, count, seed=0):
+    """Kill processes at some moment."""
     rng = random.Random(seed)
     left, models = 0, set()
-    for number in range(count):
-        folder = place / f"model{number % 2}"
-        notes = folder / "notes.txt"
-        if not folder.exists():
-            save(folder, 0)
-        if number % 2:
-            notes.write_text("precious", encoding="utf-8")
-        process = start_saving(folder, 1)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=rng.uniform(0.0, 0.25))
-        process.kill()
-        process.wait()
-        process.stdout.close()
+    folder = place / "model"
+    start(folder, kept)
+    ends = os.pipe()
+    for _ in range(count):
+
+        def work():
+            for number in range(1, 10**9):
+                save(folder, number)
+
+        process = fork(work)
+        select.select([ends[0]], [], [], rng.uniform(0, 0.3))  # nothing ever comes
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)
         names = [*os.listdir(place), *os.listdir(folder)]
-        left += any(name.endswith((".new", ".old")) or name == ".skxmc.next" for name in names)
+        left += any(name.startswith(".") for name in names)
         models.add(load(folder))
-        save(folder, 7)
-        names = {name for name in os.listdir(place) if not name.startswith("model")}
-        names |= {name for name in os.listdir(folder) if name.startswith(".")}
-        if load(folder) != 7 or names or (number % 2 and notes.read_text() != "precious"):
-            raise AssertionError(f"after the kill number {number} there is {sorted(names)}")
-    return left, models
+        save(folder, 0)
+        check(load(folder) == 0, "another model than was saved")
+        check_place(folder, kept)
+    return f"{count} kills, {left} left something behind, {len(models)} different models"
+
+
+def together(place, kept, count):
+    """Two processes save while this one loads."""
+    folder = place / "model"
+    start(folder, kept)
+
+    def work(first):
+        for number in range(first, first + 2 * count, 2):
+            save(folder, number)
+
+    running = {fork(lambda first=first: work(first)) for first in (1, 2)}
+    seen = []
+    while running:
+        seen.append(load(folder))
+        for process in tuple(running):
+            if os.waitpid(process, os.WNOHANG)[0]:
+                running.remove(process)
+    check(load(folder) in (2 * count - 1, 2 * count), "the last model is none of the last ones")
+    check_place(folder, kept)
+    return f"{len(seen)} loads of {len(set(seen))} different models while {2 * count} were saved"
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("count", type=int, nargs="?", default=400)
+    parser.add_argument("action", choices=["stop", "kill", "together"])
+    parser.add_argument("--count", type=int, default=400)
+    parser.add_argument("--kept", action="store_true")
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
-        count = parser.parse_args().count
-        left, models = kill_while_saving(Path(place), count)
-    sys.stdout.write(
-        f"{count} kills: each time one whole model ({len(models)} different ones); {left} left "
-        "something behind, which the next save removed\n"
-    )
+        arguments = {} if options.action == "stop" else {"count": options.count}
+        result = globals()[options.action](Path(place), options.kept, **arguments)
+    sys.stdout.write(f"{result}: one whole model each time\n")
 
 
 if __name__ == "__main__":

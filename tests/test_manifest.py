@@ -464,72 +464,66 @@ def test_lists_of_shards_name_listed_files(shards, saved):
 LOAD = """
 import sys
 from skxmc import ViXMLClassifier
-from skxmc._persistence_io import read_content
 
-folder, kind = sys.argv[1:]
-ViXMLClassifier.load(folder)  # imports everything
 opened = []
-listening = True
 
 
 def note(event, arguments):
-    if event == "open" and listening and isinstance(arguments[0], str | bytes):
-        opened.append(arguments[0] if isinstance(arguments[0], str) else arguments[0].decode())
+    if event == "open" and isinstance(arguments[0], str):
+        opened.append(arguments[0])
 
 
+for folder in sys.argv[1:]:
+    ViXMLClassifier.load(folder)  # imports everything
 sys.addaudithook(note)
-open(folder + "/BEGIN-HERE", "w").close()
-ViXMLClassifier.load(folder)
-open(folder + "/END-HERE", "w").close()
-listening = False
+for folder in sys.argv[1:]:
+    open(folder + "/BEGIN-HERE", "w").close()
+    ViXMLClassifier.load(folder)
+    open(folder + "/END-HERE", "w").close()
 print(*opened, sep="\\n")
 """
 
-# What names of open files may begin with that belongs to the machine, not to anybody.
-MACHINE = ("/proc/self", "/sys/", "/etc/localtime", "/dev/shm")
+# Names of open files may begin with these, which belong to the machine and to nobody.
+MACHINE = ("/proc/", "/sys/", "/etc/localtime", "/dev/shm")
 
 
-def load_in_process(folder, kind, *prefix):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+def load_in_process(models, *prefix):
     return subprocess.run(
-        [*prefix, sys.executable, "-c", LOAD, str(folder), kind],
-        env=environment,
+        [*prefix, sys.executable, "-c", LOAD, *(str(models[kind][0]) for kind in KINDS)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=True,
     ).stdout.splitlines()
 
 
-def is_inside(name, folder):
-    """Whether a name is relative to an opened folder, below it, or code of a library."""
-    inside = not name.startswith("/") and ".." not in name.split("/")
-    return inside or name.startswith((str(folder), *MACHINE, sys.prefix, sys.base_prefix))
+def check_opened(names, models):
+    """Whether what was opened is relative to an opened folder, below it, or code of a library."""
+    for kind in KINDS:
+        folder = str(models[kind][0])
+        begin, end = (names.index(f"{folder}/{name}-HERE") for name in ("BEGIN", "END"))
+        part = names[begin : end + 1]
+        assert {METADATA, ARRAYS} <= set(part)
+        for name in part:
+            relative = not name.startswith("/") and ".." not in name.split("/")
+            assert relative or name.startswith((folder, *MACHINE, sys.prefix, sys.base_prefix))
+        (models[kind][0] / "BEGIN-HERE").unlink()
+        (models[kind][0] / "END-HERE").unlink()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
-def test_nothing_is_opened_outside_of_the_folder(kind, folder):
-    model = folder(kind)
-    names = load_in_process(model, kind)
-    assert sum("HERE" in name for name in names) == 2
-    assert METADATA in names
-    assert ARRAYS in names
-    assert [name for name in names if not is_inside(name, model)] == []
+def test_nothing_is_opened_outside_of_the_folder(models):
+    check_opened(load_in_process(models), models)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
-@pytest.mark.parametrize("kind", KINDS)
-def test_system_opens_nothing_outside_of_the_folder(kind, folder, tmp_path):
-    model = folder(kind)
+def test_system_opens_nothing_outside_of_the_folder(models, tmp_path):
     log = tmp_path / "log"
-    load_in_process(model, kind, "strace", "-f", "-e", "trace=open,openat,openat2", "-o", str(log))
+    trace = ("strace", "-f", "-s", "500", "-e", "trace=open,openat,openat2", "-o", str(log))
+    load_in_process(models, *trace)
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    (begin,) = (n for n, line in enumerate(lines) if "BEGIN-HERE" in line)
-    (end,) = (n for n, line in enumerate(lines) if "END-HERE" in line)
-    names = [line.split('"')[1] for line in lines[begin:end] if line.count('"') >= 2]
-    assert METADATA in names
-    assert [name for name in names if not is_inside(name, model)] == []
+    check_opened([line.split('"')[1] for line in lines if line.count('"') >= 2], models)
 
 
 # --- what a folder may set ---
