@@ -18,6 +18,7 @@ from uuid import uuid4
 import numpy as np
 
 from ._closed_folder import ClosedFolder, OpenedFile
+from ._disk import share
 from ._manifest import (
     FORMAT,
     METADATA,
@@ -31,7 +32,7 @@ from ._manifest import (
     read_manifest,
 )
 from ._packing import DTYPES, pack, unpack
-from ._replacing import finish_interrupted, is_interrupted, share
+from ._replacing import finish_interrupted, is_interrupted
 from ._strict_json import check_size, parse_json, seal
 from .retrieval import Index
 
@@ -166,7 +167,7 @@ def readings(
         with ExitStack() as stack:
             saved = stack.enter_context(ClosedFolder(folder))
             if attempt >= _ATTEMPTS_WITHOUT_LOCK:
-                share(saved)
+                share(saved.descriptor)
             manifest = None
             try:
                 manifest = read_manifest(saved, verify=bool(verify))

@@ -13,7 +13,7 @@ import pytest
 from interrupted_saves import load, save
 from saved_folders import rewrite
 
-from skxmc import _replacing
+from skxmc import _disk, _replacing, _temporary
 from skxmc._closed_folder import ClosedFolder
 from skxmc._manifest import METADATA, OWN, describe
 from skxmc._replacing import NEXT, check_save, finish_interrupted, is_interrupted, replacing
@@ -164,7 +164,7 @@ def test_models_are_moved_in_where_nothing_can_be_exchanged(folder, monkeypatch)
 
 
 def test_models_work_without_locks_and_descriptors_of_folders(folder, monkeypatch):
-    monkeypatch.setattr(_replacing, "fcntl", None)
+    monkeypatch.setattr(_disk, "fcntl", None)
     monkeypatch.setattr("skxmc._closed_folder._BY_DESCRIPTOR", False)
     save(folder, 1)
     assert load(folder) == 1
@@ -302,7 +302,7 @@ def test_foreign_folder_under_our_name_is_not_touched(folder):
 
 @POSIX
 def test_leftovers_of_dead_processes_are_removed_and_no_others(folder):
-    host = _replacing._HOST
+    host = _temporary._HOST
     place = folder.parent
     dead = [
         place / f".model.skxmc.{host}-{DEAD}-01234567.new",
@@ -332,9 +332,9 @@ def test_leftovers_of_dead_processes_are_removed_and_no_others(folder):
 
 @POSIX
 def test_leftover_is_kept_while_a_process_holds_its_lock(folder):
-    path = folder.parent / f".model.skxmc.{_replacing._HOST}-{DEAD}-01234567.new"
+    path = folder.parent / f".model.skxmc.{_temporary._HOST}-{DEAD}-01234567.new"
     path.mkdir()
-    with _replacing._locked(path):
+    with _disk.locked(path):
         save(folder, 1)
         assert path.exists()
     save(folder, 2)
@@ -386,7 +386,7 @@ def test_reader_that_shares_a_folder_holds_off_a_save(folder):
 
     other = os.open(folder, os.O_RDONLY)
     with ClosedFolder(folder) as saved:
-        _replacing.share(saved)
+        _disk.share(saved.descriptor)
         with pytest.raises(BlockingIOError):  # this is the lock that a save takes
             fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
         assert load(folder) == 0
