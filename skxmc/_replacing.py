@@ -126,7 +126,9 @@ def finish_interrupted(folder: Path) -> None:
         if same and is_interrupted(folder):
             try:
                 _move_files(folder)
-            except PermissionError as error:
+            except OSError as error:
+                if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                    raise
                 raise PermissionError(
                     f"a save to {str(folder)!r} was interrupted, and the folder may not be written "
                     "to; load the model once as a user who may, which brings the save to its end."
