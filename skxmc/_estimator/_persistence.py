@@ -18,16 +18,24 @@ from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.utils.validation import check_is_fitted
 
 from .._features._whitening import ImageWhitener
+from .._folders._content import readings, write_content
+from .._folders._replacing import replacing
 from .._inputs._texts import sequence_to_list
 from .._ranking._ranker import Ranker
 from ..encoders import ImageEncoder
 from ..evidence import Evidence
 from ._featurizer import Featurizer
 from ._parameters import resolve_image_encoder
-from ._persistence_io import read_content, replacing, write_content
 from ._plugins_io import describe, rebuild
 
 TOWER = "tower"
+
+# What a folder may never set, whatever it says, and why.
+NEVER_FROM_A_FOLDER = {
+    "memory": "a cache belongs to a machine, and holds pickles; set it after loading",
+    "trust_remote_code": "whether code may run is up to who loads; pass it to load",
+    "device": "a device belongs to a machine; pass it to load",
+}
 
 
 class PersistenceMixin:
@@ -45,8 +53,9 @@ class PersistenceMixin:
 
         The folder holds ``skxmc.json`` (parameters and all that is small),
         ``arrays.safetensors``, the text encoder and its tokenizer in the format of transformers
-        (``tower/``), and the search indexes. It is written beside its place and then renamed,
-        so there is never half a model; one that is there already is replaced.
+        (``tower/``), and the search indexes. ``skxmc.json`` lists them with their sha256. It is
+        written beside its place and then takes it, so there is never half a model. One that is
+        there already is replaced; other files in the folder stay as they are.
 
         Not in it: the weights of the image encoder, of which only the name is kept, and
         parameters that are Python objects: a callable `image_encoder`, pictures in
@@ -65,7 +74,10 @@ class PersistenceMixin:
         NotFittedError
             If the estimator is not fitted.
         FileExistsError
-            If `folder` is a file, or is not empty and holds no model of skxmc.
+            If `folder` is a file, is not empty and holds no model of skxmc, or has a file of
+            another origin where one of the model is to be.
+        PermissionError
+            If `folder` may not be written to.
         """
         check_is_fitted(self)
         parameters, notes = _storable_parameters(self)
@@ -95,6 +107,7 @@ class PersistenceMixin:
         image_encoder: str | Callable | ImageEncoder | None = None,
         base: str | None = None,
         trust_remote_code: bool = False,
+        verify: bool | str = "auto",
     ):
         """Read a model that :meth:`save` wrote.
 
@@ -103,7 +116,8 @@ class PersistenceMixin:
         differently then, by about 1e-7 of a score. Two loads of a folder are equal to the bit.
 
         Large arrays are memory maps: they are read when they are needed, and processes share
-        them. Nothing in the folder is run as code.
+        them. Only files that the model was saved with are read. If the folder is replaced
+        meanwhile, it is read again. Files must not be changed in place while the model is in use.
 
         Parameters
         ----------
@@ -121,6 +135,12 @@ class PersistenceMixin:
         trust_remote_code : bool, default=False
             Whether Python code that comes with a model may run; it becomes the parameter of
             that name of encoders that are objects.
+        verify : {"auto", True, False}, default="auto"
+            Whether files must have the bytes that were saved. True compares the sha256 of each
+            file, which takes half a second a gigabyte. "auto" does so for files of up to 4 MiB, and
+            compares half a megabyte of larger ones, evenly spread: that notices other files, cut
+            and overwritten ones, but not each single byte. False is for folders that were changed
+            on purpose.
 
         Returns
         -------
@@ -132,27 +152,27 @@ class PersistenceMixin:
         FileNotFoundError
             If the folder or one of its files is missing; the message names it.
         ValueError
-            If a file is damaged, the format is newer than this version of skxmc, the model is
-            of another class, or `device` cannot be used.
+            If a file is damaged, is a link or was not saved with the model, the format is newer
+            than this version of skxmc, the model is of another class, or `device` cannot be used.
         """
         from .._runtime._device import resolve_device
 
         resolve_device(device)
         folder = Path(folder).expanduser()
-        content = read_content(folder)
-        try:
-            estimator = _find_class(cls, content["class"], folder)._from_content(
-                content, folder, device, image_encoder, base, trust_remote_code
-            )
-        except KeyError as error:
-            raise ValueError(
-                f"the model in {str(folder)!r} lacks an entry {error}; save it again."
-            ) from error
+        for reading in readings(folder, verify=verify, parts=(TOWER,)):
+            with reading as content:
+                estimator = _find_class(cls, content["class"], folder)._from_content(
+                    content, folder, device, image_encoder, base, trust_remote_code
+                )
         return estimator
 
     @classmethod
     def _from_content(cls, content, folder, device, image_encoder, base, trust_remote_code):
-        parameters = {name: rebuild(value) for name, value in content["parameters"].items()}
+        parameters = {
+            name: rebuild(value)
+            for name, value in content["parameters"].items()
+            if name not in NEVER_FROM_A_FOLDER
+        }
         _set_trust(parameters, trust_remote_code)
         parameters["device"] = str(device)
         if image_encoder is None and "image_encoder" in content["not_saved"]:
@@ -247,8 +267,7 @@ def _storable_parameters(estimator: Any) -> tuple[dict[str, Any], dict[str, str]
     parameters, notes = {}, {}
     for name, value in estimator.get_params(deep=False).items():
         if name == "memory" and value is not None:
-            # A cache holds pickles, so a folder must not say where to find one.
-            notes[name] = "a cache belongs to a machine; set it after loading"
+            notes[name] = NEVER_FROM_A_FOLDER[name]
             continue
         try:
             parameters[name] = _plain(value)
