@@ -98,7 +98,7 @@ class Reranker:
         model = MLPClassifier(
             (32,),
             alpha=0.1,
-            batch_size=512,
+            batch_size=min(512, len(x)),
             learning_rate_init=3e-3,
             max_iter=40,
             random_state=self.random_state,
