@@ -12,10 +12,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._features._blocks import Features
 from .._inputs._images import ImageFeatures, ImageItems, collect_images
-from .._inputs._targets import check_exclude, encode_targets, encode_truth, labels_to_names
+from .._inputs._targets import encode_targets, encode_truth, labels_to_names
 from .._inputs._texts import check_texts, check_top_k, sequence_to_list
 from .._ranking._allowed import Allowed
-from ._allowed_labels import check_allowed
+from ._allowed_labels import check_allowed, excluded_pairs
 from ._parameters import BACKENDS
 
 # Largest dense result of decision_function, in bytes.
@@ -219,12 +219,13 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         """
         from ..metrics import precision_at_k
 
-        indices, _ = self.predict_topk(X, k=1, images=images, exclude=exclude)
-        Y = encode_truth(y, len(indices), self.classes_)
-        exclude = check_exclude(exclude, len(indices), len(self.classes_))
+        found = self.predict_topk(X, k=1, images=images, exclude=exclude)
+        n_samples = len(found[0])
+        Y = encode_truth(y, n_samples, self.classes_)
+        exclude = excluded_pairs(exclude, n_samples, self.classes_)
         if exclude is not None:
             exclude.resize(Y.shape)
-        return precision_at_k(Y, indices, k=1, exclude=exclude, sample_weight=sample_weight)
+        return precision_at_k(Y, found, k=1, exclude=exclude, sample_weight=sample_weight)
 
     def add_labels(self, labels, *, label_text=None, images=None):
         """Make new labels known without training: their prototypes are their embeddings.

@@ -378,8 +378,9 @@ class _Judge:
         values = np.take_along_axis(probabilities, best, axis=1)
         order = np.argsort(-values, axis=1, kind="stable")
         ranked = np.take_along_axis(labels, np.take_along_axis(best, order, axis=1), axis=1)
+        found = ranked, np.take_along_axis(values, order, axis=1)
         return float(
-            np.mean([function(self.Y, ranked, k=k, **more) for function, k, more in self.metrics])
+            np.mean([function(self.Y, found, k=k, **more) for function, k, more in self.metrics])
         )
 
 
