@@ -170,7 +170,10 @@ class BaseXMCClassifier(
         """Texts, or ready embeddings; and pictures, decoded later, or their ready vectors."""
         if self._mode.ready:
             # All evidence compares by cosine, and is tuned to vectors of unit length.
-            X = unit_rows(validate_data(self, X, reset=reset, dtype=np.float32))
+            if not reset and not isinstance(X, np.ndarray) and hasattr(X, "__len__") and not len(X):
+                X = np.zeros((0, self.n_features_in_), dtype=np.float32)
+            X = validate_data(self, X, reset=reset, dtype=np.float32, ensure_min_samples=int(reset))
+            X = unit_rows(X)
         else:
             X, images = check_texts(
                 X,

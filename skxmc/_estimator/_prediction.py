@@ -294,19 +294,19 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         whitener = self.featurizer_.whitener
         if whitener is None:
             raise ValueError(
-                f"{argument} is given, but the model was fitted without pictures; leave it out, or fit "
-                "with images."
+                f"{argument} is given, but the model was fitted without pictures; leave it out, or "
+                "fit with images."
             )
         if isinstance(images, ImageItems):
             if self.featurizer_.image_encoder is None:
                 raise ValueError(
-                    f"{argument} holds pictures, but the model was fitted with ready image embeddings; "
-                    "pass embeddings of the same encoder."
+                    f"{argument} holds pictures, but the model was fitted with ready image "
+                    "embeddings; pass embeddings of the same encoder."
                 )
         elif images.dimension != len(whitener.mean_):
             raise ValueError(
-                f"{argument} has vectors of length {images.dimension}, and the model was fitted with "
-                f"vectors of length {len(whitener.mean_)}; use the same image encoder."
+                f"{argument} has vectors of length {images.dimension}, and the model was fitted "
+                f"with vectors of length {len(whitener.mean_)}; use the same image encoder."
             )
         return images
 

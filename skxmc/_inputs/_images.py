@@ -177,8 +177,8 @@ def collect_images(
     TypeError
         If `images` or an entry is of a type that is no picture.
     ValueError
-        If `missing` is none of these, the length is wrong, a file is missing, an item has more than `max_images` pictures, or
-        an embedding is not finite.
+        If `missing` is none of these, the length is wrong, a file is missing, an item has more
+        than `max_images` pictures, or an embedding is not finite.
     """
     if missing not in MISSING:
         raise ValueError(f"missing is {missing!r}; pass 'raise', 'warn' or 'ignore'.")

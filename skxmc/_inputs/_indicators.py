@@ -161,8 +161,13 @@ def own_columns(Y: Any, argument: str = "y") -> np.ndarray | None:
         if np.array_equal(array, np.arange(len(names))):
             return None
     else:
-        wrong = next(name for name in names if not isinstance(name, type(names[0])) or
-                     not isinstance(name, (str, Integral)) or isinstance(name, bool))
+        wrong = next(
+            name
+            for name in names
+            if not isinstance(name, type(names[0]))
+            or not isinstance(name, (str, Integral))
+            or isinstance(name, bool)
+        )
         raise TypeError(
             f"{argument} has a column named {wrong!r} of type {type(wrong).__name__}; the names of "
             "columns name the labels and must be all str or all int."

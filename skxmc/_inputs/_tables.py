@@ -38,9 +38,7 @@ def column_names(table: Any) -> list:
     """Names of the columns of a table or of a dict of columns."""
     if isinstance(table, Mapping):
         return list(table)
-    return sequence_to_list(
-        table.column_names if hasattr(table, "column_names") else table.columns
-    )
+    return sequence_to_list(table.column_names if hasattr(table, "column_names") else table.columns)
 
 
 def table_column(table: Any, name: Any) -> list:

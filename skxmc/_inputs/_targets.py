@@ -122,9 +122,7 @@ def _encode_indicator(
 ) -> tuple[sp.csr_array, np.ndarray]:
     """An indicator with the names of its columns; those of a table `Y` count."""
     if indicator.shape[1] == 0:
-        raise ValueError(
-            f"{argument} has no columns; pass an indicator with at least one label."
-        )
+        raise ValueError(f"{argument} has no columns; pass an indicator with at least one label.")
     known = labels.names
     if known is not None:
         source = FITTED if fitted else "label_text"

@@ -140,12 +140,15 @@ def _check_not_one_row(X: Any, columns: list[str], argument: str) -> None:
     if isinstance(X, Mapping):
         scalars = (str, bytes, type(None), float, Integral)
         if X and all(isinstance(cell, scalars) for cell in X.values()):
-            raise TypeError(f"{argument} is a dict with one value for each key, a single row; {mend}.")
+            raise TypeError(
+                f"{argument} is a dict with one value for each key, a single row; {mend}."
+            )
         return
     if isinstance(X, (list, tuple)):
         if len(X) and all(isinstance(row, Mapping) for row in X):
             raise TypeError(
-                f"{argument} is a list of dicts, one for each row; pass pandas.DataFrame({argument})."
+                f"{argument} is a list of dicts, one for each row; pass "
+                f"pandas.DataFrame({argument})."
             )
         return
     if hasattr(X, "index") and hasattr(X, "to_list") and hasattr(X.index, "to_list"):

@@ -11,6 +11,4 @@ from sklearn.utils import validation
 
 def check_memory(memory: Any) -> joblib.Memory:
     """A folder (str or path-like), a joblib.Memory or None as a joblib.Memory."""
-    return validation.check_memory(
-        os.fspath(memory) if isinstance(memory, os.PathLike) else memory
-    )
+    return validation.check_memory(os.fspath(memory) if isinstance(memory, os.PathLike) else memory)
