@@ -28,6 +28,8 @@ class TrainingData:
     images, label_images
         Pictures; as vectors once they are encoded.
     Y : csr_array of shape (n_documents, n_labels)
+    usable : ndarray of shape (n_documents,), bool
+        Documents whose labels are known: all but those that lost theirs as excluded pairs.
     labels : Labels
         What is known of the columns of Y.
     exclude : csr_array of shape (n_documents, n_labels), or None
@@ -38,6 +40,7 @@ class TrainingData:
     X: Any
     images: Any
     Y: sp.csr_array
+    usable: np.ndarray
     labels: Labels
     exclude: sp.csr_array | None
     label_text: list[list[str]] | None
