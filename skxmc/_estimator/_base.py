@@ -64,16 +64,18 @@ class BaseXMCClassifier(
 
         Parameters
         ----------
-        X : sequence of str of length n_samples, or DataFrame
-            The documents' texts, or a pandas or polars DataFrame with a text column and, if
-            there are pictures, an image column. With ``encoder="precomputed"`` a float array of
-            shape (n_samples, n_features), whose rows are scaled to unit length.
-        y : sparse or dense indicator of shape (n_samples, n_labels), or sequence of lists
-            Which labels each document has; lists hold label names.
+        X : sequence of str of length n_samples, or table
+            The documents' texts, or a table (DataFrame of pandas or polars, Table of pyarrow, dict
+            of columns) with one or more text columns and, if there are pictures, an image column.
+            With ``encoder="precomputed"`` a float array of shape (n_samples, n_features), whose
+            rows are scaled to unit length.
+        y : sparse or dense indicator of shape (n_samples, n_labels), table, or sequence of lists
+            Which labels each document has; lists hold ids of labels. The columns of a table that
+            is an indicator are named by the ids; a table of str holds ids, several in a row.
         images : sequence of length n_samples, or float array, default=None
-            Pictures of each document: None, a PIL image, a uint8 array of shape (H, W, 3), a
-            path, bytes, or a list of those; or ready embeddings of shape (n_samples, d) or
-            (n_samples, n_images, d) for all documents.
+            Pictures of each document: None, a PIL image, a uint8 array of shape (H, W, 3), a path,
+            bytes, an open file, a dict with "bytes" or "path", or a list of those; or ready
+            embeddings of shape (n_samples, d) or (n_samples, n_images, d) for all documents.
         exclude : sparse matrix of shape (n_samples, n_labels), default=None
             Pairs that are neither positive nor negative, such as a document that is itself a
             label.

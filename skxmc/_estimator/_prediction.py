@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from itertools import pairwise
 
 import numpy as np
 import scipy.sparse as sp
@@ -307,7 +308,7 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         n_samples = Y.shape[0] if hasattr(Y, "shape") else len(Y)
         Y, _ = encode_targets(Y, n_samples, classes=self.classes_)
         names = self.classes_[Y.indices]
-        return [tuple(part) for part in np.split(names, Y.indptr[1:-1])]
+        return [tuple(names[start:stop]) for start, stop in pairwise(Y.indptr)]
 
     def _features(self, X, images) -> Features:
         return self._featurize(*self._check_new_documents(X, images))

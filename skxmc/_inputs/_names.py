@@ -66,17 +66,7 @@ def class_array(names: Sequence[str | int], argument: str) -> np.ndarray:
 def as_rows(Y: Any, argument: str = "y") -> list[list]:
     """Return the labels of every row as lists."""
     check_not_lazy(Y, argument)
-    if isinstance(Y, (str, bytes)) or not hasattr(Y, "__len__") or not isinstance(Y, Iterable):
-        raise TypeError(
-            f"{argument} is of type {type(Y).__name__}. {NAMES_MEND}, {INDICATOR_MEND}."
-        )
-    if isinstance(Y, (set, frozenset, dict)):
-        raise TypeError(
-            f"{argument} is a {type(Y).__name__}, whose rows are in no order. {NAMES_MEND}."
-        )
-    if isinstance(Y, np.ndarray) and Y.ndim not in (1, 2):
-        raise ValueError(f"{argument} has shape {Y.shape}. {NAMES_MEND}, {INDICATOR_MEND}.")
-    rows = _rows_of_table(Y) if is_table(Y) else sequence_to_list(Y)
+    rows = _rows_of_table(Y) if is_table(Y) else _rows_of_sequence(Y, argument)
     missing = [number for number, row in enumerate(rows) if is_missing(row)]
     if missing:
         raise ValueError(
@@ -95,6 +85,20 @@ def as_rows(Y: Any, argument: str = "y") -> list[list]:
             )
         rows[number] = sequence_to_list(row)
     return rows
+
+
+def _rows_of_sequence(Y: Any, argument: str) -> list:
+    if isinstance(Y, (str, bytes)) or not hasattr(Y, "__len__") or not isinstance(Y, Iterable):
+        raise TypeError(
+            f"{argument} is of type {type(Y).__name__}. {NAMES_MEND}, {INDICATOR_MEND}."
+        )
+    if isinstance(Y, (set, frozenset, dict)):
+        raise TypeError(
+            f"{argument} is a {type(Y).__name__}, whose rows are in no order. {NAMES_MEND}."
+        )
+    if isinstance(Y, np.ndarray) and Y.ndim not in (1, 2):
+        raise ValueError(f"{argument} has shape {Y.shape}. {NAMES_MEND}, {INDICATOR_MEND}.")
+    return sequence_to_list(Y)
 
 
 def _rows_of_table(table: Any) -> list:
