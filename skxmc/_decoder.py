@@ -37,9 +37,9 @@ class DecoderXMCClassifier(BaseXMCClassifier):
         Whether low-rank adapters are trained, all weights, or none.
     label_text : sequence, mapping or table, default=None
         The labels' texts, one or a list of several for each (name, synonyms, description): a
-        mapping of id to these (dict, Series), a table with the columns ``id``, ``text`` or ``texts``,
-        ``image`` and ``parent``, or a sequence in the order of y's columns, whose texts are the
-        labels' names. None takes the names in y. See :ref:`labels`.
+        mapping of id to these (dict, Series), a table with the columns ``id``, ``text`` or
+        ``texts``, ``image`` and ``parent``, or a sequence in the order of y's columns, whose texts
+        are the labels' names. None takes the names in y. See :ref:`labels`.
     label_images : sequence of length n_labels or mapping of id to pictures, default=None
         The labels' pictures, in the same forms as `images` in :meth:`fit`.
     evidence : list of Evidence or str, default=None

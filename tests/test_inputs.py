@@ -104,7 +104,7 @@ def test_surrogates_are_replaced_everywhere():
     assert Y.indices.tolist() == [1]
 
 
-class Genre(str, Enum):
+class Genre(str, Enum):  # noqa: UP042
     JAZZ = "jazz"
     FOLK = "folk"
 
@@ -156,7 +156,7 @@ def test_tags_of_a_table(make):
 def test_a_square_table_of_tags_is_read_by_rows():
     square = [["a", "b"], ["c", "d"]]
     for frame in (pl.DataFrame(square, orient="row"), pd.DataFrame(square)):
-        Y, classes = encode_targets(frame, 2)
+        Y, _ = encode_targets(frame, 2)
         assert Y.toarray().tolist() == [[1, 1, 0, 0], [0, 0, 1, 1]]
 
 

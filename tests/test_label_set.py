@@ -95,7 +95,7 @@ def test_a_numbered_series_that_was_filtered_is_a_mapping():
 
 
 def test_ids_are_plain():
-    class Code(str, Enum):
+    class Code(str, Enum):  # noqa: UP042
         OAK = "Q1"
 
     labels = read_labels({Code.OAK: "oak", np.str_("Q\ud800"): "elm"})
@@ -278,7 +278,7 @@ def test_what_can_be_stored():
 
 
 def test_unseen_names_are_plain_and_not_blank():
-    class Tag(str, Enum):
+    class Tag(str, Enum):  # noqa: UP042
         ELM = "elm"
         OAK = "oak"
 

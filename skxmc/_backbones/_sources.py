@@ -367,7 +367,7 @@ def check_no_image_model(folder: str | Path) -> None:
         **auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES,
     }
     reads = "vocab_size" in content or kind in auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-    if kind in sees and not reads or str(kind).endswith(("_vision_model", "timm_wrapper")):
+    if (kind in sees and not reads) or str(kind).endswith(("_vision_model", "timm_wrapper")):
         raise ValueError(
             f"the encoder in {str(folder)!r} ({kind}) is an image encoder; pass it as "
             "image_encoder, and a text encoder as encoder."

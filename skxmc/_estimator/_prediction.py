@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._features._blocks import Features
 from .._inputs._images import ImageFeatures, ImageItems, with_pictures
 from .._inputs._targets import check_exclude, encode_targets, encode_truth, labels_to_names
-from .._inputs._texts import check_top_k
+from .._inputs._texts import check_top_k, sequence_to_list
 from .._ranking._allowed import Allowed
 from ._allowed_labels import check_allowed
 from ._parameters import BACKENDS, resolve_image_encoder
