@@ -862,7 +862,7 @@ def test_new_labels_are_named_like_the_old_ones(folder):
     with pytest.raises(ValueError, match=r"label_text\[0\] is missing"):
         by_name.add_labels(["e"], label_text=[None])
     with pytest.raises(ValueError, match="fitted without pictures"):
-        by_name.add_labels(["e"], images=[np.zeros((4, 4, 3), dtype=np.uint8)])
+        by_name.add_labels(["e"], label_images=[np.zeros((4, 4, 3), dtype=np.uint8)])
     assert by_name.predict(["cat"]).shape == (1, 4)
 
     by_number = ESTIMATORS["frozen"](folder).fit(["cat", "dog"], np.eye(2))
