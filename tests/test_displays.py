@@ -79,7 +79,8 @@ def model(corpus):
 @pytest.fixture(scope="module")
 def pair(corpus, model):
     """Two models of the same labels."""
-    other = ViXMLClassifier(encoder="precomputed", refine_labels=False, random_state=0)
+    evidence = ["prototypes", "neighbours"]
+    other = ViXMLClassifier(encoder="precomputed", evidence=evidence, random_state=0)
     return {"all": model, "without label vectors": other.fit(*corpus)}
 
 

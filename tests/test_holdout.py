@@ -5,7 +5,8 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from skxmc._features._blocks import Features, ImageWhitener
+from skxmc._features._blocks import Features
+from skxmc._features._whitening import ImageWhitener
 from skxmc._inputs._images import ImageFeatures
 from skxmc._ranking import _holdout
 from skxmc._ranking._holdout import hold_out, without_rows
@@ -35,8 +36,8 @@ def twins(rng, n_groups, size, d=24):
 
 def test_near_duplicates_are_held_out_together(rng):
     features, group = twins(rng, 100, 6)
-    cosines = features.embeddings @ features.embeddings.T
-    held = hold_out(features.embeddings, one_label_each(600), 0.1, rng)
+    cosines = features.text @ features.text.T
+    held = hold_out(features.text, one_label_each(600), 0.1, rng)
     assert held.dtype == np.int64
     assert (np.diff(held) > 0).all()
     assert 60 <= len(held) < 60 + 6  # the last group may go beyond the share
@@ -47,14 +48,14 @@ def test_near_duplicates_are_held_out_together(rng):
 
 def test_share_is_met_without_duplicates(rng):
     features = Features(unit(rng.normal(size=(500, 64))))
-    assert len(hold_out(features.embeddings, one_label_each(500), 0.2, rng)) == 100
+    assert len(hold_out(features.text, one_label_each(500), 0.2, rng)) == 100
 
 
 def test_drawing_follows_the_random_state(rng):
     features = Features(unit(rng.normal(size=(300, 32))))
     Y = one_label_each(300)
     first, second, third = (
-        hold_out(features.embeddings, Y, 0.1, np.random.RandomState(seed)) for seed in (0, 0, 1)
+        hold_out(features.text, Y, 0.1, np.random.RandomState(seed)) for seed in (0, 0, 1)
     )
     np.testing.assert_array_equal(first, second)
     assert first.tolist() != third.tolist()
@@ -63,16 +64,16 @@ def test_drawing_follows_the_random_state(rng):
 
 def test_too_few_documents_hold_out_nothing(rng):
     features = Features(unit(rng.normal(size=(39, 8))))
-    held = hold_out(features.embeddings, one_label_each(39), 0.5, rng)
+    held = hold_out(features.text, one_label_each(39), 0.5, rng)
     assert held.dtype == np.int64
     assert len(held) == 0
-    assert len(hold_out(features.embeddings[:1], one_label_each(1), 0.5, rng)) == 0
+    assert len(hold_out(features.text[:1], one_label_each(1), 0.5, rng)) == 0
 
 
 def test_share_is_of_documents_with_labels(rng):
     features = Features(unit(rng.normal(size=(400, 64))))
     Y = without_rows(one_label_each(400), np.arange(0, 400, 2))
-    held = hold_out(features.embeddings, Y, 0.2, rng)
+    held = hold_out(features.text, Y, 0.2, rng)
     assert len(held) == 40
     assert (held % 2 == 1).all()
 
@@ -80,7 +81,7 @@ def test_share_is_of_documents_with_labels(rng):
 def test_number_is_bounded(rng, monkeypatch):
     monkeypatch.setattr(_holdout, "MAX_HELD_OUT", 25)
     features = Features(unit(rng.normal(size=(400, 64))))
-    assert len(hold_out(features.embeddings, one_label_each(400), 0.5, rng)) == 25
+    assert len(hold_out(features.text, one_label_each(400), 0.5, rng)) == 25
 
 
 @pytest.mark.parametrize("n", [30, 100])
@@ -89,7 +90,7 @@ def test_something_is_always_left_to_learn_from(n, rng):
     alike = Features(np.tile(unit(rng.normal(size=(1, 8))), (n, 1)))
     for features in (alike, Features(unit(rng.normal(size=(n, 64))))):
         Y = one_label_each(n)
-        held = hold_out(features.embeddings, Y, 0.99, rng)
+        held = hold_out(features.text, Y, 0.99, rng)
         assert without_rows(Y, held).nnz >= 1
 
 
@@ -117,13 +118,13 @@ def test_blocks_are_taken_together(rng):
     )
     assert len(features) == 5
     taken = features.take(np.array([4, 0]))
-    np.testing.assert_array_equal(taken.embeddings, features.embeddings[[4, 0]])
-    np.testing.assert_array_equal(taken.images, features.images[[4, 0]])
-    np.testing.assert_array_equal(taken.sparse.toarray(), features.sparse.toarray()[[4, 0]])
-    assert [block.shape for block in features.blocks()] == [(5, 4), (5, 3)]
-    text_only = Features(features.embeddings).take(slice(1, 3))
-    assert text_only.images is None
-    assert text_only.sparse is None
+    np.testing.assert_array_equal(taken.text, features.text[[4, 0]])
+    np.testing.assert_array_equal(taken.pictures, features.pictures[[4, 0]])
+    np.testing.assert_array_equal(taken.words.toarray(), features.words.toarray()[[4, 0]])
+    assert [block.shape for block in features.dense()] == [(5, 4), (5, 3)]
+    text_only = Features(features.text).take(slice(1, 3))
+    assert text_only.pictures is None
+    assert text_only.words is None
     assert text_only.joined().shape == (2, 4)
 
 

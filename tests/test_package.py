@@ -27,6 +27,7 @@ ROWS = (
     ("skxmc",),
     ("skxmc._vixml", "skxmc._decoder"),
     ("skxmc._estimator",),
+    ("skxmc._folders",),
     ("skxmc._ranking",),
     ("skxmc.evidence",),
     ("skxmc.objectives",),

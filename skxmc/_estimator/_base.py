@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from abc import ABCMeta
+from abc import ABCMeta, abstractmethod
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 from sklearn.base import BaseEstimator, _fit_context
@@ -50,7 +50,10 @@ class BaseXMCClassifier(
     A subclass stores its parameters and says in `_recipe` what it takes where they say "auto".
     """
 
-    _recipe: ClassVar[Recipe]
+    @property
+    @abstractmethod
+    def _recipe(self) -> Recipe:
+        """What the estimator takes where a parameter says "auto"."""
 
     # -- fit ----------------------------------------------------------------------------------
 
@@ -127,6 +130,12 @@ class BaseXMCClassifier(
                 "set train_encoder='lora', or leave adapter out."
             )
         kinds = resolve_evidence(self.evidence)
+        for kind in kinds:
+            if kind.name in self.get_params(deep=False):
+                raise ValueError(
+                    f"evidence holds a kind with the name {kind.name!r}, which is a parameter of "
+                    f"{type(self).__name__}; give its class another `name`."
+                )
         if not self._mode.tuned:
             return kinds, None
         from ..objectives import resolve_objective

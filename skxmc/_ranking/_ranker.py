@@ -162,7 +162,7 @@ class Ranker:
         # Else a copy of most documents would be too large: those without labels stay among them.
         self.evidence_ = {}
         corpus = Corpus(
-            documents=self._documents(features),
+            documents=self.documents(features),
             Y=Y,
             labelled=rows,
             labels=data.labels,
@@ -184,7 +184,7 @@ class Ranker:
     def _choose(self, data: TrainingSet) -> None:
         """Choose mixture, re-ranking and threshold by held-out documents."""
         held_out, options = data.held_out, self.options
-        documents, truth = self._documents(data.features.take(held_out)), data.Y[held_out]
+        documents, truth = self.documents(data.features.take(held_out)), data.Y[held_out]
         exclude = None if data.exclude is None else data.exclude[held_out]
         a, b = options.propensity
         propensities = label_propensities(data.Y, a=a, b=b)
@@ -209,15 +209,16 @@ class Ranker:
     def _add_documents(self, features: Features, Y: sp.csr_array, rows: np.ndarray) -> None:
         """Let evidence take in some more documents, as far as it can without training."""
         rows = rows[np.diff(Y.indptr)[rows] > 0]
-        documents = self._documents(features.take(rows))
+        documents = self.documents(features.take(rows))
         for kind in self.evidence_.values():
             kind.add_documents(documents)
         self.Y_ = narrow_indices(sp.vstack([self.Y_, Y[rows]], format="csr"))
 
-    def _documents(self, features: Features) -> Documents:
-        return Documents(features, self.space_, self.Y_)
-
     # -- scores -------------------------------------------------------------------------------
+
+    def documents(self, features: Features) -> Documents:
+        """Documents as :meth:`propose` and all evidence take them."""
+        return Documents(features, self.space_, self.Y_)
 
     def propose(self, documents: Documents, n_candidates: int | None = None) -> Proposals:
         """Candidates of each kind: label indices (n, m) int64 and scores (n, m) float32."""
@@ -239,7 +240,7 @@ class Ranker:
         for start in range(0, len(features), BLOCK):
             rows = slice(start, start + BLOCK)
             part = None if exclude is None else exclude[rows]
-            documents = self._documents(features.take(rows))
+            documents = self.documents(features.take(rows))
             candidates = self.mixture_.candidates(self.propose(documents, k), part)
             indices[rows], scores[rows] = self._rank(documents, candidates, k)
         return indices, scores
@@ -261,7 +262,7 @@ class Ranker:
 
     def add_labels(self, labels: Features) -> None:
         """Append labels that have no documents; every kind of evidence learns of them."""
-        documents = self._documents(labels)
+        documents = self.documents(labels)
         for kind in self.evidence_.values():
             kind.add_labels(documents)
         self.n_labels_ += len(labels)

@@ -370,7 +370,7 @@ class LinearModel:
 
     @classmethod
     def from_state(cls, state: dict[str, Any], *, device: str = "cpu") -> LinearModel:
-        """Rebuild from :meth:`state_dict`; scores are bit-equal on the same device."""
+        """Rebuild from :meth:`state_dict`; scores are equal but for rounding."""
         scale, sparse_scale = (float(value) for value in state["scales"])
         vectors = cls(scale=scale, sparse_scale=sparse_scale, device=device)
         vectors.weights_ = np.asarray(state["weights"])
