@@ -167,9 +167,7 @@ class Tower(torch.nn.Module, ABC):
         """What :meth:`items` makes of the same texts without any image."""
         return Items(items.tokens)
 
-    def add_images(
-        self, vectors: np.ndarray, seed: int = 0, widths: tuple[int, ...] = ()
-    ) -> None:
+    def add_images(self, vectors: np.ndarray, seed: int = 0, widths: tuple[int, ...] = ()) -> None:
         """Give the tower a projection for image vectors like these, (n, image_dimension).
 
         `widths` are those of the blocks that a vector is made of, if there are several.
