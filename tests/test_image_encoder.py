@@ -386,7 +386,8 @@ def test_white_padding_keeps_the_shape():
     assert square.size == (31, 31)
     pixels = np.asarray(square)
     np.testing.assert_array_equal(pixels[10:20], picture(0, 10, 31))
-    assert (pixels[:10] == 255).all() and (pixels[20:] == 255).all()
+    assert (pixels[:10] == 255).all()
+    assert (pixels[20:] == 255).all()
     assert pad_white(square) is square
     assert pad_white(Image.new("RGB", (4000, 2))).size == (1024, 1024)
 
