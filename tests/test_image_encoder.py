@@ -18,8 +18,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from rounding import FLOAT32, assert_same_ranking
 from safetensors.torch import load_file, save_file
 
+from skxmc import ViXMLClassifier, encoders
 from skxmc._backbones._sources import ModelNotFoundError, find_model
 from skxmc._inputs._images import ImageFeatures, collect_images
 from skxmc._pictures._efficientnet import EfficientNetLite0
@@ -375,6 +377,37 @@ def test_models_of_timm_through_transformers(tmp_path):
     blocks = [one.mean(dim=(2, 3)) for one in maps]
     expected = torch.cat([*blocks, expected], dim=1).numpy()
     np.testing.assert_allclose(features.vectors, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_saved_model_sees_the_same_layers(tiny, tmp_path):
+    """Statistics of the blocks belong to the fitted model; layers and padding are loaded."""
+    rng = np.random.RandomState(0)
+    X, Y = rng.normal(size=(60, 8)).astype(np.float32), np.eye(6)[np.arange(60) % 6]
+    images = [picture(seed, 16 + seed) if seed % 5 else None for seed in range(60)]
+    encoder = encoders.ImageEncoder(tiny / "convnext", layers="all", padding="white")
+    model = ViXMLClassifier("precomputed", encoder, train_encoder="frozen", random_state=0)
+    model.fit(X, Y, images=images)
+    assert model.image_encoder_.dimension == 4 + 8 + 12 + 12
+    expected = model.predict_topk(X, k=6, images=images)
+    model.save(tmp_path / "model")
+    for again in (ViXMLClassifier.load(tmp_path / "model"), pickle.loads(pickle.dumps(model))):
+        loaded = again.image_encoder_
+        assert (loaded.layers, loaded.padding) == ("all", "white")
+        assert loaded.fingerprint == model.image_encoder_.fingerprint
+        assert_same_ranking(expected, again.predict_topk(X, k=6, images=images))
+        np.testing.assert_allclose(
+            again.transform(X, images=images), model.transform(X, images=images), **FLOAT32
+        )
+
+
+def test_blocks_are_kept_in_the_cache(tiny, tmp_path):
+    first = ImageEncoder(tiny / "convnext", layers="all", memory=tmp_path)
+    expected = first.encode(items(picture(0), picture(1)))
+    second = ImageEncoder(tiny / "convnext", layers="all", memory=tmp_path)
+    found = second.encode(items(picture(0), picture(1)))
+    assert second._backbone is None
+    assert found.widths == expected.widths == (4, 8, 12, 12)
+    np.testing.assert_array_equal(found.vectors, expected.vectors)
 
 
 # --- padding ---
