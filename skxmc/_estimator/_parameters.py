@@ -80,7 +80,7 @@ class Recipe:
     head_learning_rate: float
     max_grad_norm: float | None
     max_graph_memory: float
-    image_dropout: float = 0.2
+    image_dropout: float = 0.3
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from .._runtime._threads import product
 from ._blocks import block_scales, unit_rows
 
 # Length of a document's picture block; its text embedding has length 1.
-PICTURE_SCALE = 0.7
+PICTURE_SCALE = 1.0
 
 # Training pictures that it takes to know the spread along one more direction.
 PICTURES_PER_COMPONENT = 8

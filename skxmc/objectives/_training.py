@@ -36,7 +36,7 @@ class Training(BaseEstimator):
     image_dropout : "auto" or float, default="auto"
         Share of the documents and labels with pictures that lose them all, drawn anew in each
         step. Without it a model is worse than one of texts alone where pictures are missing at
-        prediction. "auto" is 0.2. Without pictures in the data nothing is drawn.
+        prediction. "auto" is 0.3. Without pictures in the data nothing is drawn.
 
     Examples
     --------
