@@ -748,3 +748,15 @@ def test_training_reaches_adapters_projection_and_query(folder, rng):
         if parameter.requires_grad:
             assert parameter.dtype == torch.float32, name
             assert parameter.grad.abs().sum() > 0, name
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_items_without_their_images_read_as_if_they_had_none(order, rng):
+    tower = tiny_decoder(prompts=Prompts(order=order))
+    images = with_images(tower, rng, 12)
+    texts = random_texts(rng, 12)
+    bare = tower.without_images(tower.items(texts, images))
+    expected = tower.items(texts)
+    np.testing.assert_array_equal(bare.tokens.ids, expected.tokens.ids)
+    np.testing.assert_array_equal(bare.tokens.offsets, expected.tokens.offsets)
+    assert bare.images is bare.image_slots is None

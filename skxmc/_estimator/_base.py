@@ -290,6 +290,8 @@ class BaseXMCClassifier(
             batch_size=options.batch_size,
             memory=self.memory,
             trust_remote_code=options.trust_remote_code,
+            layers=options.layers,
+            padding=options.padding,
             verbose=self.verbose,
         )
 
@@ -363,6 +365,7 @@ class BaseXMCClassifier(
             max_grad_norm=training.max_grad_norm,
             propensity=tuple(validation.propensity),
             schedule=schedule,
+            image_dropout=training.image_dropout,
             max_graph_bytes=training.max_graph_memory,
             precision=getattr(torch, featurizer.precision),
             patience=validation.patience,

@@ -75,6 +75,7 @@ class Recipe:
     head_learning_rate : float
     max_grad_norm : float or None
     max_graph_memory : float
+    image_dropout : float
     """
 
     encoder: type
@@ -84,6 +85,7 @@ class Recipe:
     head_learning_rate: float
     max_grad_norm: float | None
     max_graph_memory: float
+    image_dropout: float = 0.3
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,7 @@ def resolve_training(training: Any, recipe: Recipe) -> Any:
 
     training = Training() if training is None else clone(training)
     training._validate_params()
-    for name in ("head_learning_rate", "max_grad_norm", "max_graph_memory"):
+    for name in ("head_learning_rate", "max_grad_norm", "max_graph_memory", "image_dropout"):
         if getattr(training, name) == "auto":
             setattr(training, name, getattr(recipe, name))
     return training

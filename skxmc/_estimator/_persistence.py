@@ -360,6 +360,8 @@ def _save_featurizer(featurizer: Featurizer, folder: Path, include_base: bool) -
         encoder = {
             "model": None if callable(model) else os.fspath(model),
             "batch_size": featurizer.image_encoder.batch_size,
+            "layers": featurizer.image_encoder.layers,
+            "padding": featurizer.image_encoder.padding,
             "dimension": featurizer.image_encoder.dimension,
         }
     return {
@@ -397,6 +399,8 @@ def _load_featurizer(
         encoder = _image_encoder.ImageEncoder(
             image_encoder or state["image_encoder"]["model"],
             batch_size=state["image_encoder"]["batch_size"],
+            layers=state["image_encoder"]["layers"],
+            padding=state["image_encoder"]["padding"],
             trust_remote_code=trust_remote_code,
             verbose=estimator.verbose,
         )

@@ -129,7 +129,8 @@ def represent_tuned(
     tower = featurizer.tower
     checkpoint = tuning.checkpoint(data, held_out, rng)
     if data.images is not None:
-        tower.add_images(data.images.vectors, seed=int(rng.randint(2**31)))
+        seed = int(rng.randint(2**31))
+        tower.add_images(data.images.vectors, seed=seed, widths=data.images.widths)
     if tuning.adapter is None:
         tower.backbone.model.requires_grad_(True)
     else:

@@ -111,3 +111,26 @@ def row_norms(vectors: np.ndarray) -> np.ndarray:
     starts = range(0, max(1, len(vectors)), limits.ROWS)
     parts = (vectors[start : start + limits.ROWS] for start in starts)
     return np.concatenate([np.linalg.norm(part, axis=1, keepdims=True) for part in parts])
+
+
+def block_scales(centred: np.ndarray, widths: tuple[int, ...] = ()) -> np.ndarray:
+    """What to divide centred vectors by, so that their blocks are of the same mean length.
+
+    The blocks together are of mean length 1, or a little less.
+
+    Parameters
+    ----------
+    centred : ndarray of shape (n, dimension)
+        Vectors without their mean.
+    widths : tuple of int, default=()
+        Widths of the blocks; empty for one block.
+
+    Returns
+    -------
+    scales : ndarray of shape (dimension,)
+        1 for a block that is the same everywhere.
+    """
+    widths = widths or (centred.shape[1],)
+    parts = np.split(centred, np.cumsum(widths)[:-1], axis=1)
+    lengths = np.array([np.linalg.norm(part, axis=1).mean() for part in parts])
+    return np.repeat(np.where(lengths > 0, lengths, 1) * len(widths) ** 0.5, widths)

@@ -50,10 +50,14 @@ class ImageFeatures:
     vectors : ndarray of shape (n_distinct, dimension), float32
     index : ndarray of shape (n_items, max_images), int32
         Rows of `vectors`, -1 where there is no picture. The missing ones stand last in a row.
+    widths : tuple of int
+        Widths of the blocks that a vector is made of, one a layer of the network. Empty for
+        vectors of one block.
     """
 
     vectors: np.ndarray
     index: np.ndarray
+    widths: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.index)
@@ -65,7 +69,7 @@ class ImageFeatures:
 
     def take(self, rows: Any) -> ImageFeatures:
         """The items `rows` (indices, a slice or a mask); the vectors are shared, not copied."""
-        return ImageFeatures(self.vectors, self.index[rows])
+        return ImageFeatures(self.vectors, self.index[rows], self.widths)
 
     def mean(self) -> np.ndarray:
         """Mean of each item's vectors.
