@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import os
+import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -20,6 +22,8 @@ from ._service import Service
 
 if TYPE_CHECKING:
     from fastapi import FastAPI, Request
+
+logger = logging.getLogger("skxmc.serving")
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
@@ -104,6 +108,7 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
         await run_in_threadpool(service.close)
+        logger.info("all that waited is answered; stopped")
 
     from fastapi.concurrency import run_in_threadpool
 
@@ -166,22 +171,27 @@ def run_server(
     limits = Limits() if limits is None else limits
     if is_loopback(host):
         options.setdefault("hosts", LOOPBACK)
-    with listen(host, port) as sockets:
+    with listen(host, port) as listener:
+        app = create_app(model, limits=limits, **options)
         config = uvicorn.Config(
-            create_app(model, limits=limits, **options),
+            app,
             access_log=False,  # its lines hold what callers search for
             log_config=None,
             server_header=False,
             limit_concurrency=CONNECTIONS,
             timeout_graceful_shutdown=int(limits.seconds) + 1,
         )
-        uvicorn.Server(config).run(sockets=[sockets])
+        listener.listen()  # who comes from now on waits for an answer
+        port = listener.getsockname()[1]
+        if options.get("token") is None and not is_loopback(host):
+            logger.warning("anybody who reaches %s may ask: there is no token", host)
+        labels = len(app.state.service.current.labels)
+        logger.info("serving %d labels at http://%s:%d", labels, host, port)
+        uvicorn.Server(config).run(sockets=[listener])
 
 
-def listen(host: str, port: int) -> Any:
+def listen(host: str, port: int) -> socket.socket:
     """A socket that is bound already, so that a port in use shows before a model is loaded."""
-    import socket
-
     family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     found = socket.socket(family, kind, protocol)
     try:

@@ -138,7 +138,7 @@ class Guard:
         self._metrics.requests.labels(route, str(status)).inc()
         self._metrics.seconds.labels(route).observe(seconds)
         # No query and no body: they are what callers write.
-        logger.info("%s %s %d %.0f ms", scope["method"], route, status, 1e3 * seconds)
+        logger.debug("%s %s %d %.0f ms", scope["method"], route, status, 1e3 * seconds)
 
 
 def _replay(first: dict[str, Any], receive: Receive) -> Receive:

@@ -104,6 +104,8 @@ class Service:
                     f"texts[{row}] has {len(text)} characters, and at most {limits.characters} are "
                     "taken; send a shorter text."
                 )
+            if not _is_unicode(text):
+                raise RequestError(f"texts[{row}] holds half of a surrogate pair; leave it out.")
         for row, pictures in enumerate(query.images):
             self._check_count(len(pictures), row)
             for content in pictures:
@@ -182,3 +184,12 @@ class Service:
         except Exception:  # its place is in the log, without what the caller wrote
             raise RequestError("the prediction failed; the log of the service says where.", 500) \
                 from None  # fmt: skip
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a text can be written in UTF-8; JSON may hold other ones."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
