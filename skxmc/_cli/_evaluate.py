@@ -7,7 +7,6 @@ import json
 import sys
 from typing import Any
 
-from .._inputs._targets import encode_truth
 from ..metrics import label_propensities, xmc_report
 from ..serving import load_model
 from ._blocks import predict_blocks
@@ -18,20 +17,17 @@ def run(options: argparse.Namespace) -> None:
     """Print the metrics."""
     documents = read_documents(options, "test")
     model = load_model(options.model, device=options.device)
-    n_labels = len(model.classes_)
     exclude = None
     if documents.exclude is not None and documents.label_ids == model.classes_.tolist():
         exclude = documents.exclude
-    k = min(max(options.k), n_labels)
+    k = min(max(options.k), len(model.classes_))
     labels, _ = predict_blocks(model, documents, k, exclude, quiet=options.quiet)
-    truth = encode_truth(documents.label_names(), len(labels), model.classes_)
-    if exclude is not None:
-        exclude = exclude.copy()
-        exclude.resize(truth.shape)
+    truth = documents.label_names()
     report = xmc_report(
         truth,
         labels,
         k=options.k,
+        classes=model.classes_,
         propensities=label_propensities(model.ranker_.Y_),
         exclude=exclude,
     )
@@ -39,10 +35,11 @@ def run(options: argparse.Namespace) -> None:
         sys.stdout.write(json.dumps(report, indent=1) + "\n")
     else:
         sys.stdout.write(_as_table(report, options.k))
-    if truth.shape[1] > n_labels:
+    unknown = {name for row in truth for name in row} - set(model.classes_)
+    if unknown:
         sys.stderr.write(
-            f"{truth.shape[1] - n_labels:,} labels of the documents are unknown to the model and "
-            "count as missed\n"
+            f"{len(unknown):,} labels of the documents are unknown to the model and count as "
+            "missed\n"
         )
 
 

@@ -18,7 +18,7 @@ def run(options: argparse.Namespace) -> None:
     """Fit a model and save it."""
     check_folder(options.output)
     config = read_config(options.config, options.settings)
-    make_estimator(config)  # wrong keys show before large files are read
+    make_estimator(config)._validate_params()  # before large files are read
     documents = read_documents(options, "train")
     model = make_estimator(
         {"verbose": 0 if options.quiet else 1, **config}, label_text=documents.label_text
