@@ -3,11 +3,14 @@
 import csv
 import json
 import os
+import re
+import shlex
 import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from textwrap import dedent
 
 import httpx
 import numpy as np
@@ -301,6 +304,37 @@ def test_wrong_options_are_those_of_argparse(capsys):
             main(arguments)
         assert caught.value.code == 2
     assert "usage: skxmc" in capsys.readouterr().err
+
+
+# --- the documentation ---
+
+
+def blocks_of_page():
+    """What the page on the command line holds: files by name, and commands without ``skxmc``."""
+    page = (ROOT / "docs/user_guide/command_line.rst").read_text(encoding="utf-8")
+    block = r"\.\. code-block:: {}\n\n((?:   .*\n|\n)+)"
+    files = re.findall(r"\.\. file: (\S+)\n\n" + block.format(r"\w+"), page)
+    consoles = "".join(re.findall(block.format("console"), page)).replace("\\\n", " ")
+    commands = [shlex.split(line) for line in re.findall(r"\$ skxmc (.*)", consoles)]
+    return {name: dedent(text) for name, text in files}, commands
+
+
+@pytest.mark.slow
+def test_commands_of_the_documentation_run(tmp_path, monkeypatch, capsys):
+    files, commands = blocks_of_page()
+    monkeypatch.chdir(tmp_path)
+    for name, text in files.items():
+        Path(name).write_text(text)
+    assert [arguments[0] for arguments in commands] == [
+        "fit", "evaluate", "predict", "info", "fit",
+    ]  # fmt: skip
+    for arguments in commands:
+        assert main(arguments) == 0, capsys.readouterr().err
+    with open("tags.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 12
+    assert rows[0]["document"] == "001"
+    assert {row["label"] for row in rows} <= {"ceramic", "garden", "kitchen", "steel"}
 
 
 # --- signals ---

@@ -81,7 +81,11 @@ def test_suggestions_by_keyboard_and_with_a_dropped_picture(page, model, tmp_pat
     assert page.run("document.querySelector('#shown img').alt") == "green.png"
 
     page.call(
-        "Emulation.setDeviceMetricsOverride", width=360, height=900, deviceScaleFactor=1, mobile=True
+        "Emulation.setDeviceMetricsOverride",
+        width=360,
+        height=900,
+        deviceScaleFactor=1,
+        mobile=True,
     )
     assert page.run("document.scrollingElement.scrollWidth") <= 360
     page.screenshot(tmp_path / "page.png")
@@ -101,5 +105,7 @@ def test_nothing_is_asked_of_other_hosts_and_nothing_is_blocked(page):
     asked = [e for e in page.events if e["method"] == "Network.requestWillBeSent"]
     addresses = {event["params"]["request"]["url"] for event in asked}
     assert all(url.startswith(("http://127.0.0.1:", "data:,")) for url in addresses)
-    errors = [e for e in page.events if e["method"] in ("Log.entryAdded", "Runtime.exceptionThrown")]
+    errors = [
+        e for e in page.events if e["method"] in ("Log.entryAdded", "Runtime.exceptionThrown")
+    ]
     assert errors == []

@@ -10,7 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import schemathesis
+from hypothesis import HealthCheck, settings
 from PIL import Image
+from schemathesis import checks
 from served import WORDS, fit_small, serving, texts_and_tags, thumbnails
 
 from skxmc.serving import Limits, create_app, load_model
@@ -48,7 +51,9 @@ def assert_answers(response, model, texts, k=5, **options):
     found = response.json()["predictions"]
     assert [[label["id"] for label in row] for row in found] == names.tolist()
     assert [[label["text"] for label in row] for row in found] == names.tolist()
-    np.testing.assert_allclose([[label["score"] for label in row] for row in found], scores, **SCORES)
+    np.testing.assert_allclose(
+        [[label["score"] for label in row] for row in found], scores, **SCORES
+    )
 
 
 def wait_for(client, line):
@@ -361,21 +366,18 @@ def test_overload_is_refused_and_passes(folder):
 def test_what_waits_is_answered_before_the_end(folder):
     app = create_app(folder / "model", reload_seconds=None)
     gate = threading.Event()
-    with ThreadPoolExecutor(4) as pool:
-        with serving(app) as client:
-            app.state.service.queue.run(gate.wait)
-            asked = [
-                pool.submit(client.post, "/predict", json={"texts": [text]}) for text in TEXTS[:4]
-            ]
-            wait_for(client, "skxmc_waiting_documents 4.0")
-            closing = pool.submit(app.state.service.close)
-            gate.set()
-            closing.result()
-            for text, future in zip(TEXTS, asked, strict=False):
-                assert_answers(future.result(), load_model(folder / "model"), [text])
-            late = client.post("/predict", json={"texts": ["red"]})
-            assert late.status_code == 503
-            assert_problem(late, "stopping")
+    with ThreadPoolExecutor(4) as pool, serving(app) as client:
+        app.state.service.queue.run(gate.wait)
+        asked = [pool.submit(client.post, "/predict", json={"texts": [text]}) for text in TEXTS[:4]]
+        wait_for(client, "skxmc_waiting_documents 4.0")
+        closing = pool.submit(app.state.service.close)
+        gate.set()
+        closing.result()
+        for text, future in zip(TEXTS, asked, strict=False):
+            assert_answers(future.result(), load_model(folder / "model"), [text])
+        late = client.post("/predict", json={"texts": ["red"]})
+        assert late.status_code == 503
+        assert_problem(late, "stopping")
 
 
 # --- reload ---
@@ -528,3 +530,32 @@ def test_the_page_loads_nothing_of_others(client):
     assert "connect-src 'self'" in policy
     assert not re.findall(r"""(?:src|href)=["'](?!data:,)""", response.text)
     assert "://" not in response.text
+
+
+@pytest.fixture(scope="module")
+def description(client):
+    """The service's own description, as schemathesis reads it."""
+    return schemathesis.openapi.from_url(f"{client.base_url}/openapi.json")
+
+
+@schemathesis.pytest.from_fixture("description").parametrize()
+@settings(
+    max_examples=20,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+def test_generated_requests_get_answers_as_described(case):
+    response = case.call()
+    case.validate_response(
+        response,
+        checks=[
+            checks.not_a_server_error,
+            checks.status_code_conformance,
+            checks.content_type_conformance,
+            checks.response_schema_conformance,
+        ],
+    )
+    if response.status_code >= 400:
+        assert list(response.json()) == ["error"]

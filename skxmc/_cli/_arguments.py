@@ -37,7 +37,7 @@ def _add_fit(parser: argparse.ArgumentParser) -> None:
     add("--config", metavar="FILE",
         help="TOML with parameters of the estimator; tables are objects")  # fmt: skip
     add("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings",
-        help="one parameter as in TOML, such as epochs=3 or objective.kind=prime; repeatable")  # fmt: skip
+        help="one parameter, such as epochs=3 or objective.kind=prime; repeatable")  # fmt: skip
     add("-q", "--quiet", action="store_true", help="show no progress")
 
 

@@ -117,7 +117,7 @@ def make_estimator(config: Mapping[str, Any], **parameters: Any) -> Any:
 def _make_by_kind(key: str, table: Mapping[str, Any]) -> Any:
     table = dict(table)
     if not isinstance(table.get("kind"), str):
-        raise ValueError(f"[{key}] has no kind; add one, such as kind = \"...\".")
+        raise ValueError(f'[{key}] has no kind; add one, such as kind = "...".')
     return _fill(_BY_KIND[key](table.pop("kind")), table, f"[{key}]", ["kind"])
 
 
@@ -134,9 +134,7 @@ def _make_evidence(table: Mapping[str, Any]) -> list[Any]:
     return kinds
 
 
-def _fill(
-    found: Any, table: Mapping[str, Any], place: str, more_known: Sequence[str] = ()
-) -> Any:
+def _fill(found: Any, table: Mapping[str, Any], place: str, more_known: Sequence[str] = ()) -> Any:
     """Set parameters of an object."""
     parameters = found.get_params(deep=False)
     _check_keys(table, [*more_known, *parameters], place)

@@ -25,9 +25,7 @@ def run(options: argparse.Namespace) -> None:
     )
     _say(f"fitting {len(documents.texts):,} documents with {len(documents.label_ids):,} labels")
     started = time.perf_counter()
-    model.fit(
-        documents.texts, documents.Y, images=documents.images, exclude=documents.exclude
-    )
+    model.fit(documents.texts, documents.Y, images=documents.images, exclude=documents.exclude)
     # Labels go by their ids; the estimator has named them by their texts.
     model.classes_ = np.array(documents.label_ids, dtype=object)
     model.save(options.output)

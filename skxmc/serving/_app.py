@@ -245,4 +245,3 @@ def _handle_problems(app: FastAPI) -> None:
         (HTTPException, http),
     ):
         app.add_exception_handler(kind, handler)
-

@@ -64,6 +64,4 @@ class Limits:
             valid = isinstance(value, kind) and not isinstance(value, bool)
             if not valid or not value >= least or value == 0:
                 bound = "above 0" if least == 0 else "of at least 1"
-                raise ValueError(
-                    f"the limit {field.name} must be a number {bound}, got {value!r}."
-                )
+                raise ValueError(f"the limit {field.name} must be a number {bound}, got {value!r}.")

@@ -88,7 +88,5 @@ class Health(BaseModel):
 class Problem(BaseModel):
     """What is wrong with a request."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"error": "k: Input should be greater than or equal to 1."}]}
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [{"error": "texts: Field required."}]})
     error: str
