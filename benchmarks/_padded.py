@@ -9,7 +9,6 @@ import torch.nn.functional as F
 
 from skxmc._backbones._lora import add_adapters
 from skxmc._backbones._sources import find_model
-from skxmc._features._blocks import Featurizer
 from skxmc._inputs._images import ImageFeatures, collect_images
 from skxmc._pictures._image_encoder import ImageEncoder
 from skxmc._towers._decoder import load_decoder_tower
@@ -107,7 +106,4 @@ def make_objective(options: argparse.Namespace) -> Prime:
 def picture_vectors(pictures: Any, n: int, memory: str | None = None) -> ImageFeatures:
     """One vector for each picture, as both loops get them; `memory` is a folder for a cache."""
     encoder = ImageEncoder("efficientnet-lite0", precision=torch.bfloat16, memory=memory)
-    featurizer = Featurizer(
-        tower=None, image_encoder=encoder, whitener=None, sparse=None, precision="bfloat16"
-    )
-    return featurizer.encode_images(collect_images(pictures, n, max_images=1))
+    return encoder.encode(collect_images(pictures, n, max_images=1))

@@ -134,6 +134,42 @@ def parameter(text: str) -> tuple[str, Any]:
         return name, value
 
 
+def make_estimator(kind: type, params: dict[str, Any]) -> Any:
+    """An estimator of skxmc, of which parameters may be nested, as in ``label_vectors__anchor``.
+
+    What such a parameter belongs to is made of its name, or with its defaults.
+    """
+    own = {key: value for key, value in params.items() if "__" not in key}
+    nested = {key: value for key, value in params.items() if "__" in key}
+    makers = _makers(kind)
+    for name in dict.fromkeys(key.partition("__")[0] for key in nested):
+        name = name if name in makers else "evidence"
+        own[name] = makers[name](own.get(name))
+    return kind(**own).set_params(**nested)
+
+
+def _makers(kind: type) -> dict[str, Callable[[Any], Any]]:
+    """For a parameter of the estimator a function to an object from what was passed, or None."""
+    from skxmc import DecoderXMCClassifier
+    from skxmc.encoders import ImageEncoder, LanguageModel, LoRA, TextEncoder
+    from skxmc.evidence import resolve_evidence
+    from skxmc.indexes import make_index
+    from skxmc.model_selection import Validation
+    from skxmc.objectives import Training, resolve_objective
+
+    encoder = LanguageModel if issubclass(kind, DecoderXMCClassifier) else TextEncoder
+    return {
+        "encoder": lambda name: encoder() if name is None else encoder(name),
+        "image_encoder": lambda name: ImageEncoder() if name is None else ImageEncoder(name),
+        "evidence": resolve_evidence,
+        "objective": lambda name: resolve_objective(name or "prime"),
+        "adapter": lambda _: LoRA(),
+        "training": lambda _: Training(),
+        "validation": lambda share: Validation(fraction=share or "auto"),
+        "index": lambda name: make_index(name or "hnsw", 0, 0),
+    }
+
+
 def contestant(text: str) -> tuple[str, dict[str, Any]]:
     """Read NAME or NAME:PARAMETER=VALUE,PARAMETER=VALUE."""
     name, _, rest = text.partition(":")

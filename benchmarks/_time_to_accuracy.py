@@ -18,7 +18,7 @@ from skxmc.indexes import make_index
 from skxmc.metrics import precision_at_k
 
 from ._padded import ENCODERS, PaddedTrainer, load_tower, make_objective, picture_vectors
-from ._report import table
+from ._report import make_estimator, table
 
 # Of retrieval-augmented inference (user guide, the method's section 7, searched apart): labels and
 # documents found, temperature, and the share that documents pass on to their labels.
@@ -52,7 +52,8 @@ def race(
 def _estimator(options, data, images, test, seed: int) -> dict[str, Any]:
     encoder = ENCODERS.get(options.encoder, options.encoder)
     params = {"encoder": encoder, "train_encoder": "frozen", "random_state": seed}
-    model = ViXMLClassifier(label_text=data.label_text, **{**params, **dict(options.param)})
+    params |= {"label_text": data.label_text, **dict(options.param)}
+    model = make_estimator(ViXMLClassifier, params)
     started = time.perf_counter()
     model.fit(data.text_train, data.Y_train, images=_rows(images), exclude=data.exclude_train)
     minutes = (time.perf_counter() - started) / 60

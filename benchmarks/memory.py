@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 
 from skxmc import DecoderXMCClassifier, estimate_memory
+from skxmc.encoders import LanguageModel, LoRA
+from skxmc.objectives import Training
 
 from ._data import targets, titles
 from ._report import command, table
@@ -44,10 +46,11 @@ MODELS = {
     "Llama-3.1-8B": ("llama", 4096, 32, 32, 8, 128, 14_336, 128_256),
 }
 
-SETTINGS: dict[str, dict[str, Any]] = {
-    "frozen": {"train_encoder": "frozen"},
-    "LoRA": {"train_encoder": "lora"},
-    "LoRA on nf4": {"train_encoder": "lora", "quantization": "nf4"},
+# Value of `train_encoder`, and of `quantization`.
+SETTINGS: dict[str, tuple[str, str | None]] = {
+    "frozen": ("frozen", None),
+    "LoRA": ("lora", None),
+    "LoRA on nf4": ("lora", "nf4"),
 }
 # Header: setting, and which figure of its estimate. Four bits need a GPU.
 COLUMNS = {
@@ -93,15 +96,18 @@ def run(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
         result = {"model": name, **settings, "checkpointing": options.checkpointing}
         with tempfile.TemporaryDirectory() as folder:
             path = write_configuration(name, Path(folder))
-            for setting, parameters in SETTINGS.items():
+            for setting, (train_encoder, quantization) in SETTINGS.items():
                 clf = DecoderXMCClassifier(
-                    path,
+                    LanguageModel(
+                        path,
+                        quantization=quantization,
+                        gradient_checkpointing=options.checkpointing,
+                    ),
+                    train_encoder=train_encoder,
+                    adapter=LoRA(rank=options.rank) if train_encoder == "lora" else None,
                     precision="bfloat16",
                     batch_size=options.batch,
-                    lora_rank=options.rank,
-                    max_graph_memory=options.graph,
-                    gradient_checkpointing=options.checkpointing,
-                    **parameters,
+                    training=Training(max_graph_memory=options.graph),
                 )
                 estimate = estimate_memory(clf, texts, Y)
                 sums = {"total": estimate.total, "accelerator": estimate.accelerator}

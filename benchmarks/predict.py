@@ -26,6 +26,7 @@ from ._report import (
     apart,
     command,
     interleaved,
+    make_estimator,
     of_backend,
     parameter,
     peak_gb,
@@ -55,9 +56,10 @@ def fit(options: argparse.Namespace, folder: str) -> dict[str, Any]:
     from skxmc import ViXMLClassifier
 
     texts, label_text, Y, _ = documents(options)
-    params = {"train_encoder": "frozen", "random_state": 0, **dict(options.param)}
+    params = {"encoder": options.encoder, "train_encoder": "frozen", "random_state": 0}
+    params |= {"label_text": label_text, **dict(options.param)}
     started = time.perf_counter()
-    model = ViXMLClassifier(options.encoder, label_text=label_text, **params).fit(texts, Y)
+    model = make_estimator(ViXMLClassifier, params).fit(texts, Y)
     seconds = time.perf_counter() - started
     model.save(folder)
     return {"fit_seconds": seconds, "fit_peak_gb": peak_gb()}
@@ -123,7 +125,7 @@ def measure(options: argparse.Namespace, folder: str) -> dict[str, Any]:
     return {
         "text": texts[0],
         "labels": len(model.classes_),
-        "documents": model.ensemble_.Y_.shape[0],
+        "documents": model.ranker_.Y_.shape[0],
         "batch": len(batch),
         "documents_per_second": {
             name: spread(len(batch) / lap for lap in laps) for name, laps in seconds.items()
@@ -161,7 +163,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--documents", type=int, default=30_000, help="documents to fit, with --labels")
     add("--encoder", default="sentence-transformers/all-MiniLM-L6-v2", help="name or folder")
     add("--param", action="append", type=parameter, default=[], metavar="NAME=VALUE",
-        help="parameter of the estimator, the value in JSON or as a word; repeatable")  # fmt: skip
+        help="parameter of the estimator, such as label_vectors__anchor=1; repeatable")  # fmt: skip
     add("--model", default=None, metavar="FOLDER",
         help="a saved model; if there is no such folder, it is fitted and saved there")  # fmt: skip
     add("--backend", nargs="+", default=["torch"], choices=BACKENDS, help="what runs the encoder")

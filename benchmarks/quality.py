@@ -17,7 +17,7 @@ from skxmc.metrics import label_propensities, micro_f1, xmc_report
 
 from ._baselines import BASELINES, title_of
 from ._data import add_data, load
-from ._report import apart, command, contestant, parameter, peak_gb, table
+from ._report import apart, command, contestant, make_estimator, parameter, peak_gb, table
 
 # The classes, and what "all" means for each: tuning all weights of a language model is no usual
 # thing to do.
@@ -86,11 +86,12 @@ def _run_baseline(task, data, figures) -> dict[str, Any]:
 def _run_estimator(task, data, figures) -> dict[str, Any]:
     import skxmc
 
+    kind = getattr(skxmc, ESTIMATORS[task["estimator"]])
     images_train = data.images_train if task["images"] else None
     images_test = data.images_test if task["images"] else None
     clock = _Clock()
-    model = getattr(skxmc, ESTIMATORS[task["estimator"]])(
-        label_text=data.label_text, train_encoder=task["mode"], **task["params"]
+    model = make_estimator(
+        kind, {"label_text": data.label_text, "train_encoder": task["mode"], **task["params"]}
     )
     model.fit(
         data.text_train,
@@ -108,18 +109,19 @@ def _run_estimator(task, data, figures) -> dict[str, Any]:
     result["micro_f1"] = float(micro_f1(data.Y_test, predicted, exclude=data.exclude_test))
     result["threshold"] = float(model.threshold_)
     features = model._features(data.text_test, images_test)
-    mixture = model.ensemble_.mixture_
+    ranker = model.ranker_
+    mixture = ranker.mixture_
     alone: dict[str, list] = {}
     for start in range(0, len(features), BLOCK):
         rows = slice(start, start + BLOCK)
-        evidence = model.ensemble_.evidence(features.take(rows))
+        proposals = ranker.propose(ranker.documents(features.take(rows)))
         exclude = None if data.exclude_test is None else data.exclude_test[rows]
-        for kind, found in evidence.items():
-            alone.setdefault(kind, []).append(found)
-        alone.setdefault("mixture", []).append(mixture.predict(evidence, 100, exclude))
-    result["evidence"] = {kind: figures(_stack(blocks)) for kind, blocks in alone.items()}
-    result["weights"] = {kind: mixture.weights_[kind] for kind in evidence}
-    result["temperatures"] = {kind: mixture.temperatures_[kind] for kind in evidence}
+        for name, found in proposals.items():
+            alone.setdefault(name, []).append(found)
+        alone.setdefault("mixture", []).append(mixture.predict(proposals, 100, exclude))
+    result["evidence"] = {name: figures(_stack(blocks)) for name, blocks in alone.items()}
+    result["weights"] = {name: mixture.weights_[name] for name in proposals}
+    result["temperatures"] = {name: mixture.temperatures_[name] for name in proposals}
     return result
 
 
@@ -230,7 +232,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--curve", nargs="*", type=int, default=None, metavar="EPOCHS",
         help=f"one run for each number of epochs; without numbers {CURVE}")  # fmt: skip
     add("--param", action="append", type=parameter, default=[], metavar="NAME=VALUE",
-        help="parameter of the estimator, the value in JSON or as a word; repeatable")  # fmt: skip
+        help="parameter of the estimator, such as label_vectors__anchor=1; repeatable")  # fmt: skip
     add("--exclude-train", action="store_true", help="pass the training set's filter pairs to fit")
     add("--preset", default="default", choices=["default", "amazon", "wikipedia"],
         help="constants of the propensities in PSP, by the kind of data")  # fmt: skip

@@ -19,7 +19,17 @@ from typing import Any
 import numpy as np
 
 from ._data import targets, tiny_encoder, titles
-from ._report import apart, command, parameter, peak_gb, restart_peak, show, spread, table
+from ._report import (
+    apart,
+    command,
+    make_estimator,
+    parameter,
+    peak_gb,
+    restart_peak,
+    show,
+    spread,
+    table,
+)
 
 AXES = ("documents", "labels", "words", "batch")
 # Of LF-AmazonTitles-1.3M, in round figures.
@@ -80,9 +90,9 @@ def _warm_up(task: dict[str, Any]) -> None:
 def _model(task: dict[str, Any], label_text: list[str]) -> Any:
     from skxmc import ViXMLClassifier
 
-    params = {"train_encoder": task["mode"], "batch_size": task["batch"], "random_state": 0}
-    params.update(task["params"])
-    return ViXMLClassifier(task["encoder"], label_text=label_text, **params)
+    params = {"encoder": task["encoder"], "label_text": label_text, "train_encoder": task["mode"]}
+    params |= {"batch_size": task["batch"], "random_state": 0, **task["params"]}
+    return make_estimator(ViXMLClassifier, params)
 
 
 def exponent(sizes: list[float], values: list[float]) -> float:
@@ -98,10 +108,6 @@ def tasks(options: argparse.Namespace) -> list[dict[str, Any]]:
     if options.mode != "frozen":
         params = {"epochs": 1, **params}
     if options.steps is not None:
-        from skxmc import ViXMLClassifier
-
-        if "max_steps" not in ViXMLClassifier().get_params():
-            raise SystemExit("ViXMLClassifier has no parameter max_steps; leave out --steps")
         params["max_steps"] = options.steps
     base = {name: getattr(options, name) for name in AXES}
     common = {
@@ -142,7 +148,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--width", type=int, default=64, help="of the tiny encoder; 384 is that of MiniLM")
     add("--layers", type=int, default=2, help="of the tiny encoder")
     add("--param", action="append", type=parameter, default=[], metavar="NAME=VALUE",
-        help="parameter of the estimator, the value in JSON or as a word; repeatable")  # fmt: skip
+        help="parameter of the estimator, such as label_vectors__anchor=1; repeatable")  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> Iterator[dict[str, Any]]:

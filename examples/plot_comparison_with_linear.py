@@ -103,7 +103,7 @@ _ = FrequencyBinDisplay.from_predictions(
 # word before.
 #
 # Two things the table does not say. There are 283 test icons, so that a P\@1 is uncertain by 0.03
-# (one standard error), and whether drawings help a frozen encoder cannot be told from them;
+# (one standard error), and whether drawings help a frozen encoder cannot be seen from them;
 # :ref:`the grid search <sphx_glr_auto_examples_plot_grid_search.py>` asks it on the larger
 # training set. And the linear model is fast because there are 1,176 labels: its time and memory
 # grow with documents times labels.

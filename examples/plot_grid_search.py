@@ -49,7 +49,8 @@ grid = {"text_features": ["embedding", "tfidf", "both"], "image_column": ["image
 # :func:`~skxmc.metrics.xmc_scores` computes all figures of a fold from one call of
 # ``predict_topk``. Propensities are those of the training fold. Variants of one icon must not stand
 # on both sides of a split, hence :class:`~sklearn.model_selection.GroupKFold`. Pairs in which the
-# tag is the name itself are left out, in fitting and in scoring: both are told by metadata routing.
+# tag is the name itself are left out, in fitting and in scoring: both learn of them by metadata
+# routing.
 
 sklearn.set_config(enable_metadata_routing=True)
 

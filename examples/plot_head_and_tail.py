@@ -37,7 +37,7 @@ print(f"{np.mean(frequencies <= 3):.0%} of them have at most 3.")
 
 clf = ViXMLClassifier(label_text=icons.label_text, train_encoder="frozen", random_state=0)
 clf.fit(icons.text_train, icons.Y_train, images=icons.images_train, exclude=icons.exclude_train)
-mixture = clf.ensemble_.mixture_
+mixture = clf.ranker_.mixture_
 chosen = mixture.weights_
 print({kind: round(weight, 3) for kind, weight in chosen.items()})
 
@@ -109,7 +109,7 @@ _ = FrequencyBinDisplay.from_predictions(
 )
 
 # %%
-# If the tail is what matters to you, let the mixture be chosen for it: ``validation_metric=
-# "psprecision_at_5"``.
+# If the tail is what matters to you, let the mixture be chosen for it:
+# ``validation=Validation(metric="psprecision_at_5")``, from :mod:`skxmc.model_selection`.
 
 plt.show()

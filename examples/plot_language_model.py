@@ -56,8 +56,8 @@ tuned = clone(frozen).set_params(train_encoder="lora")
 # %%
 # What tuning will take
 # ---------------------
-# Most of it are the graphs of a batch, which ``max_graph_memory`` bounds. The adapters are small;
-# that is the point of them.
+# Most of it are the graphs of a batch, which ``Training(max_graph_memory=...)`` bounds. The
+# adapters are small; that is the point of them.
 
 print(estimate_memory(tuned, icons.text_train, icons.Y_train, images=icons.images_train))
 

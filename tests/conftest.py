@@ -1,7 +1,9 @@
 """Fixtures shared by the tests, and how processes share the cores."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 # Read once, when numpy and torch are imported. Threads of all cores in each process of pytest-xdist
 # would wait for each other.
@@ -11,11 +13,38 @@ if workers > 1:
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+from sklearn.base import BaseEstimator  # noqa: E402
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Slow tests come first: no process has a long one left when the others are done."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+def assert_alike(found: Iterable[np.ndarray], expected: Iterable[np.ndarray]) -> None:
+    """What a loaded model predicts is what the saved one did: labels exactly, scores nearly.
+
+    A file is mapped to memory with another alignment than arrays have that were computed, and the
+    kernels of some CPUs (AMD Zen 5 is one) round products of arrays differently then, by 1e-7 of
+    a score.
+    """
+    for one, two in zip(found, expected, strict=True):
+        assert one.dtype == two.dtype
+        if two.dtype.kind == "f":
+            np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-6)
+        else:
+            np.testing.assert_array_equal(one, two)
+
+
+def parameters_of(estimator: BaseEstimator) -> dict[str, Any]:
+    """All parameters, nested ones too; objects, which differ in clones, are their classes."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            return [plain(part) for part in value]
+        return type(value) if isinstance(value, BaseEstimator) else value
+
+    return {name: plain(value) for name, value in estimator.get_params().items()}
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,8 @@ from skxmc._backbones._lora import add_adapters
 from skxmc._training import _checkpoint
 from skxmc._training._batches import HardNegativeSchedule
 from skxmc._training._checkpoint import Checkpoint
+from skxmc.encoders import LoRA
+from skxmc.evidence import Neighbours
 from skxmc.objectives import DualEncoder, LinearHead, Prime
 
 # Three batches an epoch; clusters from the second epoch on, made every other epoch.
@@ -225,14 +227,13 @@ def test_memory_keeps_tuning(encoder, tmp_path, form, caplog):
 
 
 @pytest.mark.parametrize("mode", ["full", "lora"])
-@pytest.mark.parametrize("prototypes", [True, "linear"])
-def test_language_models_are_kept_too(language_model, tmp_path, mode, prototypes):
+@pytest.mark.parametrize("objective", [Prime(), LinearHead()], ids=["prime", "linear_head"])
+def test_language_models_are_kept_too(language_model, tmp_path, mode, objective):
     clf = DecoderXMCClassifier(
         language_model,
         train_encoder=mode,
-        prototypes=prototypes,
-        lora_rank=2,
-        lora_dropout=0.1,
+        objective=objective,
+        adapter=LoRA(rank=2, dropout=0.1) if mode == "lora" else None,
         epochs=1,
         batch_size=8,
         precision="float32",
@@ -249,7 +250,11 @@ def test_a_training_is_found_by_what_it_depends_on(encoder, tmp_path):
     memory = str(tmp_path)
     small(encoder, memory).fit(TEXTS, TAGS)
     # What comes after tuning, or only shows it.
-    later = [{"n_neighbors": 5}, {"threshold": 0.2}, {"text_features": "tfidf"}]
+    later = [
+        {"evidence": [Neighbours(n_neighbors=5)]},
+        {"threshold": 0.2},
+        {"text_features": "tfidf"},
+    ]
     if find_spec("openvino") is not None:
         later.append({"backend": "openvino"})
     for params in later:

@@ -10,6 +10,9 @@ from tiny_models import random_texts, save_language_model, tiny_decoder
 
 from skxmc import DecoderXMCClassifier, ViXMLClassifier, estimate_memory
 from skxmc._backbones._lora import has_adapters
+from skxmc._training import _trainer
+from skxmc.encoders import LanguageModel, LoRA
+from skxmc.objectives import LinearHead, Training
 
 ARCHITECTURES = ["llama", "gpt2", "gemma", "mamba"]
 TOPICS = ["cat", "dog", "tram", "axe"]
@@ -39,18 +42,18 @@ def folder_of(tmp_path_factory):
     return find
 
 
-def classifier(folder, **parameters):
+def classifier(encoder, **parameters):
     parameters = {
         "label_text": ["feline", "canine", "vehicle", "tool"],
-        "lora_rank": 4,
         "epochs": 3,
         "batch_size": 16,
         "learning_rate": 5e-3,
-        "prototypes": True,
         "random_state": 0,
         **parameters,
     }
-    return DecoderXMCClassifier(folder, **parameters)
+    if parameters.get("train_encoder", "lora") == "lora":
+        parameters = {"adapter": LoRA(rank=4), **parameters}
+    return DecoderXMCClassifier(encoder, **parameters)
 
 
 def assert_same(one, other, X, images):
@@ -83,8 +86,8 @@ def test_fit_predict_save_load(problem, folder_of, tmp_path, architecture, with_
 def test_tuning_with_every_pooling_learns(problem, folder_of, pooling):
     """Prototypes alone: nothing but the tower and them ranks the labels."""
     texts, Y, _ = problem
-    options = {"refine_labels": False, "retrieval_augmentation": 0, "epochs": 12}
-    clf = classifier(folder_of(), pooling=pooling, **options).fit(texts, Y)
+    encoder = LanguageModel(folder_of(), pooling=pooling)
+    clf = classifier(encoder, evidence=["prototypes"], epochs=12).fit(texts, Y)
     assert clf.score(texts, Y) > 0.9
     assert clf.history_[-1]["loss"] < clf.history_[0]["loss"]
 
@@ -152,32 +155,36 @@ def test_gradient_checkpointing_trains_the_same(problem, folder_of):
     texts, Y, _ = problem
     options = {"epochs": 1, "precision": "float32"}
     plain = classifier(folder_of(), **options).fit(texts, Y)
-    checkpointed = classifier(folder_of(), gradient_checkpointing=True, **options).fit(texts, Y)
+    encoder = LanguageModel(folder_of(), gradient_checkpointing=True)
+    checkpointed = classifier(encoder, **options).fit(texts, Y)
     np.testing.assert_allclose(
         plain.transform(texts), checkpointed.transform(texts), rtol=1e-4, atol=1e-4
     )
 
 
-def test_dropout_of_adapters_draws_the_same_masks_in_chunks(problem, folder_of):
+def test_dropout_of_adapters_draws_the_same_masks_in_chunks(problem, folder_of, monkeypatch):
     """Gradient caching runs each chunk twice, and both passes must drop the same."""
     texts, Y, _ = problem
-    options = {"epochs": 2, "lora_dropout": 0.5, "max_graph_memory": 1.0, "precision": "float32"}
     seen = []
-    clf = classifier(folder_of(), **options)
-    make = clf._make_trainer
 
     def record(tower, args, embeddings):
         if tower.training:
             seen.append((args[0].token_ids, embeddings.requires_grad, embeddings.detach()))
 
-    def make_recording(*args, **kwargs):
-        trainer = make(*args, **kwargs)
-        trainer.gradient_cache.graph_tokens = trainer.gradient_cache.chunk_tokens = 40
-        trainer.tower.register_forward_hook(record)
-        return trainer
+    class RecordingTrainer(_trainer.TowerTrainer):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            self.gradient_cache.graph_tokens = self.gradient_cache.chunk_tokens = 40
+            self.tower.register_forward_hook(record)
 
-    clf._make_trainer = make_recording
-    clf.fit(texts, Y)
+    monkeypatch.setattr(_trainer, "TowerTrainer", RecordingTrainer)
+    classifier(
+        folder_of(),
+        adapter=LoRA(rank=4, dropout=0.5),
+        training=Training(max_graph_memory=1.0),
+        epochs=2,
+        precision="float32",
+    ).fit(texts, Y)
     first = [entry for entry in seen if not entry[1]]
     second = [entry for entry in seen if entry[1]]
     assert len(first) == len(second) > 10
@@ -190,16 +197,22 @@ def test_cached_embeddings_are_those_of_the_prompt(problem, folder_of, tmp_path)
     texts, Y, _ = problem
     options = {"train_encoder": "frozen", "memory": str(tmp_path)}
     one = classifier(folder_of(), **options).fit(texts, Y)
-    other = classifier(folder_of(), text_prompt="tag", **options).fit(texts, Y)
-    alone = classifier(folder_of(), text_prompt="tag", train_encoder="frozen").fit(texts, Y)
+    prompting = LanguageModel(folder_of(), text_prompt="tag")
+    other = classifier(prompting, **options).fit(texts, Y)
+    alone = classifier(prompting, train_encoder="frozen").fit(texts, Y)
     assert_same(other, alone, texts, None)
     assert (one.transform(texts) != other.transform(texts)).any()
 
 
 def test_linear_head_needs_no_label_texts(problem, folder_of):
     texts, Y, _ = problem
-    options = {"label_text": None, "prototypes": "linear", "head_learning_rate": 1e-2}
-    clf = classifier(folder_of(), epochs=8, **options).fit(texts, Y)
+    clf = classifier(
+        folder_of(),
+        label_text=None,
+        objective=LinearHead(),
+        training=Training(head_learning_rate=1e-2),
+        epochs=8,
+    ).fit(texts, Y)
     assert clf.score(texts, Y) > 0.9
 
 
@@ -208,7 +221,7 @@ def test_four_bits_without_a_gpu_is_refused_before_loading(problem, folder_of):
         pytest.skip("there is a CUDA device")
     texts, Y, _ = problem
     with pytest.raises(ValueError, match="CUDA"):
-        classifier(folder_of(), quantization="nf4").fit(texts, Y)
+        classifier(LanguageModel(folder_of(), quantization="nf4")).fit(texts, Y)
 
 
 # -- estimate_memory --------------------------------------------------------------------------
@@ -257,7 +270,8 @@ def test_estimate_of_four_bits_leaves_embeddings_long(problem, folder_of):
     rest = sum(p.numel() for name, p in model.named_parameters() if "_proj" not in name)
     linear = sum(p.numel() for p in model.parameters()) - rest
     assert linear > 0
-    clf = classifier(folder_of(), quantization="nf4", precision="bfloat16")
+    encoder = LanguageModel(folder_of(), quantization="nf4")
+    clf = classifier(encoder, precision="bfloat16")
     estimate = estimate_memory(clf, texts, Y)
     assert estimate.base_weights == pytest.approx(2 * rest + 0.516 * linear)
 
@@ -266,8 +280,8 @@ def test_estimate_with_checkpoints_holds_one_layer_at_a_time(problem, folder_of)
     _, Y, _ = problem
     texts = ["the cat " * 100] * len(Y)  # so that a graph takes more than encoding
     plain, checkpointed = (
-        estimate_memory(classifier(folder_of(), gradient_checkpointing=flag), texts, Y)
-        for flag in (False, True)
+        estimate_memory(classifier(LanguageModel(folder_of(), **options)), texts, Y)
+        for options in ({}, {"gradient_checkpointing": True})
     )
     assert checkpointed.activations < 0.8 * plain.activations
     assert checkpointed.base_weights == plain.base_weights
@@ -306,7 +320,7 @@ def test_one_text_calibrates_nothing():
 def test_standardizing_can_be_switched_off(problem, folder_of):
     texts, Y, _ = problem
     options = {"train_encoder": "frozen"}
-    plain = classifier(folder_of(), standardize=False, **options).fit(texts, Y)
+    plain = classifier(LanguageModel(folder_of(), standardize=False), **options).fit(texts, Y)
     standard = classifier(folder_of(), **options).fit(texts, Y)
     assert not plain.tower_.offset.any()
     centre = np.linalg.norm(standard.transform(texts).mean(axis=0))

@@ -2,6 +2,8 @@
 
 import doctest
 import re
+import sys
+import types
 from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import dedent
@@ -94,7 +96,10 @@ def pages():
 def test_code_of_page_runs(name, blocks, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "Agg")
-    namespace = {"__name__": "__main__"}
+    # A module of its own, so that classes of a page can be pickled.
+    module = types.ModuleType("code_of_page")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    namespace = vars(module)
     for first, code in blocks:
         run_block(code, namespace, name, first)
 

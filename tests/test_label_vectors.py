@@ -1,4 +1,4 @@
-"""Label vectors, the loss they are trained by, and sparse text features."""
+"""The linear model of label vectors, the loss it is trained by, and sparse text features."""
 
 import json
 import pickle
@@ -13,7 +13,8 @@ from skxmc._features import _words as _sparse
 from skxmc._features._blocks import Features
 from skxmc._features._words import SparseProjection, SparseTextFeatures
 from skxmc._runtime import limits
-from skxmc.evidence import _one_vs_all
+from skxmc.evidence import _linear_model, _one_vs_all
+from skxmc.evidence._linear_model import LinearModel
 from skxmc.evidence._one_vs_all import decoupled_softmax
 
 N_LABELS, WIDTH = 12, 8
@@ -46,36 +47,36 @@ def problem(rng):
 def _vectors(**parameters):
     given = {"precision": "float32", "random_state": 0, "batch_size": 32, "epochs": 10}
     given["dropout"] = 0.0
-    return LabelVectors(**{**given, **parameters})
+    return LinearModel(**{**given, **parameters})
 
 
 # -- the loss ---------------------------------------------------------------------------------
 
 
-def _obvious_loss(scores, Y, weights, ignore):
+def _obvious_loss(scores, Y, weights, exclude):
     """Decoupled softmax by its formula, for automatic differentiation."""
     losses = []
     for row in range(len(Y)):
-        negative = (Y[row] == 0) & (ignore[row] == 0)
+        negative = (Y[row] == 0) & (exclude[row] == 0)
         for column in np.flatnonzero(Y[row]):
             others = torch.cat([scores[row, column : column + 1], scores[row, negative]])
             losses.append(weights[row] * (torch.logsumexp(others, dim=0) - scores[row, column]))
     return losses
 
 
-@pytest.mark.parametrize("with_ignored", [False, True])
-def test_gradient_is_that_of_the_formula(rng, with_ignored):
+@pytest.mark.parametrize("with_excluded", [False, True])
+def test_gradient_is_that_of_the_formula(rng, with_excluded):
     Y = (rng.rand(6, 9) < 0.3).astype(np.float32)
     Y[0] = 0  # a document without positives adds nothing
-    ignore = (rng.rand(6, 9) < 0.2) * (1 - Y) * with_ignored
+    exclude = (rng.rand(6, 9) < 0.2) * (1 - Y) * with_excluded
     of_rows = torch.from_numpy(rng.uniform(0.5, 2, 6).astype(np.float32))
     scores = torch.from_numpy(rng.randn(6, 9).astype(np.float32) * 3).requires_grad_()
-    losses = _obvious_loss(scores, Y, of_rows, torch.from_numpy(ignore).numpy())
+    losses = _obvious_loss(scores, Y, of_rows, torch.from_numpy(exclude).numpy())
     torch.stack(losses).sum().backward()
     rows, columns = map(torch.from_numpy, np.nonzero(Y))
-    ignored = tuple(map(torch.from_numpy, np.nonzero(ignore))) if with_ignored else None
+    excluded = tuple(map(torch.from_numpy, np.nonzero(exclude))) if with_excluded else None
     found, gradient, factors = decoupled_softmax(
-        scores.detach().clone(), (rows, columns), of_rows[rows], ignored
+        scores.detach().clone(), (rows, columns), of_rows[rows], excluded
     )
     torch.testing.assert_close(gradient * factors[:, None], scores.grad, atol=1e-5, rtol=1e-4)
     unweighted = [
@@ -161,19 +162,19 @@ def test_loss_of_a_bounded_run_is_that_of_what_it_saw(problem):
     assert part.losses_[0] == pytest.approx(whole.losses_[0], rel=0.2)
 
 
-def test_ignored_pairs_are_not_pushed_away(problem):
+def test_excluded_pairs_are_not_pushed_away(problem):
     documents, Y, labels = problem
     Y = Y.tolil()
     Y[0] = 0
     Y[0, 1] = 1
     documents[0] = labels[7]  # alike to a label that it does not have
-    ignore = sp.lil_array(Y.shape, dtype=np.float32)
-    ignore[0, 7] = 1
+    exclude = sp.lil_array(Y.shape, dtype=np.float32)
+    exclude[0, 7] = 1
     scores = [
         _vectors(dropout=0.0)
-        .fit([documents], sp.csr_array(Y), labels=Features(labels), ignore=pairs)
+        .fit([documents], sp.csr_array(Y), labels=Features(labels), exclude=pairs)
         .decision([documents[:1]], candidates=np.array([[7]]))[1][0, 0]
-        for pairs in (None, sp.csr_array(ignore))
+        for pairs in (None, sp.csr_array(exclude))
     ]
     assert scores[1] > scores[0]
 
@@ -227,7 +228,7 @@ def test_short_storage_learns_the_same(problem, max_labels):
     assert plain.weights_.dtype == np.float32
     assert short.losses_[-1] == pytest.approx(plain.losses_[-1], rel=0.02)
     np.testing.assert_allclose(short.weights_, plain.weights_, atol=0.05)
-    again = LabelVectors.from_state(short.state_dict())
+    again = LinearModel.from_state(short.state_dict())
     for candidates in (None, np.tile(np.arange(N_LABELS), (120, 1))):
         found = short.decision([documents], k=3, candidates=candidates)
         assert found[1].dtype == np.float32
@@ -296,8 +297,8 @@ def test_wrong_shapes_are_named(problem):
     documents, Y, labels = problem
     with pytest.raises(ValueError, match=r"blocks\[0\] has 119 rows"):
         _vectors().fit([documents[1:]], Y)
-    with pytest.raises(ValueError, match="ignore has 5 rows"):
-        _vectors().fit([documents], Y, ignore=Y[:5])
+    with pytest.raises(ValueError, match="exclude has 5 rows"):
+        _vectors().fit([documents], Y, exclude=Y[:5])
     with pytest.raises(ValueError, match="labels has 3 rows"):
         _vectors().fit([documents], Y, labels=Features(labels[:3]))
     vectors = _vectors(epochs=1).fit([documents], Y)
@@ -314,7 +315,7 @@ def test_candidates_are_scored_as_all_labels_are(problem, rng, monkeypatch):
     dense = vectors.scale * documents @ vectors.weights_.T
     candidates = np.stack([rng.permutation(N_LABELS)[:5] for _ in range(120)])
     candidates[::3, 4] = -1
-    monkeypatch.setattr(_label_vectors, "_BLOCK", 400)  # a few documents at a time
+    monkeypatch.setattr(_linear_model, "_BLOCK", 400)  # a few documents at a time
     indices, scores = vectors.decision([documents], candidates=candidates)
     assert (indices[::3, 4] == -1).all()
     assert np.isneginf(scores[::3, 4]).all()
@@ -364,7 +365,7 @@ def test_state_and_pickle_score_the_same(problem, with_sparse, tmp_path):
     path = tmp_path / "state.npz"
     np.savez(path, **vectors.state_dict())
     expected = vectors.decision([documents], sparse=sparse, k=4)
-    copies = [LabelVectors.from_state(dict(np.load(path))), pickle.loads(pickle.dumps(vectors))]
+    copies = [LinearModel.from_state(dict(np.load(path))), pickle.loads(pickle.dumps(vectors))]
     for copy in copies:
         for ours, theirs in zip(
             copy.decision([documents], sparse=sparse, k=4), expected, strict=True
@@ -482,6 +483,6 @@ def test_mean_of_two_fits(problem, storage):
     one = _vectors(dropout=0.5, storage=storage).fit([documents], Y, **given)
     other = _vectors(dropout=0.5, storage=storage).fit([documents[:80]], Y[:80], **given)
     expected = (one.weights_.astype(np.float64) + other.weights_) / 2
-    one.average(other.weights_)
+    one.average([other.weights_])
     assert one.weights_.dtype == storage
     np.testing.assert_allclose(one.weights_, expected, rtol=2e-3 if storage == "float16" else 1e-6)

@@ -175,8 +175,7 @@ def test_estimator_tunes_without_label_texts(tmp_path, loss):
     problem.tower.tokenizer.save_pretrained(tmp_path / "tower")
     clf = ViXMLClassifier(
         str(tmp_path / "tower"),
-        prototypes="linear",
-        head_loss=loss,
+        objective=LinearHead(loss),
         epochs=6,
         batch_size=32,
         learning_rate=2e-3,
@@ -196,5 +195,5 @@ def test_without_texts_the_error_names_the_linear_head(tmp_path):
     problem = Problem(20)
     problem.tower.backbone.model.save_pretrained(tmp_path)
     problem.tower.tokenizer.save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="prototypes='linear'"):
+    with pytest.raises(ValueError, match=r"objective=LinearHead\(\)"):
         ViXMLClassifier(str(tmp_path), epochs=1).fit(problem.texts, problem.Y)

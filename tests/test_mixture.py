@@ -7,13 +7,32 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skxmc._features._centroids import untuned_prototypes
-from skxmc._ranking._mixture import DEFAULT_TEMPERATURES, DEFAULT_WEIGHTS, Mixture
+from skxmc._ranking._mixture import MixedKind, Mixture
 from skxmc._ranking._threshold import best_threshold
+from skxmc.evidence import LabelVectors, Neighbours, Prototypes
 from skxmc.evidence._neighbours import neighbour_labels
 from skxmc.indexes import join_candidates
 from skxmc.metrics import ndcg_at_k, precision_at_k, psprecision_at_k
 
-NAMES = ("prototypes", "label_vectors", "neighbours")
+KINDS = (Prototypes, LabelVectors, Neighbours)
+NAMES = tuple(kind.name for kind in KINDS)
+
+
+def _mixture(given=None, tried=None):
+    """Of the kinds of this package, some of them with a given weight or other temperatures."""
+    given, tried = given or {}, tried or {}
+    return Mixture(
+        [
+            MixedKind(
+                kind.name,
+                kind.default_weight,
+                kind.default_temperature,
+                tried.get(kind.name, kind.temperatures),
+                given.get(kind.name),
+            )
+            for kind in KINDS
+        ]
+    )
 
 
 def _evidence(rng, n=30, n_labels=12, m=6):
@@ -57,7 +76,7 @@ def test_prediction_is_the_weighted_sum_of_probabilities(seed):
     rng = np.random.RandomState(seed)
     evidence = _evidence(rng)
     exclude = sp.csr_array(rng.rand(30, 12) < 0.2)
-    mixture = Mixture()
+    mixture = _mixture()
     for pairs in (None, exclude):
         labels, probabilities = mixture.predict(evidence, k=12, exclude=pairs)
         dense = None if pairs is None else pairs.toarray()
@@ -70,7 +89,7 @@ def test_prediction_is_the_weighted_sum_of_probabilities(seed):
 
 def test_candidates_are_padded_where_there_are_fewer():
     evidence = {"prototypes": (np.array([[2, -1]]), np.array([[0.5, -np.inf]], dtype=np.float32))}
-    labels, probabilities = Mixture().predict(evidence, k=4)
+    labels, probabilities = _mixture().predict(evidence, k=4)
     assert labels.tolist() == [[2, -1, -1, -1]]
     assert probabilities[0, 0] == pytest.approx(1.0)  # one kind alone has all the weight
     assert np.isneginf(probabilities[0, 1:]).all()
@@ -78,7 +97,7 @@ def test_candidates_are_padded_where_there_are_fewer():
 
 def test_ties_go_to_the_lower_label():
     scores = np.zeros((1, 3), dtype=np.float32)
-    labels, _ = Mixture().predict({"prototypes": (np.array([[7, 3, 5]]), scores)}, k=3)
+    labels, _ = _mixture().predict({"prototypes": (np.array([[7, 3, 5]]), scores)}, k=3)
     assert labels.tolist() == [[3, 5, 7]]
 
 
@@ -87,7 +106,7 @@ def test_fit_gives_the_weight_to_the_evidence_that_knows():
     evidence = _evidence(rng, n=200)
     best = evidence["neighbours"][0][:, 0]
     truth = sp.csr_array((np.ones(200), (np.arange(200), best)), shape=(200, 12))
-    mixture = Mixture().fit(evidence, truth, propensities=np.ones(12))
+    mixture = _mixture().fit(evidence, truth, propensities=np.ones(12))
     assert mixture.weights_["neighbours"] >= 0.9
     assert sum(mixture.weights_.values()) == pytest.approx(1)
     assert (mixture.predict(evidence, k=1)[0][:, 0] == best).mean() >= 0.98
@@ -96,6 +115,7 @@ def test_fit_gives_the_weight_to_the_evidence_that_knows():
 
 def test_few_documents_leave_the_defaults_and_many_do_not():
     """Prototypes know most labels, neighbours the others."""
+    defaults = {kind.name: kind.default_weight for kind in KINDS}
     distances = []
     for n in (12, 3000):
         rng = np.random.RandomState(4)
@@ -103,8 +123,8 @@ def test_few_documents_leave_the_defaults_and_many_do_not():
         of_kind = np.where(rng.rand(n) < 0.35, "neighbours", "prototypes")
         best = [evidence[kind][0][row, 0] for row, kind in enumerate(of_kind)]
         truth = sp.csr_array((np.ones(n), (np.arange(n), best)), shape=(n, 12))
-        mixture = Mixture().fit(evidence, truth, propensities=np.ones(12))
-        moved = [abs(mixture.weights_[name] - share) for name, share in DEFAULT_WEIGHTS.items()]
+        mixture = _mixture().fit(evidence, truth, propensities=np.ones(12))
+        moved = [abs(mixture.weights_[name] - share) for name, share in defaults.items()]
         distances.append(sum(moved) / 2)
     assert distances[0] < 0.3 < 0.5 < distances[1]
 
@@ -116,13 +136,13 @@ def test_temperatures_stay_unless_others_are_better_by_more_than_noise():
         evidence = _evidence(np.random.RandomState(6), n=n)
         del evidence["prototypes"]
         evidence = {name: (labels, 3 * scores) for name, (labels, scores) in evidence.items()}
-        maker = Mixture(fixed)
+        maker = _mixture(fixed)
         maker.temperatures_ = {"label_vectors": 2.5, "neighbours": 1.0}
         best = maker.predict(evidence, k=1)[0][:, 0]
         truth = sp.csr_array((np.ones(n), (np.arange(n), best)), shape=(n, 12))
-        mixture = Mixture(fixed).fit(evidence, truth, propensities=np.ones(12))
+        mixture = _mixture(fixed).fit(evidence, truth, propensities=np.ones(12))
         found.append(mixture.temperatures_["label_vectors"])
-    assert found == [DEFAULT_TEMPERATURES["label_vectors"], 2.5]
+    assert found == [LabelVectors.default_temperature, 2.5]
 
 
 def test_fit_does_not_remember_an_earlier_fit():
@@ -131,11 +151,11 @@ def test_fit_does_not_remember_an_earlier_fit():
     truths = [
         sp.csr_array(np.eye(12)[evidence[name][0][:, 0]]) for name in ("neighbours", "prototypes")
     ]
-    mixture = Mixture()
+    mixture = _mixture()
     for truth in truths:
         mixture.fit(evidence, truth, propensities=np.ones(12))
-    fresh = Mixture().fit(evidence, truths[1], propensities=np.ones(12))
-    assert mixture.to_dict() == fresh.to_dict()
+    fresh = _mixture().fit(evidence, truths[1], propensities=np.ones(12))
+    assert mixture.state_dict() == fresh.state_dict()
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
@@ -143,11 +163,11 @@ def test_fixed_weights_stay(share):
     rng = np.random.RandomState(1)
     evidence = _evidence(rng, n=60)
     truth = sp.csr_array(np.eye(12)[evidence["prototypes"][0][:, 0]])
-    mixture = Mixture(fixed={"neighbours": share})
+    mixture = _mixture({"neighbours": share})
     mixture.fit(evidence, truth, propensities=np.ones(12))
     assert mixture.weights_["neighbours"] == pytest.approx(share)
     assert sum(mixture.weights_.values()) == pytest.approx(1)
-    unfitted = Mixture(fixed={"neighbours": share})
+    unfitted = _mixture({"neighbours": share})
     assert unfitted.predict(evidence, k=3)[0].shape == (60, 3)
 
 
@@ -159,7 +179,7 @@ def test_the_score_is_the_public_metric_of_the_prediction():
     for metric in ("precision_at_1", "precision_at_5", "psprecision_at_5", "mean"):
         # All weights given: there is nothing to choose but temperatures.
         fixed = {"prototypes": 0.5, "label_vectors": 0.3, "neighbours": 0.2}
-        mixture = Mixture(fixed).fit(evidence, truth, metric=metric, propensities=propensities)
+        mixture = _mixture(fixed).fit(evidence, truth, metric=metric, propensities=propensities)
         ranked, _ = mixture.predict(evidence, k=5)
         figures = {
             "precision_at_1": precision_at_k(truth, ranked, k=1),
@@ -170,7 +190,7 @@ def test_the_score_is_the_public_metric_of_the_prediction():
         expected = figures.get(metric, np.mean(list(figures.values())))
         assert mixture.score_ == pytest.approx(expected, abs=0.02)
     with pytest.raises(ValueError, match="not known"):
-        Mixture().fit(evidence, truth, metric="accuracy", propensities=propensities)
+        _mixture().fit(evidence, truth, metric="accuracy", propensities=propensities)
 
 
 def test_only_given_temperatures_are_tried():
@@ -179,16 +199,16 @@ def test_only_given_temperatures_are_tried():
     truth = sp.csr_array((rng.rand(50, 12) < 0.2).astype(np.float32))
     tried = {"prototypes": (0.3,), "neighbours": (1.0,), "label_vectors": (4.0,)}
     only = {"prototypes": 0.3, "neighbours": 1.0, "label_vectors": 4.0}
-    mixture = Mixture(temperatures=tried)
+    mixture = _mixture(tried=tried)
     assert mixture.temperatures_ == only
     assert mixture.fit(evidence, truth, propensities=np.ones(12)).temperatures_ == only
 
 
 def test_state_is_plain_numbers():
-    mixture = Mixture(fixed={"neighbours": 0.1})
-    again = Mixture.from_dict(mixture.to_dict())
-    assert again.to_dict() == mixture.to_dict()
-    assert again.to_dict()["score"] is None
+    mixture = _mixture({"neighbours": 0.1})
+    again = Mixture.from_state(mixture.state_dict())
+    assert again.state_dict() == mixture.state_dict()
+    assert again.state_dict()["score"] is None
 
 
 def test_neighbours_vote_by_the_softmax_of_their_cosines():
@@ -218,17 +238,16 @@ def test_joined_candidates_are_the_union(first, second):
 
 def test_threshold_has_the_best_f1():
     rng = np.random.RandomState(0)
-    indices = np.stack([rng.permutation(8)[:5] for _ in range(40)])
-    scores = -np.sort(-rng.rand(40, 5).astype(np.float32), axis=1)
-    truth = sp.csr_array((rng.rand(40, 8) < 0.3).astype(np.float32))
+    probabilities = rng.rand(200).astype(np.float32)
+    right = rng.rand(200) < 0.6 * probabilities
+    n_missed = 17
 
     def f1(threshold):
-        given_ = scores > threshold
-        right = truth.toarray()[np.arange(40)[:, None], indices] > 0
-        return 2 * (given_ & right).sum() / (given_.sum() + truth.nnz)
+        given_ = probabilities > threshold
+        return 2 * (given_ & right).sum() / (given_.sum() + right.sum() + n_missed)
 
-    chosen = best_threshold(indices, scores, truth)
-    assert f1(chosen) == pytest.approx(max(f1(t) for t in [-1, *scores.ravel() - 1e-6]))
+    chosen = best_threshold(probabilities, right, n_missed)
+    assert f1(chosen) == pytest.approx(max(f1(t) for t in [-1, *probabilities - 1e-6]))
 
 
 def test_untuned_prototypes_join_text_and_documents():

@@ -422,6 +422,12 @@ def test_a_name_of_two_packages_is_refused(install):
         resolve_objective("stranger")
 
 
+def test_wrong_parameters_are_found_before_any_work():
+    for objective in Prime(n_negatives=0), LinearHead(loss=DecoupledSoftmaxLoss(-1)):
+        with pytest.raises(ValueError, match="parameter of"):
+            resolve_objective(objective)
+
+
 @pytest.mark.parametrize("spec", [None, 3, Prime, DynamicMarginTripletLoss()], ids=str)
 def test_neither_name_nor_objective(spec):
     with pytest.raises(TypeError, match="objective must be a name or an Objective, such as Prime"):

@@ -30,6 +30,7 @@ ROWS = (
     ("skxmc.serving",),
     ("skxmc._vixml", "skxmc._decoder"),
     ("skxmc._estimator",),
+    ("skxmc._folders",),
     ("skxmc._ranking",),
     ("skxmc.evidence",),
     ("skxmc.objectives",),
@@ -352,14 +353,12 @@ def public_objects() -> dict[str, object]:
                 method = inspect.getattr_static(value, attribute)
                 method = getattr(method, "__func__", getattr(method, "fget", method))
                 own = str(getattr(method, "__module__", "")).startswith("skxmc")
-                overrides = value not in contracts and any(
-                    issubclass(value, contract) and hasattr(contract, attribute)
+                overrides = any(
+                    contract in value.__mro__[1:] and hasattr(contract, attribute)
                     for contract in contracts
-                    if inspect.isclass(value)
                 )
-                if overrides:
-                    continue
-                if own and inspect.isfunction(method) and not attribute.startswith("_"):
+                public = own and inspect.isfunction(method) and not attribute.startswith("_")
+                if public and not overrides:
                     found[f"{home.__name__}.{name}.{attribute}"] = method
     return found
 

@@ -80,13 +80,8 @@ def test_suggestions_by_keyboard_and_with_a_dropped_picture(page, model, tmp_pat
     assert page.run(ROWS) == expected(model, "red car", [file.getvalue()])
     assert page.run("document.querySelector('#shown img').alt") == "green.png"
 
-    page.call(
-        "Emulation.setDeviceMetricsOverride",
-        width=360,
-        height=900,
-        deviceScaleFactor=1,
-        mobile=True,
-    )
+    phone = {"width": 360, "height": 900, "deviceScaleFactor": 1, "mobile": True}
+    page.call("Emulation.setDeviceMetricsOverride", **phone)
     assert page.run("document.scrollingElement.scrollWidth") <= 360
     page.screenshot(tmp_path / "page.png")
     assert Image.open(tmp_path / "page.png").size == (360, 900)

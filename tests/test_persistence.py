@@ -1,4 +1,4 @@
-"""Folders and pickles: the same numbers come back and predict alike; nothing else comes in."""
+"""Folders and pickles: what comes back predicts the same, and nothing else comes in."""
 
 import copy
 import json
@@ -18,11 +18,12 @@ import pytest
 import scipy.sparse as sp
 import torch
 import transformers
+from conftest import assert_alike, parameters_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from rounding import FLOAT32, assert_same_embeddings, assert_same_ranking
 from safetensors.numpy import load_file
+from saved_folders import rewrite
 from sklearn.base import clone
 from sklearn.exceptions import InconsistentVersionWarning, NotFittedError
 from tiny_models import save_encoder, tiny_backbone, tiny_tokenizer, tiny_tower, word_pieces
@@ -30,11 +31,17 @@ from tiny_models import save_encoder, tiny_backbone, tiny_tokenizer, tiny_tower,
 from skxmc import ViXMLClassifier
 from skxmc._backbones._transformers import TransformersBackbone
 from skxmc._estimator._base import BaseXMCClassifier
-from skxmc._estimator._persistence_io import FORMAT, read_content, replacing, write_content
+from skxmc._folders._content import read_content, write_content
+from skxmc._folders._manifest import FORMAT
+from skxmc._folders._replacing import replacing
 from skxmc._towers._saving import load_tower
 from skxmc._towers._text import TextTower
 from skxmc._towers._weights import attach_weights, detach_weights
+from skxmc.encoders import LoRA, TextEncoder
+from skxmc.evidence import LabelVectors, Neighbours, Prototypes
 from skxmc.indexes import Exact
+from skxmc.model_selection import Validation
+from skxmc.objectives import Prime
 
 ROOT = Path(__file__).resolve().parents[1]
 WORDS = "red green blue apple car tree house dog cat bird fast slow".split()
@@ -69,8 +76,8 @@ QUICK = {
     "random_state": 0,
     "device": "cpu",
     "precision": "float32",  # in which predictions can be compared most closely
-    "n_neighbors": 7,
-    "validation_fraction": 0.5,  # enough documents to choose a mixture and a threshold
+    "evidence": [Prototypes(), Neighbours(n_neighbors=7), LabelVectors()],
+    "validation": 0.5,  # enough documents to choose a mixture and a threshold
 }
 
 # Kind of model: parameters, X, Y, and the pictures of fit and predictions.
@@ -80,8 +87,17 @@ KINDS = {
     "vectors": ({"train_encoder": "frozen", "text_features": "embedding"}, X, Y, VECTORS),
     "words": ({"train_encoder": "frozen", "text_features": "tfidf"}, X, Y, PICTURES),
     "tuned": ({"epochs": 1, "batch_size": 16}, X, Y, PICTURES),
-    "adapters": ({"train_encoder": "lora", "lora_rank": 2, "epochs": 1}, X, Y, None),
-    "graph": ({"train_encoder": "frozen", "index": "hnsw", "refine_labels": False}, X, Y, None),
+    "adapters": ({"train_encoder": "lora", "adapter": LoRA(rank=2), "epochs": 1}, X, Y, None),
+    "graph": (
+        {
+            "train_encoder": "frozen",
+            "index": "hnsw",
+            "evidence": [Prototypes(), Neighbours(n_neighbors=7)],
+        },
+        X,
+        Y,
+        None,
+    ),
     "precomputed": ({"encoder": "precomputed"}, TABLE, INDICATOR, VECTORS),
     "minilm": ({"encoder": MINILM, "train_encoder": "frozen"}, X, Y, PICTURES),
 }
@@ -126,16 +142,16 @@ def save(model, folder):
 
 def predictions(model, kind):
     _, documents, _, pictures = KINDS[kind]
-    labels, scores = model.predict_topk(documents, k=4, images=pictures)
+    labels, scores = model.predict_topk(documents, k=3, images=pictures)
     return labels, scores, model.transform(documents, images=pictures)
 
 
-def assert_same(model, other, kind):
-    """Fitted attributes to the bit, predictions but for rounding: arrays were moved or mapped."""
-    expected, found = predictions(model, kind), predictions(other, kind)
-    assert [one.dtype for one in found] == [one.dtype for one in expected]
-    assert_same_ranking(expected[:2], found[:2])
-    np.testing.assert_allclose(found[2], expected[2], **FLOAT32)
+def assert_same(model, other, kind, *, to_the_bit=False):
+    found, expected = predictions(other, kind), predictions(model, kind)
+    assert_alike(found, expected)
+    if to_the_bit:
+        for one, two in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(one, two)
     np.testing.assert_array_equal(model.classes_, other.classes_)
     assert model.classes_.dtype == other.classes_.dtype
     for name in ("threshold_", "history_", "n_features_in_", "feature_names_in_"):
@@ -154,12 +170,14 @@ def test_loaded_model_is_the_same(kind, fitted, tmp_path):
         tmp_path / "a" / "model", device="cpu", image_encoder=model.image_encoder
     )
     assert type(loaded) is ViXMLClassifier
-    assert loaded.get_params() == model.get_params()
+    assert parameters_of(loaded) == parameters_of(model)
     assert_same(model, loaded, kind)
 
     save(loaded, tmp_path / "b")
     again = ViXMLClassifier.load(tmp_path / "b", device="cpu", image_encoder=small_pixels)
     assert_same(model, again, kind)
+    twin = ViXMLClassifier.load(tmp_path / "b", device="cpu", image_encoder=small_pixels)
+    assert_same(again, twin, kind, to_the_bit=True)
 
 
 @pytest.mark.parametrize("kind", ["pictures", "tuned", "graph", "words"])
@@ -170,10 +188,14 @@ def test_loaded_model_learns_new_labels(kind, fitted, tmp_path):
     expected = copy.deepcopy(model).add_labels(["fast bird", "house"[::-1]])
     loaded.add_labels(["fast bird", "house"[::-1]])
     assert_same(expected, loaded, kind)
+    before = predictions(loaded, kind)
     save(loaded, tmp_path / "model")  # over the files that it has mapped
-    assert_same(expected, loaded, kind)
+    for one, two in zip(predictions(loaded, kind), before, strict=True):
+        np.testing.assert_array_equal(one, two)
     again = ViXMLClassifier.load(tmp_path / "model", device="cpu", image_encoder=small_pixels)
     assert_same(expected, again, kind)
+    twin = ViXMLClassifier.load(tmp_path / "model", device="cpu", image_encoder=small_pixels)
+    assert_same(again, twin, kind, to_the_bit=True)
     assert len(model.classes_) == len(again.classes_) - 2
 
 
@@ -184,8 +206,7 @@ def test_towers_of_other_kinds(options, tmp_path):
     if "modules" in options:
         options = {**options, "modules": [Dense(32, 12, bias=False), Dense(12, 5)]}
     encoder = save_encoder(tmp_path, words=WORDS, **options)
-    model = ViXMLClassifier(encoder, train_encoder="frozen", precision="float32", random_state=0)
-    model.fit(X, Y)
+    model = ViXMLClassifier(encoder, train_encoder="frozen", random_state=0).fit(X, Y)
     save(model, tmp_path / "model")
     loaded = ViXMLClassifier.load(tmp_path / "model")
     packed = [one.tower_.backbone.packed for one in (model, loaded)]
@@ -201,7 +222,7 @@ def test_mixture_and_threshold_come_back_whatever_they_are(fitted, tmp_path):
     model.threshold_ = 0.123
     model.save(tmp_path / "model")
     loaded = ViXMLClassifier.load(tmp_path / "model")
-    assert loaded.ranker_.mixture_.to_dict() == mixture.to_dict()
+    assert loaded.ranker_.mixture_.state_dict() == mixture.state_dict()
     assert_same(model, loaded, "text")
     assert not np.array_equal(predictions(fitted("text"), "text")[1], predictions(model, "text")[1])
 
@@ -211,8 +232,8 @@ def test_folder_holds_no_pickle_and_needs_nothing_of_skxmc(folder):
     assert files == {
         "skxmc.json",
         "arrays.safetensors",
-        "prototypes.index",
-        "neighbours.index",
+        "ranker.evidence.prototypes.index",
+        "ranker.evidence.neighbours.index",
         "tower/config.json",
         "tower/model.safetensors",
         "tower/tokenizer.json",
@@ -251,9 +272,13 @@ def test_loading_uses_no_random_numbers(folder):
 def test_large_parts_are_mapped(folder):
     loaded = ViXMLClassifier.load(folder)
     maps = Path("/proc/self/maps").read_text(encoding="utf-8")
-    for name in ("arrays.safetensors", "prototypes.index", "neighbours.index"):
+    for name in (
+        "arrays.safetensors",
+        "ranker.evidence.prototypes.index",
+        "ranker.evidence.neighbours.index",
+    ):
         assert f"{folder}/{name}" in maps
-    assert len(loaded.ranker_.prototypes_) == len(loaded.classes_)
+    assert len(loaded.evidence_["prototypes"].index_) == len(loaded.classes_)
 
 
 def test_base_class_loads_any_model_and_others_only_their_own(folder, fitted):
@@ -265,7 +290,7 @@ def test_base_class_loads_any_model_and_others_only_their_own(folder, fitted):
     found = BaseXMCClassifier.load(folder, image_encoder=small_pixels)
     assert type(found) is ViXMLClassifier
     assert_same(fitted("tuned"), found, "tuned")
-    change(folder, lambda content: content.update({"class": "os"}))
+    rewrite(folder, lambda content: content.update({"class": "os"}))
     with pytest.raises(ValueError, match="is a os, not a BaseXMCClassifier"):
         BaseXMCClassifier.load(folder)
 
@@ -291,14 +316,14 @@ def test_foreign_folders_are_left_alone(fitted, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis"]
 
 
-def test_models_and_empty_folders_are_replaced(fitted, tmp_path):
+def test_models_and_empty_folders_are_replaced_and_other_files_stay(fitted, tmp_path):
     folder = tmp_path / "model"
     folder.mkdir()
     fitted("text").save(folder)
-    (folder / "old.txt").touch()
+    (folder / "notes.txt").write_text("precious", encoding="utf-8")
     fitted("precomputed").save(str(folder))
     assert_same(fitted("precomputed"), ViXMLClassifier.load(str(folder)), "precomputed")
-    assert not (folder / "old.txt").exists()
+    assert (folder / "notes.txt").read_text(encoding="utf-8") == "precious"
     assert not (folder / "tower").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
@@ -328,21 +353,13 @@ def test_links_stay_and_all_files_can_be_read_alike(fitted, tmp_path, monkeypatc
 # --- damage ---
 
 
-def change(folder, edit):
-    """Edit the JSON of a saved model."""
-    path = folder / "skxmc.json"
-    content = json.loads(path.read_text(encoding="utf-8"))
-    edit(content)
-    path.write_text(json.dumps(content), encoding="utf-8")
-
-
 @pytest.mark.parametrize(
     "name",
     [
         "skxmc.json",
         "arrays.safetensors",
-        "prototypes.index",
-        "neighbours.index",
+        "ranker.evidence.prototypes.index",
+        "ranker.evidence.neighbours.index",
         "tower/config.json",
         "tower/model.safetensors",
         "tower/tokenizer.json",
@@ -355,7 +372,13 @@ def test_missing_files_are_named(name, folder):
 
 
 @pytest.mark.parametrize(
-    "name", ["skxmc.json", "arrays.safetensors", "prototypes.index", "tower/model.safetensors"]
+    "name",
+    [
+        "skxmc.json",
+        "arrays.safetensors",
+        "ranker.evidence.prototypes.index",
+        "tower/model.safetensors",
+    ],
 )
 def test_truncated_files_are_named(name, folder):
     path = folder / name
@@ -365,7 +388,7 @@ def test_truncated_files_are_named(name, folder):
 
 
 @pytest.mark.parametrize(
-    "name", ["arrays.safetensors", "neighbours.index", "tower/model.safetensors"]
+    "name", ["arrays.safetensors", "ranker.evidence.neighbours.index", "tower/model.safetensors"]
 )
 def test_overwritten_files_are_named(name, folder):
     path = folder / name
@@ -377,33 +400,32 @@ def test_overwritten_files_are_named(name, folder):
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json"])
 def test_broken_json_of_the_tower_is_an_error(name, folder):
     (folder / "tower" / name).write_text("{", encoding="utf-8")
-    with pytest.raises(ValueError, match=r"text encoder in .*tower.* cannot be loaded"):
+    with pytest.raises(ValueError, match=rf"'tower/{name}' .* is damaged"):
         ViXMLClassifier.load(folder)
+    with pytest.raises(ValueError, match=r"text encoder in .*tower.* cannot be loaded"):
+        ViXMLClassifier.load(folder, verify=False)
 
 
 def test_missing_weights_are_an_error(folder):
-    def remove(content):
-        del content["files"]["tower/model.safetensors"]
-
     weights = load_file(folder / "tower" / "model.safetensors")
     name = next(name for name in weights if "query.weight" in name)
     del weights[name]
     from safetensors.numpy import save_file
 
     save_file(weights, folder / "tower" / "model.safetensors", metadata={"format": "pt"})
-    change(folder, remove)
+    rewrite(folder, files=True)
     with pytest.raises(ValueError, match=r"weights lack 1 tensors \(.*query.weight"):
         ViXMLClassifier.load(folder)
 
 
 def test_missing_entries_are_an_error(folder):
-    change(folder, lambda content: content["ensemble"].pop("Y"))
+    rewrite(folder, lambda content: content["ranker"].pop("Y"))
     with pytest.raises(ValueError, match="lacks an entry 'Y'"):
         ViXMLClassifier.load(folder)
 
 
 def test_newer_format_is_refused(folder):
-    change(folder, lambda content: content.update(format=FORMAT + 1, versions={"skxmc": "99.0"}))
+    rewrite(folder, lambda content: content.update(format=FORMAT + 1, versions={"skxmc": "99.0"}))
     with pytest.raises(ValueError, match=r"saved by skxmc 99.0 in format 2.*upgrade skxmc"):
         ViXMLClassifier.load(folder)
 
@@ -430,7 +452,8 @@ def test_only_known_modules_make_a_head(tmp_path):
     tower = tiny_tower(head=torch.nn.Sequential(torch.nn.Linear(32, 4), torch.nn.GELU("tanh")))
     state = tower.save(tmp_path)
     loaded = load_tower(tmp_path, state)
-    assert_same_embeddings(tower, loaded, tower.items(["red apple", ""]))
+    items = tower.items(["red apple", ""])
+    np.testing.assert_array_equal(tower.encode(items), loaded.encode(items))
     assert loaded.head[1].approximate == "tanh"
 
     state["head"][1] = {"class": "Module", "arguments": {}}
@@ -447,12 +470,6 @@ def test_kernels_are_not_downloaded(tmp_path):
     assert not load_tower(tmp_path, state).backbone.packed
     with pytest.raises(ValueError, match="'some/kernel' is none of transformers"):
         load_tower(tmp_path, {**state, "attention": "some/kernel"})
-
-
-def test_towers_of_no_known_kind_are_refused(tmp_path):
-    state = tiny_tower().save(tmp_path)
-    with pytest.raises(ValueError, match="kind 'graph', and this version of skxmc knows text"):
-        load_tower(tmp_path, {**state, "kind": "graph"})
 
 
 CUSTOM_CODE = """
@@ -495,15 +512,18 @@ def test_code_of_a_model_runs_only_when_trusted(tmp_path, monkeypatch):
         load_tower(tmp_path / "tower", state)
     assert os.environ["SKXMC_TEST_RAN"] == ""
     loaded = load_tower(tmp_path / "tower", state, trust_remote_code=True)
-    assert_same_embeddings(tower, loaded, tower.items(["red apple"]))
+    items = tower.items(["red apple"])
+    np.testing.assert_array_equal(tower.encode(items), loaded.encode(items))
 
 
 def test_trust_is_not_stored(fitted, tmp_path):
-    model = copy.copy(fitted("text")).set_params(trust_remote_code=True)
+    model = copy.copy(fitted("text"))
+    model.set_params(encoder=TextEncoder(model.encoder, trust_remote_code=True))
     model.save(tmp_path / "model")
     with pytest.warns(UserWarning, match="loaded without"):
-        assert not ViXMLClassifier.load(tmp_path / "model").trust_remote_code
-    assert ViXMLClassifier.load(tmp_path / "model", trust_remote_code=True).trust_remote_code
+        assert not ViXMLClassifier.load(tmp_path / "model").encoder.trust_remote_code
+    trusted = ViXMLClassifier.load(tmp_path / "model", trust_remote_code=True)
+    assert trusted.encoder.trust_remote_code
 
 
 # --- parameters ---
@@ -517,7 +537,8 @@ def test_trust_is_not_stored(fitted, tmp_path):
         ("label_text", pd.Series(["a", "\ud800"], dtype=object), ["a", "\ud800"]),
         ("label_images", ["a.png", None, Path("b.png")], ["a.png", None, "b.png"]),
         ("label_images", np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32)),
-        ("margin", (0.1, np.float64(0.3)), (0.1, 0.3)),
+        ("objective__margin", (0.1, np.float64(0.3)), (0.1, 0.3)),
+        ("validation__propensity", (0.6, np.float64(2.6)), (0.6, 2.6)),
         ("random_state", np.int64(3), 3),
         ("learning_rate", float("inf"), float("inf")),
         ("random_state", np.random.RandomState(0), None),
@@ -526,12 +547,13 @@ def test_trust_is_not_stored(fitted, tmp_path):
     ],
 )
 def test_parameters_come_back(name, value, expected, fitted, tmp_path):
-    model = copy.copy(fitted("text")).set_params(**{name: value})
+    model = copy.copy(fitted("text")).set_params(objective=Prime(), validation=Validation())
+    model.set_params(**{name: value})
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         model.save(tmp_path / "model")
         loaded = ViXMLClassifier.load(tmp_path / "model")
-    found = getattr(loaded, name)
+    found = loaded.get_params()[name]
     assert type(found) is type(expected)
     np.testing.assert_array_equal(found, expected)
     content = json.loads((tmp_path / "model" / "skxmc.json").read_text(encoding="utf-8"))
@@ -554,8 +576,8 @@ def test_callable_image_encoder_has_to_be_given(folder, fitted):
         loaded.predict_topk(X, images=PICTURES)
     # Without pictures there is nothing to encode.
     nothing = [None] * N
-    expected = fitted("tuned").predict_topk(X, k=4, images=nothing)
-    assert_same_ranking(expected, loaded.predict_topk(X, k=4, images=nothing))
+    expected = fitted("tuned").predict_topk(X, k=3, images=nothing)
+    assert_alike(loaded.predict_topk(X, k=3, images=nothing), expected)
     assert "MissingImageEncoder" in repr(clone(loaded))
 
 
@@ -578,9 +600,9 @@ def test_pickled_model_is_the_same(kind, fitted, tmp_path):
     joblib.dump(model, tmp_path / "model.joblib")
     mapped = joblib.load(tmp_path / "model.joblib", mmap_mode="r")
     for other in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model), mapped):
-        assert_same(model, other, kind)
+        assert_same(model, other, kind, to_the_bit=other is not mapped)
         assert "_weights" not in vars(other.tower_ or other)
-    index = mapped.ranker_.neighbours_
+    index = mapped.evidence_["neighbours"].index_
     if isinstance(index, Exact):
         assert not index._vectors.flags.writeable
     if kind != "precomputed":
@@ -591,10 +613,10 @@ def test_pickled_model_is_the_same(kind, fitted, tmp_path):
 
 def test_clone_takes_parameters_only(fitted):
     fresh = clone(fitted("tuned"))
-    assert fresh.get_params() == fitted("tuned").get_params()
+    assert parameters_of(fresh) == parameters_of(fitted("tuned"))
     assert not hasattr(fresh, "ranker_")
     again = pickle.loads(pickle.dumps(fresh))
-    assert again.get_params() == fresh.get_params()
+    assert parameters_of(again) == parameters_of(fresh)
 
 
 def test_refit_after_a_round_trip_gives_the_same_model(fitted, tmp_path):
@@ -602,7 +624,8 @@ def test_refit_after_a_round_trip_gives_the_same_model(fitted, tmp_path):
     loaded = ViXMLClassifier.load(tmp_path / "model", device="cpu", image_encoder=small_pixels)
     pickled = pickle.loads(pickle.dumps(loaded))
     for model in (loaded, pickled):
-        assert_same(fitted("pictures"), model.fit(X, Y, images=PICTURES), "pictures")
+        model.fit(X, Y, images=PICTURES)
+        assert_same(fitted("pictures"), model, "pictures", to_the_bit=True)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -612,7 +635,7 @@ def test_precision_of_a_loaded_model_is_that_of_its_parameter(precision, fitted,
     for other in (pickle.loads(pickle.dumps(model)), ViXMLClassifier.load(tmp_path / "model")):
         assert other.featurizer_.precision == precision
         assert other.image_encoder_.precision == getattr(torch, precision)
-        assert other.ranker_.label_vectors_.precision == precision
+        assert other.evidence_["label_vectors"].model_.precision == precision
 
 
 @pytest.mark.slow
@@ -627,24 +650,24 @@ import joblib, numpy as np
 from skxmc import ViXMLClassifier
 model = ViXMLClassifier.load({str(tmp_path / "model")!r})
 for _ in range(2):
-    model.predict_topk({X!r}, k=4)
+    model.predict_topk({X!r}, k=3)
 slow = {{"transformers", "torch._dynamo", "sentence_transformers", "peft", "faiss"}}
 assert not slow & set(sys.modules), slow & set(sys.modules)
 with warnings.catch_warnings(record=True) as caught:
     pickled = joblib.load({str(tmp_path / "model.joblib")!r})
 assert any("is loaded on the CPU" in str(one.message) for one in caught), caught
 for number, one in enumerate([model, pickled]):
-    labels, scores = one.predict_topk({X!r}, k=4)
+    labels, scores = one.predict_topk({X!r}, k=3)
     np.savez({str(tmp_path)!r} + f"/{{number}}.npz", labels=labels, scores=scores)
 """
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
     environment["CUDA_VISIBLE_DEVICES"] = ""
     run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
     assert run.returncode == 0, run.stderr.decode()
-    expected = predictions(fitted("text"), "text")[:2]
+    labels, scores, _ = predictions(fitted("text"), "text")
     for number in range(2):
         found = np.load(tmp_path / f"{number}.npz")
-        assert_same_ranking(expected, (found["labels"], found["scores"]))
+        assert_alike((found["labels"], found["scores"]), (labels, scores))
 
 
 def test_pickles_of_other_versions_warn(fitted):
@@ -704,9 +727,13 @@ def test_weights_of_any_kind_are_pickled_as_arrays():
 
 # --- the format ---
 
-names = st.text(st.characters(codec="utf-8", exclude_characters="$"), min_size=1, max_size=4)
+names = st.text(st.characters(codec="utf-8"), min_size=1, max_size=4)
 leaves = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(max_size=5)
+    st.none(),
+    st.booleans(),
+    st.integers(1 - 2**64, 2**64 - 1),
+    st.floats(allow_nan=False),
+    st.text(max_size=5),
 )
 trees = st.recursive(
     leaves,
@@ -754,6 +781,7 @@ def test_arrays_matrices_and_indexes_come_back(tmp_path, rng):
     assert isinstance(found["matrix"], sp.csr_array)
     assert (found["matrix"] != matrix).nnz == 0
     queries = rng.normal(size=(3, 4))
-    assert_same_ranking(index.search(queries, 5), found["index"].search(queries, 5))
+    for one, two in zip(index.search(queries, 5), found["index"].search(queries, 5), strict=True):
+        np.testing.assert_array_equal(one, two)
     found["bytes"][0] = 9  # maps can be written to, and leave the file as it is
     assert read_content(tmp_path / "model")["bytes"][0] == 0

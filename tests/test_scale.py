@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from conftest import assert_alike
 
-from skxmc import ViXMLClassifier, _ensemble
+from skxmc import ViXMLClassifier
 from skxmc._features._blocks import row_norms, unit_rows
+from skxmc._ranking._ranker import Ranker
 from skxmc._runtime import limits
+from skxmc.evidence import LabelVectors, Prototypes
 from skxmc.evidence._hard_negatives import HardNegatives
 from skxmc.indexes import HNSW, _choose
 
@@ -33,7 +36,10 @@ def large(monkeypatch):
     monkeypatch.setattr(limits, "MAX_WORD_VECTORS", 20)
     monkeypatch.setattr(limits, "MAX_DENSE_LABELS", 20)
     monkeypatch.setattr(_choose, "_AUTO_EXACT", 0)
-    monkeypatch.setitem(LabelVectors.__init__.__kwdefaults__, "max_labels", 20)
+    *others, max_labels, random_negatives, weight = LabelVectors.__init__.__defaults__
+    assert max_labels == limits.MAX_ALL_NEGATIVES
+    defaults = (*others, 20, random_negatives, weight)
+    monkeypatch.setattr(LabelVectors.__init__, "__defaults__", defaults)
 
 
 def _fit(problem, **parameters):
@@ -43,33 +49,32 @@ def _fit(problem, **parameters):
 @pytest.mark.usefixtures("large")
 def test_everything_is_built_once(problem, monkeypatch, tmp_path):
     built = []
-    build = _ensemble.EvidenceEnsemble._build
+    collect = Ranker._collect
     monkeypatch.setattr(
-        _ensemble.EvidenceEnsemble,
-        "_build",
-        lambda self, *arguments: built.append(1) or build(self, *arguments),
+        Ranker, "_collect", lambda self, *arguments: built.append(1) or collect(self, *arguments)
     )
     X, Y = problem
     clf = _fit(problem)
-    ensemble = clf.ranker_
+    ranker = clf.ranker_
+    prototypes, neighbours, label_vectors = clf.evidence_.values()
     assert len(built) == 1
-    assert isinstance(ensemble.prototypes_, HNSW)
-    assert ensemble.prototypes_.storage == ensemble.neighbours_.storage == "int8"
-    assert ensemble.label_vectors_.weights_.dtype == np.float16
+    assert isinstance(prototypes.index_, HNSW)
+    assert prototypes.index_.storage == neighbours.index_.storage == "int8"
+    assert label_vectors.model_.max_labels == 20
+    assert label_vectors.model_.weights_.dtype == np.float16
     # Held-out documents are neighbours in the end, the one without labels is not.
-    assert len(ensemble.neighbours_) == ensemble.Y_.shape[0] == N - 1
-    assert ensemble.Y_.nnz == Y.nnz
-    nearest = ensemble.neighbours_.search(unit_rows(X), 1)[0][:, 0]
+    assert len(neighbours.index_) == ranker.Y_.shape[0] == N - 1
+    assert ranker.Y_.nnz == Y.nnz
+    nearest = neighbours.index_.search(unit_rows(X), 1)[0][:, 0]
     labelled = np.flatnonzero(np.diff(Y.indptr))
-    same = [(ensemble.Y_[[nearest[row]]] != Y[[row]]).nnz == 0 for row in labelled]
+    same = [(ranker.Y_[[nearest[row]]] != Y[[row]]).nnz == 0 for row in labelled]
     assert np.mean(same) > 0.97
     indices, scores = clf.predict_topk(X, k=3)
     assert np.mean(Y.toarray()[labelled, indices[labelled, 0]]) > 0.9
     clf.save(tmp_path / "model")
     again = ViXMLClassifier.load(tmp_path / "model")
-    assert again.ranker_.label_vectors_.weights_.dtype == np.float16
-    np.testing.assert_array_equal(again.predict_topk(X, k=3)[0], indices)
-    np.testing.assert_array_equal(again.predict_topk(X, k=3)[1], scores)
+    assert again.evidence_["label_vectors"].model_.weights_.dtype == np.float16
+    assert_alike(again.predict_topk(X, k=3), (indices, scores))
 
 
 def test_large_is_about_as_good(problem, request):
@@ -83,10 +88,17 @@ def test_large_is_about_as_good(problem, request):
 @pytest.mark.usefixtures("large")
 @pytest.mark.parametrize(
     "parameters",
-    [{"prototypes": False}, {"retrieval_augmentation": 0}, {"refine_labels": False},
-     {"index": "exact"}, {"index": "ivf"}, {"max_steps": 1}, {"validation_fraction": 0.01}],
+    [
+        {"evidence": [Prototypes(centroids=False), "neighbours", "label_vectors"]},
+        {"evidence": ["prototypes", "label_vectors"]},
+        {"evidence": ["prototypes", "neighbours"]},
+        {"index": "exact"},
+        {"index": "ivf"},
+        {"max_steps": 1},
+        {"validation": 0.01},
+    ],
     ids=str,
-)  # fmt: skip
+)
 def test_switches_of_large_models(problem, parameters):
     X, Y = problem
     clf = _fit(problem, **parameters)

@@ -24,13 +24,14 @@ from sklearn.preprocessing import FunctionTransformer
 from tiny_models import save_encoder
 
 from skxmc import ViXMLClassifier
+from skxmc.evidence import Neighbours, Prototypes
 from skxmc.metrics import label_propensities, make_topk_scorer, xmc_report, xmc_scores
 from skxmc.model_selection import LabelStratifiedKFold
 
 N_SAMPLES, N_LABELS = 60, 6
 TAGS = np.array(["ant", "bee", "cat", "dog", "eel", "fox"], dtype=object)
 CV = LabelStratifiedKFold(3)
-GRID = {"n_neighbors": [1, 40]}
+GRID = {"neighbours__n_neighbors": [1, 40]}
 
 
 class _CountingClassifier(ViXMLClassifier):
@@ -53,7 +54,7 @@ def calls():
 
 def _classifier(kind=ViXMLClassifier, **parameters):
     parameters = {"encoder": "precomputed", "train_encoder": "frozen", **parameters}
-    return kind(refine_labels=False, random_state=0, **parameters)
+    return kind(evidence=[Prototypes(), Neighbours()], random_state=0, **parameters)
 
 
 @pytest.fixture(scope="module")
@@ -244,7 +245,8 @@ def test_grid_search_with_all_figures(problem, calls):
         np.testing.assert_allclose(search.cv_results_[f"mean_test_{key}"], np.mean(scores, 0))
     best = search.cv_results_["mean_test_psprecision_at_3"]
     assert search.best_score_ == best.max() > best.min()
-    assert search.best_params_ == {"n_neighbors": GRID["n_neighbors"][best.argmax()]}
+    ((name, values),) = GRID.items()
+    assert search.best_params_ == {name: values[best.argmax()]}
     assert search.score(X, Y) == scorer(search.best_estimator_, X, Y)["psprecision_at_3"]
 
 
@@ -252,7 +254,7 @@ def test_randomized_search_with_one_figure(problem):
     X, Y, _ = problem
     search = RandomizedSearchCV(
         _classifier(),
-        {"retrieval_augmentation": uniform()},
+        {"neighbours__weight": uniform()},
         n_iter=2,
         scoring=make_topk_scorer("ndcg", k=2),
         cv=CV,
@@ -266,7 +268,7 @@ def test_randomized_search_with_one_figure(problem):
     "resource",
     [
         {"resource": "n_samples", "min_resources": 30},
-        {"resource": "n_neighbors", "min_resources": 5, "max_resources": 10},
+        {"resource": "neighbours__n_neighbors", "min_resources": 5, "max_resources": 10},
     ],
     ids=["documents", "parameter"],
 )
@@ -274,7 +276,7 @@ def test_halving_search_takes_one_figure(problem, resource):
     X, Y, _ = problem
     search = HalvingGridSearchCV(
         _classifier(),
-        {"prototypes": [True, False]},
+        {"prototypes__centroids": [True, False]},
         scoring=make_topk_scorer("psp", k=2),
         cv=CV,
         factor=2,
@@ -454,7 +456,7 @@ def test_pictures_in_a_column(tmp_path, routing):
         warnings.simplefilter("error")
         search = GridSearchCV(
             clf,
-            {"n_neighbors": [5]},
+            {"neighbours__n_neighbors": [5]},
             scoring=xmc_scores(ks=2, metrics="p"),
             refit="precision_at_2",
             cv=LabelStratifiedKFold(2),
@@ -512,7 +514,7 @@ def test_pipeline_in_a_search_with_pictures(problem):
         )
         scorer = xmc_scores(ks=2, metrics="p").set_score_request(images=True)
         options = {"scoring": scorer, "refit": "precision_at_2", "cv": CV, "error_score": "raise"}
-        search = GridSearchCV(pipe, {"xmc__n_neighbors": [1, 40]}, **options)
+        search = GridSearchCV(pipe, {"xmc__neighbours__n_neighbors": [1, 40]}, **options)
         search.fit(np.square(X), Y, images=images)
         reference = GridSearchCV(pipe.named_steps["xmc"], GRID, **options)
         reference.fit(np.abs(X), Y, images=images)

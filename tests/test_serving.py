@@ -1,4 +1,4 @@
-"""The service over real HTTP: what predict_topk gives, limits, reloads, and errors in a sentence."""
+"""The service over real HTTP: what predict_topk gives, limits, reloads, errors in one sentence."""
 
 import base64
 import io
@@ -51,9 +51,8 @@ def assert_answers(response, model, texts, k=5, **options):
     found = response.json()["predictions"]
     assert [[label["id"] for label in row] for row in found] == names.tolist()
     assert [[label["text"] for label in row] for row in found] == names.tolist()
-    np.testing.assert_allclose(
-        [[label["score"] for label in row] for row in found], scores, **SCORES
-    )
+    found_scores = [[label["score"] for label in row] for row in found]
+    np.testing.assert_allclose(found_scores, scores, **SCORES)
 
 
 def wait_for(client, line):

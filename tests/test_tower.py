@@ -25,7 +25,7 @@ from tiny_models import (
 from skxmc._backbones import _packed
 from skxmc._backbones._bert import BertBackbone
 from skxmc._backbones._packed import PACKED, packed_attention, probe_packing, probe_sharing
-from skxmc._features._blocks import Featurizer
+from skxmc._estimator._featurizer import Featurizer
 from skxmc._inputs._images import ImageFeatures
 from skxmc._towers import _tower
 from skxmc._towers._fusion import ImageProjection
@@ -705,13 +705,11 @@ def test_no_copy_for_serving_where_nothing_is_cast():
 
 def test_changed_weights_are_served(rng):
     tower = tiny_tower("bert")
-    featurizer = Featurizer(
-        tower=tower, image_encoder=None, whitener=None, sparse=None, precision="bfloat16"
-    )
+    featurizer = Featurizer(tower=tower, image_encoder=None, precision="bfloat16")
     texts = random_texts(rng, 5)
 
     def served():
-        return featurizer.features(texts, None).embeddings
+        return featurizer.features(texts, None).text
 
     first = served()
     np.testing.assert_array_equal(first, featurizer.encode(texts))
@@ -727,5 +725,5 @@ def test_changed_weights_are_served(rng):
     # all of them, aligned alike.
     for again in (copy.deepcopy(featurizer), pickle.loads(pickle.dumps(featurizer))):
         for _ in range(2):
-            np.testing.assert_array_equal(again.features(texts, None).embeddings, changed)
+            np.testing.assert_array_equal(again.features(texts, None).text, changed)
         assert again._serving[1] is not featurizer._serving[1]

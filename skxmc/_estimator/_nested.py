@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..evidence import resolve_evidence
+
 
 class NestedParametersMixin:
     """Reaches the kinds in the list `evidence` by name, as ``label_vectors__anchor``.
@@ -52,16 +54,7 @@ class NestedParametersMixin:
         """
         if "evidence" in params:
             self.evidence = params.pop("evidence")
-        own = super().get_params(deep=False)
-        for key in params:
-            name, nested, _ = key.partition("__")
-            if nested and name in own and not hasattr(own[name], "get_params"):
-                whole = params.get(name, own[name])
-                if not hasattr(whole, "get_params"):
-                    raise ValueError(
-                        f"{key} cannot be set, because {name} is {whole!r}; pass an object as "
-                        f"{name} first, such as {name}={_EXAMPLES.get(name, '...')}."
-                    )
+        self._check_nested(params)
         named = self._named_kinds()
         replaced = {name: params.pop(name) for name in list(params) if name in named}
         if replaced:
@@ -69,6 +62,31 @@ class NestedParametersMixin:
                 replaced.get(getattr(kind, "name", None), kind) for kind in self.evidence
             ]
         return super().set_params(**params)
+
+    def _check_nested(self, params: dict[str, Any]) -> None:
+        """Whether there are objects that nested parameters can be set in."""
+        own, named = super().get_params(deep=False), self._named_kinds()
+        for key in params:
+            name, nested, _ = key.partition("__")
+            whole = params.get(name, own.get(name, named.get(name)))
+            if not nested or hasattr(whole, "get_params"):
+                continue
+            if name in own:
+                raise ValueError(
+                    f"{key} cannot be set, because {name} is {whole!r}; pass an object as "
+                    f"{name} first, such as {name}={self._example(name)}."
+                )
+            usual = {kind.name: kind for kind in resolve_evidence(None)}
+            if name in usual:
+                raise ValueError(
+                    f"{key} cannot be set, because evidence is {self.evidence!r}; pass a list "
+                    f"that holds the object first, such as evidence=[{usual[name]!r}]."
+                )
+
+    def _example(self, name: str) -> str:
+        if name == "encoder":
+            return f"{self._recipe.encoder.__name__}(...)"
+        return _EXAMPLES.get(name, "...")
 
     def _named_kinds(self) -> dict[str, Any]:
         """The objects in `evidence`, by name."""
@@ -82,6 +100,5 @@ _EXAMPLES = {
     "training": "Training()",
     "validation": "Validation()",
     "index": "HNSW()",
-    "encoder": "TextEncoder(...)",
     "image_encoder": "ImageEncoder(...)",
 }

@@ -18,13 +18,24 @@ from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.utils.validation import check_is_fitted
 
 from .._features._whitening import ImageWhitener
+from .._folders._content import readings, write_content
+from .._folders._replacing import replacing
 from .._inputs._texts import sequence_to_list
 from .._ranking._ranker import Ranker
+from ..encoders import ImageEncoder
+from ..evidence import Evidence
 from ._featurizer import Featurizer
-from ._persistence_io import read_content, replacing, write_content
-from ._plugins_io import describe, is_description, rebuild
+from ._parameters import resolve_image_encoder
+from ._plugins_io import describe, rebuild
 
 TOWER = "tower"
+
+# What a folder may never set, whatever it says, and why.
+NEVER_FROM_A_FOLDER = {
+    "memory": "a cache belongs to a machine, and holds pickles; set it after loading",
+    "trust_remote_code": "whether code may run is up to who loads; pass it to load",
+    "device": "a device belongs to a machine; pass it to load",
+}
 
 
 class PersistenceMixin:
@@ -42,8 +53,9 @@ class PersistenceMixin:
 
         The folder holds ``skxmc.json`` (parameters and all that is small),
         ``arrays.safetensors``, the text encoder and its tokenizer in the format of transformers
-        (``tower/``), and the search indexes. It is written beside its place and then renamed,
-        so there is never half a model; one that is there already is replaced.
+        (``tower/``), and the search indexes. ``skxmc.json`` lists them with their sha256. It is
+        written beside its place and then takes it, so there is never half a model. One that is
+        there already is replaced; other files in the folder stay as they are.
 
         Not in it: the weights of the image encoder, of which only the name is kept, and
         parameters that are Python objects: a callable `image_encoder`, pictures in
@@ -62,7 +74,10 @@ class PersistenceMixin:
         NotFittedError
             If the estimator is not fitted.
         FileExistsError
-            If `folder` is a file, or is not empty and holds no model of skxmc.
+            If `folder` is a file, is not empty and holds no model of skxmc, or has a file of
+            another origin where one of the model is to be.
+        PermissionError
+            If `folder` may not be written to.
         """
         check_is_fitted(self)
         parameters, notes = _storable_parameters(self)
@@ -78,7 +93,7 @@ class PersistenceMixin:
                 "not_saved": notes,
                 "fitted": _fitted_attributes(self),
                 "featurizer": _save_featurizer(self.featurizer_, temporary, include_base),
-                "evidence": [describe(kind, _plain) for kind in self.ranker_.kinds],
+                "evidence": [_described(kind) for kind in self.ranker_.kinds],
                 "ranker": self.ranker_.state_dict(),
             }
             write_content(temporary, content)
@@ -89,14 +104,20 @@ class PersistenceMixin:
         folder: str | os.PathLike,
         *,
         device: str = "auto",
-        image_encoder: str | Callable | None = None,
+        image_encoder: str | Callable | ImageEncoder | None = None,
         base: str | None = None,
         trust_remote_code: bool = False,
+        verify: bool | str = "auto",
     ):
-        """Read a model that :meth:`save` wrote; its predictions are the same to the bit.
+        """Read a model that :meth:`save` wrote.
+
+        It predicts the same: labels are equal, and scores differ by rounding alone. Files are
+        mapped with another alignment than arrays have in memory, and some CPUs round products
+        differently then, by about 1e-7 of a score. Two loads of a folder are equal to the bit.
 
         Large arrays are memory maps: they are read when they are needed, and processes share
-        them. Nothing in the folder is run as code.
+        them. Only files that the model was saved with are read. If the folder is replaced
+        meanwhile, it is read again. Files must not be changed in place while the model is in use.
 
         Parameters
         ----------
@@ -104,15 +125,22 @@ class PersistenceMixin:
             Where the model is.
         device : str, default="auto"
             Where to compute; it becomes the parameter `device`.
-        image_encoder : str or callable, default=None
+        image_encoder : str, callable or ImageEncoder, default=None
             The image encoder that the model was fitted with, if that was a callable, or where
-            it is now; None takes the saved name.
+            it is now; None takes the saved name. A name or a callable takes the place of the
+            model alone; what else was said by an `ImageEncoder` stays.
         base : str, default=None
             Where the language model under the adapters is, for a model saved without it; None
             looks for it under the name that it had. Other weights are refused.
         trust_remote_code : bool, default=False
             Whether Python code that comes with a model may run; it becomes the parameter of
-            that name.
+            that name of encoders that are objects.
+        verify : {"auto", True, False}, default="auto"
+            Whether files must have the bytes that were saved. True compares the sha256 of each
+            file, which takes half a second a gigabyte. "auto" does so for files of up to 4 MiB, and
+            compares half a megabyte of larger ones, evenly spread: that notices other files, cut
+            and overwritten ones, but not each single byte. False is for folders that were changed
+            on purpose.
 
         Returns
         -------
@@ -124,33 +152,38 @@ class PersistenceMixin:
         FileNotFoundError
             If the folder or one of its files is missing; the message names it.
         ValueError
-            If a file is damaged, the format is newer than this version of skxmc, the model is
-            of another class, or `device` cannot be used.
+            If a file is damaged, is a link or was not saved with the model, the format is newer
+            than this version of skxmc, the model is of another class, or `device` cannot be used.
         """
         from .._runtime._device import resolve_device
 
         resolve_device(device)
         folder = Path(folder).expanduser()
-        content = read_content(folder)
-        try:
-            estimator = _find_class(cls, content["class"], folder)._from_content(
-                content, folder, device, image_encoder, base, trust_remote_code
-            )
-        except KeyError as error:
-            raise ValueError(
-                f"the model in {str(folder)!r} lacks an entry {error}; save it again."
-            ) from error
+        for reading in readings(folder, verify=verify, parts=(TOWER,)):
+            with reading as content:
+                estimator = _find_class(cls, content["class"], folder)._from_content(
+                    content, folder, device, image_encoder, base, trust_remote_code
+                )
         return estimator
 
     @classmethod
     def _from_content(cls, content, folder, device, image_encoder, base, trust_remote_code):
-        parameters = {name: _rebuilt(value) for name, value in content["parameters"].items()}
+        parameters = {
+            name: rebuild(value)
+            for name, value in content["parameters"].items()
+            if name not in NEVER_FROM_A_FOLDER
+        }
         _set_trust(parameters, trust_remote_code)
         parameters["device"] = str(device)
         if image_encoder is None and "image_encoder" in content["not_saved"]:
             image_encoder = MissingImageEncoder()
         if image_encoder is not None:
-            parameters["image_encoder"] = image_encoder
+            saved = parameters.get("image_encoder")
+            if isinstance(saved, ImageEncoder) and not isinstance(image_encoder, ImageEncoder):
+                saved.model = image_encoder
+            else:
+                parameters["image_encoder"] = image_encoder
+            image_encoder = resolve_image_encoder(image_encoder).model
         known = inspect.signature(cls).parameters
         estimator = cls(**{name: value for name, value in parameters.items() if name in known})
         for name, value in content["fitted"].items():
@@ -159,7 +192,7 @@ class PersistenceMixin:
         estimator.featurizer_ = _load_featurizer(
             content["featurizer"], folder, estimator, image_encoder, base, trust_remote_code
         )
-        kinds = [rebuild(kind) for kind in content["evidence"]]
+        kinds = rebuild(content["evidence"])
         estimator.ranker_ = Ranker.from_state(content["ranker"], kinds)
         estimator._settle()
         return estimator
@@ -234,8 +267,7 @@ def _storable_parameters(estimator: Any) -> tuple[dict[str, Any], dict[str, str]
     parameters, notes = {}, {}
     for name, value in estimator.get_params(deep=False).items():
         if name == "memory" and value is not None:
-            # A cache holds pickles, so a folder must not say where to find one.
-            notes[name] = "a cache belongs to a machine; set it after loading"
+            notes[name] = NEVER_FROM_A_FOLDER[name]
             continue
         try:
             parameters[name] = _plain(value)
@@ -243,6 +275,9 @@ def _storable_parameters(estimator: Any) -> tuple[dict[str, Any], dict[str, str]
             notes[name] = f"{error}; set it after loading, before another fit"
     if "image_encoder" in notes:
         notes["image_encoder"] = "a callable; pass it as load(folder, image_encoder=...)"
+        if isinstance(estimator.image_encoder, ImageEncoder):  # the rest of it is saved
+            rest = {**estimator.image_encoder.get_params(deep=False), "model": None}
+            parameters["image_encoder"] = _plain(ImageEncoder(**rest))
     return parameters, notes
 
 
@@ -264,11 +299,14 @@ def _plain(value: Any, nested: bool = False) -> Any:
     return [_plain(part, True) for part in sequence_to_list(value)]
 
 
-def _rebuilt(value: Any) -> Any:
-    """A parameter that was saved, with the objects that it describes."""
-    if isinstance(value, list | tuple):
-        return type(value)(_rebuilt(part) for part in value)
-    return rebuild(value) if is_description(value) else value
+def _described(kind: Evidence) -> dict[str, Any]:
+    """Class and parameters of a kind of evidence."""
+    try:
+        return describe(kind, _plain)
+    except TypeError as error:
+        raise TypeError(
+            f"the evidence {kind.name!r} {error}, which a folder cannot hold; use joblib.dump."
+        ) from error
 
 
 def _set_trust(parameters: dict[str, Any], trust_remote_code: bool) -> None:
@@ -339,9 +377,9 @@ def _load_featurizer(
                 f"the text encoder in {str(folder / TOWER)!r} cannot be loaded: {error}"
             ) from error
     if state["image_encoder"] is not None:
-        from .._pictures._image_encoder import ImageEncoder
+        from .._pictures import _image_encoder
 
-        encoder = ImageEncoder(
+        encoder = _image_encoder.ImageEncoder(
             image_encoder or state["image_encoder"]["model"],
             batch_size=state["image_encoder"]["batch_size"],
             trust_remote_code=trust_remote_code,

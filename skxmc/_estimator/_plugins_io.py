@@ -39,29 +39,30 @@ def describe(value: BaseEstimator, plain: Callable[[Any], Any]) -> dict[str, Any
     }
 
 
-def is_description(value: Any) -> bool:
+def _is_description(value: Any) -> bool:
     """Whether a value is what :func:`describe` gave."""
     return isinstance(value, dict) and value.keys() == {_CLASS, _PARAMETERS}
 
 
-def rebuild(description: dict[str, Any]) -> Any:
-    """The object that :func:`describe` described.
+def rebuild(value: Any) -> Any:
+    """The object that :func:`describe` described; other values as they are, lists entry by entry.
 
     Raises
     ------
     ValueError
         If its class is not known in this process, or has other parameters.
     """
-    kind = _find(description[_CLASS])
-    parameters = {
-        name: rebuild(value) if is_description(value) else value
-        for name, value in description[_PARAMETERS].items()
-    }
+    if isinstance(value, list | tuple):
+        return type(value)(rebuild(part) for part in value)
+    if not _is_description(value):
+        return value
+    kind = _find(value[_CLASS])
+    parameters = {name: rebuild(part) for name, part in value[_PARAMETERS].items()}
     known = inspect.signature(kind).parameters
     unknown = sorted(parameters.keys() - known.keys())
     if unknown:
         raise ValueError(
-            f"{description[_CLASS]} has no parameter {unknown[0]!r}; load the model with the "
+            f"{value[_CLASS]} has no parameter {unknown[0]!r}; load the model with the "
             "version that saved it."
         )
     return kind(**parameters)
@@ -80,8 +81,9 @@ def _find(path: str) -> type:
     for room in ROOMS:
         if module == f"{_PACKAGE}.{room}":
             public = import_module(module)
-            if name in public.__all__ and inspect.isclass(getattr(public, name)):
-                return getattr(public, name)
+            found = getattr(public, name) if name in public.__all__ else None
+            if inspect.isclass(found) and issubclass(found, BaseEstimator):
+                return found
     for kind in _subclasses(BaseEstimator):
         if _path(kind) == path:
             return kind

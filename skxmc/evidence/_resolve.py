@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
 
 from sklearn.base import clone
 
@@ -32,9 +33,10 @@ def resolve_evidence(evidence: Sequence[Evidence | str] | None) -> list[Evidence
     Raises
     ------
     TypeError
-        If an entry is neither a name nor an `Evidence`.
+        If an entry is neither a name nor an `Evidence`, or the registered class is none.
     ValueError
-        If there is no kind, two share a name, a name is not known, or a weight is out of range.
+        If there is no kind, two share a name, a name is not known, a weight is out of range, or
+        the weights that are given have a sum above 1.
     """
     given = list(KINDS) if evidence is None else evidence
     if isinstance(given, str | Evidence):
@@ -42,7 +44,7 @@ def resolve_evidence(evidence: Sequence[Evidence | str] | None) -> list[Evidence
     kinds = []
     for position, kind in enumerate(given):
         if isinstance(kind, str):
-            kind = find_plugin("evidence", kind, KINDS)()
+            kind = _by_name(kind)
         if not isinstance(kind, Evidence):
             raise TypeError(
                 f"evidence[{position}] is of type {type(kind).__name__}; pass a name or an object "
@@ -56,7 +58,23 @@ def resolve_evidence(evidence: Sequence[Evidence | str] | None) -> list[Evidence
         )
     for kind in kinds:
         _check(kind, [other.name for other in kinds])
+    given_weights = [kind.weight for kind in kinds if kind.weight != "auto"]
+    if sum(given_weights) > 1 + 1e-6:
+        raise ValueError(
+            f"the weights that evidence gives, {given_weights}, sum to {sum(given_weights):.4g}; "
+            "they are shares of the mixture, so lower them, or leave some of them at 'auto'."
+        )
     return sorted(kinds, key=lambda kind: kind.follows)
+
+
+def _by_name(name: str) -> Evidence:
+    found = find_plugin("evidence", name, KINDS)
+    if not issubclass(found, Evidence):
+        raise TypeError(
+            f"evidence {name!r} names the class {found.__name__}, which is not derived from "
+            "skxmc.evidence.Evidence."
+        )
+    return found()
 
 
 def _check(kind: Evidence, names: list[str]) -> None:
@@ -65,7 +83,8 @@ def _check(kind: Evidence, names: list[str]) -> None:
             f"evidence holds two kinds with the name {kind.name!r}; keep one of them, or give the "
             "class of the other another `name`."
         )
-    if kind.weight != "auto" and not 0 <= kind.weight <= 1:
+    weight = kind.weight
+    if weight != "auto" and not (isinstance(weight, Real) and 0 <= weight <= 1):
         raise ValueError(
-            f"the weight of {kind.name!r} must be 'auto' or within 0 and 1, got {kind.weight!r}."
+            f"the weight of {kind.name!r} must be 'auto' or within 0 and 1, got {weight!r}."
         )

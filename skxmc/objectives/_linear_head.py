@@ -94,3 +94,7 @@ class LinearHead(Objective):
         mean = np.linalg.norm(weight, axis=1).mean()
         vectors = weight / np.float32(max(mean, 1e-12))
         return lambda Y: vectors
+
+    def _validate_params(self) -> None:
+        super()._validate_params()
+        resolve_head_loss(self.loss)._validate_params()

@@ -56,8 +56,8 @@ class Objective(BaseEstimator, ABC):
     ``problem_.generator`` or PyTorch's global state alone: these are seeded and kept in
     checkpoints, so that equal seeds give equal fits.
 
-    Parameters are checked when :meth:`build` starts, by scikit-learn's
-    ``_parameter_constraints``, a dictionary of the class.
+    Parameters are checked by :func:`resolve_objective` and when :meth:`build` starts, with
+    scikit-learn's ``_parameter_constraints``, a dictionary of the class.
 
     Attributes
     ----------
@@ -201,7 +201,8 @@ class Objective(BaseEstimator, ABC):
         -------
         callable
             Gives prototypes, (n_labels, dimension) float32, from the documents' labels Y, a CSR
-            matrix that may lack some of the training pairs. By default those are `labels`.
+            matrix that may lack some of the training pairs. By default those are `labels`, so an
+            objective that does without label texts overrides this.
         """
         return lambda Y: labels
 

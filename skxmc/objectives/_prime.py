@@ -193,3 +193,7 @@ class Prime(DualEncoder):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Resume with these centroids."""
         self.centroids_.copy_(state["centroids"])
+
+    def _validate_params(self) -> None:
+        super()._validate_params()
+        resolve_head_loss(self.head_loss)._validate_params()

@@ -16,7 +16,7 @@ OBJECTIVES = {
 
 
 def resolve_objective(spec: str | Objective) -> Objective:
-    """Make an objective that can be built, whatever was passed.
+    """Make an objective that can be built: its parameters are checked.
 
     Parameters
     ----------
@@ -34,7 +34,8 @@ def resolve_objective(spec: str | Objective) -> Objective:
     TypeError
         If `spec` is neither, or the registered class is no Objective.
     ValueError
-        If there is no such name; the message lists those there are.
+        If there is no such name; the message lists those there are. Or if a parameter of the
+        objective is wrong.
 
     Examples
     --------
@@ -45,7 +46,9 @@ def resolve_objective(spec: str | Objective) -> Objective:
     Prime(n_negatives=5)
     """
     if isinstance(spec, Objective):
-        return clone(spec)
+        objective = clone(spec)
+        objective._validate_params()
+        return objective
     if not isinstance(spec, str):
         got = f"the class {spec.__name__}" if isinstance(spec, type) else repr(spec)
         raise TypeError(
