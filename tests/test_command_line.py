@@ -262,7 +262,7 @@ def test_wrong_keys_are_errors_that_list_the_known_ones(config, message):
         (["predict", "MODEL", "TABLE", "-o", "no-such/OUT.csv"], "no folder for it"),
         (["predict", "no-model", "TABLE", "--text", "title", "-o", "OUT.csv"], "no folder 'no-mod"),
         (["info", "FOLDER"], "holds no skxmc.json"),
-        (["fit", "TABLE", "-o", "FOLDER"], "is not empty and holds no model"),
+        (["fit", "TABLE", "-o", "FOLDER"], "is not empty"),
         (["fit", "TABLE", "-o", "TABLE"], "is a file"),
         (["fit", "TABLE", "-o", "NEW", "--set", "epoch=1"], "unknown key 'epoch'"),
         (["fit", "TABLE", "-o", "NEW", "--set", "epochs"], "not of the form KEY=VALUE"),

@@ -21,11 +21,11 @@ def run(options: argparse.Namespace) -> None:
     if documents.exclude is not None and documents.label_ids == model.classes_.tolist():
         exclude = documents.exclude
     k = min(max(options.k), len(model.classes_))
-    labels, _ = predict_blocks(model, documents, k, exclude, quiet=options.quiet)
+    ranking = predict_blocks(model, documents, k, exclude, quiet=options.quiet)
     truth = documents.label_names()
     report = xmc_report(
         truth,
-        labels,
+        ranking,
         k=options.k,
         classes=model.classes_,
         propensities=label_propensities(model.ranker_.Y_),

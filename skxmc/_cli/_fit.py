@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 
+from .._folders._replacing import check_save
 from ._config import make_estimator, read_config
 from ._data import read_documents
 
 
 def run(options: argparse.Namespace) -> None:
     """Fit a model and save it."""
-    check_folder(options.output)
+    check_save(options.output)
     config = read_config(options.config, options.settings)
     make_estimator(config)._validate_params()  # before large files are read
     documents = read_documents(options, "train")
@@ -30,30 +29,6 @@ def run(options: argparse.Namespace) -> None:
     model.classes_ = np.array(documents.label_ids, dtype=object)
     model.save(options.output)
     _say(f"fitted in {time.perf_counter() - started:.0f} s, saved in {options.output}")
-
-
-def check_folder(folder: str) -> None:
-    """See that a model can be saved, before hours of fitting.
-
-    Raises
-    ------
-    FileExistsError
-        If the folder is a file, or holds something else than a model.
-    PermissionError
-        If it may not be written.
-    """
-    target = Path(folder).expanduser()
-    if target.exists() and not target.is_dir():
-        raise FileExistsError(f"--output {folder!r} is a file; pass the name of a folder.")
-    if target.is_dir() and any(target.iterdir()) and not (target / "skxmc.json").is_file():
-        raise FileExistsError(
-            f"--output {folder!r} is not empty and holds no model of skxmc; pass another folder."
-        )
-    parent = target.absolute().parent
-    while not parent.exists():
-        parent = parent.parent
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        raise PermissionError(f"--output {folder!r} may not be written; pass another folder.")
 
 
 def _say(message: str) -> None:
