@@ -1,8 +1,10 @@
 # A saved model over HTTP: docs/user_guide/serving.rst says how to run it.
 FROM python:3.12-slim
 
-# The build for the CPU is a tenth of the size of that for GPUs.
-RUN pip install --no-cache-dir torch --index-url https://download.pytorch.org/whl/cpu
+# PyTorch's build for the CPU is a tenth of the size of that for GPUs. Its installation guide has the
+# option that chooses it: docker build --build-arg TORCH="torch --index-url ..." .
+ARG TORCH=torch
+RUN pip install --no-cache-dir $TORCH
 
 WORKDIR /src
 COPY pyproject.toml README.rst LICENSE ./

@@ -298,6 +298,16 @@ def test_errors_are_one_line(folder, tmp_path, capsys, arguments, message):
     assert not (tmp_path / "new").exists()
 
 
+def test_a_missing_extra_is_named(folder, monkeypatch, capsys):
+    for module in ("uvicorn", "fastapi", "prometheus_client"):
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, module, None)
+            assert main(["serve", str(folder / "model"), "--port", "0"]) == 2
+        err = capsys.readouterr().err
+        assert f"the module '{module}' is not installed" in err
+        assert 'pip install "skxmc[serve]"' in err
+
+
 def test_wrong_options_are_those_of_argparse(capsys):
     for arguments in ([], ["fit"], ["nothing"], ["evaluate", "m", "d", "-k", "0"]):
         with pytest.raises(SystemExit) as caught:

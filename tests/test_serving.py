@@ -16,6 +16,7 @@ from PIL import Image
 from schemathesis import checks
 from served import WORDS, fit_small, serving, texts_and_tags, thumbnails
 
+from skxmc import DecoderXMCClassifier, ViXMLClassifier
 from skxmc.serving import Limits, create_app, load_model
 
 TEXTS = texts_and_tags(24, seed=1)[0]
@@ -327,18 +328,22 @@ def test_an_answer_that_takes_too_long(folder):
 
 
 def test_texts_stay_out_of_the_log(folder, caplog):
-    model = load_model(folder / "model")
-    model.ranker_ = None  # whatever goes wrong inside
     app = create_app(folder / "model", reload_seconds=None)
-    app.state.service.source.current.model.featurizer_ = None
-    with caplog.at_level(logging.DEBUG, "skxmc"), serving(app) as client:
-        response = client.post("/predict", json={"texts": ["a secret"], "k": 2})
+    app.state.service.current.model.featurizer_ = None  # whatever goes wrong inside
+    with caplog.at_level(logging.DEBUG), serving(app) as client:
         client.get("/labels?prefix=secret")
+        response = client.post("/predict", json={"texts": ["a secret"], "k": 2})
+        app.state.service.current._tables = ("secret",)
+        broken = client.get("/labels?prefix=secret")
+    assert broken.status_code == 500
+    assert_problem(broken, "the service failed; its log says where")
+    assert "a request failed with ValueError" in caplog.text
     assert response.status_code == 500
     assert_problem(response, "the log of the service says where")
     assert "a prediction failed with AttributeError" in caplog.text
     assert "POST /predict 500" in caplog.text
-    assert "secret" not in caplog.text
+    own = [record for record in caplog.records if not record.name.startswith("http")]
+    assert not any("secret" in record.getMessage() for record in own)
 
 
 # --- too much at once ---
@@ -491,19 +496,22 @@ def test_wrong_settings_are_refused(folder, tmp_path):
             create_app(folder / "model", token=token)
     with pytest.raises(FileNotFoundError, match="no folder"):
         create_app(tmp_path / "nothing")
-    with pytest.raises(ValueError, match="the limit seconds must be a number above 0"):
+    with pytest.raises(ValueError, match="the limit seconds must be a number above 0 and at most"):
         Limits(seconds=float("nan"))
     ready = fit_ready()
     with pytest.raises(ValueError, match="fitted with encoder='precomputed'"):
         create_app(ready)
 
 
-def fit_ready():
-    from skxmc import ViXMLClassifier
+def test_the_class_of_a_saved_model_is_found(tmp_path):
+    fit_ready(DecoderXMCClassifier).save(tmp_path / "model")
+    assert isinstance(load_model(tmp_path / "model"), DecoderXMCClassifier)
 
+
+def fit_ready(kind=ViXMLClassifier):
     X = np.random.RandomState(0).normal(size=(20, 4))
     Y = [["abc"[row % 3]] for row in range(20)]
-    return ViXMLClassifier("precomputed", random_state=0).fit(X, Y)
+    return kind("precomputed", random_state=0).fit(X, Y)
 
 
 # --- description ---

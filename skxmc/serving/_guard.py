@@ -7,6 +7,7 @@ import hmac
 import json
 import logging
 import time
+import traceback
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
@@ -88,6 +89,9 @@ class Guard:
                 await _send_problem(watched, error)
             else:
                 await self._app(scope, receive, watched)
+        except Exception as error:  # after its response; the message may hold what callers write
+            frames = "".join(traceback.format_tb(error.__traceback__))
+            logger.error("a request failed with %s at\n%s", type(error).__name__, frames)
         finally:
             self._count(scope, status, time.perf_counter() - started)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from numbers import Real
 
+_DAY = 86_400  # seconds
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -59,9 +61,13 @@ class Limits:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            kind = Real if field.name == "seconds" else int
-            least = 0 if field.name == "seconds" else 1
-            valid = isinstance(value, kind) and not isinstance(value, bool)
-            if not valid or not value >= least or value == 0:
-                bound = "above 0" if least == 0 else "of at least 1"
-                raise ValueError(f"the limit {field.name} must be a number {bound}, got {value!r}.")
+            if field.name == "seconds":
+                valid = isinstance(value, Real) and 0 < value <= _DAY
+                wanted = f"above 0 and at most {_DAY}"
+            else:
+                valid = isinstance(value, int) and value >= 1
+                wanted = "of at least 1"
+            if isinstance(value, bool) or not valid:
+                raise ValueError(
+                    f"the limit {field.name} must be a number {wanted}, got {value!r}."
+                )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import threading
@@ -15,11 +14,12 @@ from typing import Any
 
 from .._decoder import DecoderXMCClassifier
 from .._estimator._parameters import resolve_image_encoder
+from .._folders._manifest import METADATA
+from .._folders._strict_json import parse_json
 from .._vixml import ViXMLClassifier
 
 logger = logging.getLogger("skxmc.serving")
 
-METADATA = "skxmc.json"
 _ESTIMATORS = {kind.__name__: kind for kind in (ViXMLClassifier, DecoderXMCClassifier)}
 _LAST = chr(0x10FFFF)  # sorts behind all that begins alike
 
@@ -55,7 +55,7 @@ def load_model(folder: str | os.PathLike, **options: Any) -> Any:
     FileNotFoundError: there is no folder 'no-such-folder'; pass one that save wrote.
     """
     try:
-        name = json.loads((Path(folder).expanduser() / METADATA).read_text("utf-8"))["class"]
+        name = parse_json((Path(folder).expanduser() / METADATA).read_bytes())["class"]
     except (OSError, ValueError, KeyError, TypeError):
         name = None  # load itself says what is wrong
     return _ESTIMATORS.get(name, ViXMLClassifier).load(folder, **options)
