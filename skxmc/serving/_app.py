@@ -238,11 +238,7 @@ def _handle_problems(app: FastAPI) -> None:
     async def http(request: Request, error: HTTPException) -> JSONResponse:
         return problem(error.status_code, first_sentence(str(error.detail)), error.headers)
 
-    async def failed(request: Request, error: Exception) -> JSONResponse:
-        return problem(500, "the service failed; its log says where.")
-
     for kind, handler in (
-        (Exception, failed),
         (RequestError, refused),
         (QueueFullError, full),
         (RequestValidationError, invalid),

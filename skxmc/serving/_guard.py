@@ -72,7 +72,7 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started, status = time.perf_counter(), 500
+        started, status = time.perf_counter(), None
 
         async def watched(message: dict[str, Any]) -> None:
             nonlocal status
@@ -89,11 +89,14 @@ class Guard:
                 await _send_problem(watched, error)
             else:
                 await self._app(scope, receive, watched)
-        except Exception as error:  # after its response; the message may hold what callers write
+        except Exception as error:  # whose message may hold what callers write
             frames = "".join(traceback.format_tb(error.__traceback__))
             logger.error("a request failed with %s at\n%s", type(error).__name__, frames)
+            if status is None:
+                problem = _Refused(500, "the service failed; its log says where.")
+                await _send_problem(watched, problem)
         finally:
-            self._count(scope, status, time.perf_counter() - started)
+            self._count(scope, status or 500, time.perf_counter() - started)
 
     def _check_head(self, scope: dict[str, Any]) -> None:
         headers = dict(scope["headers"])
