@@ -209,6 +209,8 @@ m = 16
 rank = 8
 [training]
 max_grad_norm = "none"
+[threshold]
+target = 0.8
 """)
     model = make_estimator(read_config(file, ["objective.n_negatives=7", "device=cpu"]))
     assert model.epochs == 3
@@ -222,6 +224,7 @@ max_grad_norm = "none"
     assert model.index.m == 16
     assert model.adapter.rank == 8
     assert model.training.max_grad_norm is None
+    assert model.threshold.target == 0.8
     assert model.device == "cpu"
     head = make_estimator({"objective": {"kind": "linear_head", "loss": "decoupled_softmax"}})
     assert isinstance(head.objective, LinearHead)

@@ -13,7 +13,7 @@ from .._vixml import ViXMLClassifier
 from ..encoders import ImageEncoder, LanguageModel, LoRA, TextEncoder
 from ..evidence import resolve_evidence
 from ..indexes import make_index
-from ..model_selection import Validation
+from ..model_selection import Precision, Validation
 from ..objectives import Training, resolve_objective
 
 ESTIMATORS = {
@@ -99,6 +99,7 @@ def make_estimator(config: Mapping[str, Any], **parameters: Any) -> Any:
         "adapter": LoRA,
         "training": Training,
         "validation": Validation,
+        "threshold": Precision,
     }
     known = [name for name in inspect.signature(kind).parameters if name not in _FROM_DATA]
     _check_keys(config, ["estimator", *known], "the configuration")

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..serving import load_model
 
 
@@ -28,7 +30,7 @@ def describe(folder: str, device: str) -> dict[str, Any]:
     model = load_model(folder, device=device)
     files = [path for path in Path(folder).expanduser().rglob("*") if path.is_file()]
     encoder = getattr(model.encoder, "name", model.encoder)
-    pictures = model.image_encoder_
+    pictures, threshold = model.image_encoder_, model.threshold_
     return {
         "estimator": type(model).__name__,
         "labels": len(model.classes_),
@@ -38,6 +40,6 @@ def describe(folder: str, device: str) -> dict[str, Any]:
         "trained": model.train_encoder,
         "pictures": "none" if pictures is None else str(pictures.model),
         "evidence": list(model.evidence_),
-        "threshold": round(float(model.threshold_), 4),
+        "threshold": "per label" if np.ndim(threshold) else round(float(threshold), 4),
         "megabytes": round(sum(path.stat().st_size for path in files) / 1e6, 1),
     }
