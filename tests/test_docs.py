@@ -168,6 +168,7 @@ def test_blocks_share_a_namespace_and_failures_show():
         "skxmc.metrics",
         "skxmc.model_selection",
         "skxmc.objectives",
+        "skxmc.serving",
         "skxmc.testing",
     ],
 )
