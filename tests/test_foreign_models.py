@@ -138,19 +138,31 @@ def test_system_opens_nothing_outside_of_the_folder(models, tmp_path):
 # --- what a folder may set ---
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("memory", "/tmp/cache"), ("trust_remote_code", True), ("device", "cuda:7")],
-)
+@pytest.mark.parametrize(("name", "value"), [("memory", "/tmp/cache"), ("device", "cuda:7")])
 def test_parameters_that_no_folder_may_set(name, value, folder):
     model = folder()
     rewrite(model, lambda tree: tree["parameters"].update({name: value}))
+    loaded = ViXMLClassifier.load(model, device="cpu")
+    assert getattr(loaded, name) == {"memory": None, "device": "cpu"}[name]
+    assert name in _persistence.NEVER_FROM_A_FOLDER
+
+
+@pytest.mark.parametrize("trust", [False, True])
+def test_only_who_loads_may_trust_the_code_of_encoders(trust, folder):
+    model = folder("texts")
+
+    def edit(tree):
+        said = {"name": tree["parameters"]["encoder"], "trust_remote_code": not trust}
+        described = [["$class", "skxmc.encoders:TextEncoder"], ["parameters", said]]
+        tree["parameters"]["encoder"] = {"$dict": described}
+        tree["parameters"]["trust_remote_code"] = not trust
+
+    rewrite(model, edit)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "the model was fitted with trust_remote_code=True")
-        loaded = ViXMLClassifier.load(model, device="cpu")
-    expected = {"memory": None, "trust_remote_code": False, "device": "cpu"}
-    assert getattr(loaded, name) == expected[name]
-    assert set(_persistence.NEVER_FROM_A_FOLDER) == set(expected) <= set(loaded.get_params())
+        loaded = ViXMLClassifier.load(model, device="cpu", trust_remote_code=trust)
+    assert loaded.encoder.trust_remote_code is trust
+    assert not hasattr(loaded, "trust_remote_code")
 
 
 @pytest.mark.parametrize("name", ["featurizer_", "ranker_", "predict", "__class__", "_x_", "x"])
