@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,8 +12,6 @@ import torch
 import torch.nn.functional as F
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners import lora
-
-from .._folders._strict_json import parse_json
 
 # Linear layers that adapters leave alone: routers of expert models, and layers whose weights
 # state-space models use without calling them.
@@ -224,7 +223,7 @@ def _read_config(file: Path, state: dict[str, torch.Tensor]) -> dict[str, Any]:
     which can run for ever; and adapters of a huge rank would be made before their weights are
     compared.
     """
-    config = parse_json(file.read_bytes())
+    config = json.loads(file.read_text(encoding="utf-8"))
     targets = config["target_modules"]
     if not isinstance(targets, list) or not all(
         isinstance(name, str) and _PLAIN.fullmatch(name) for name in targets
