@@ -9,7 +9,7 @@ from skxmc._features._blocks import Features
 from skxmc._features._whitening import ImageWhitener
 from skxmc._inputs._images import ImageFeatures
 from skxmc._ranking import _holdout
-from skxmc._ranking._holdout import hold_out, without_rows
+from skxmc._ranking._holdout import fold_documents, hold_out, without_rows
 from skxmc._runtime._device import has_fast_bfloat16_cpu, resolve_device, resolve_precision
 
 
@@ -22,6 +22,10 @@ def unit(vectors):
 def one_label_each(n, n_labels=7):
     ones = np.ones(n, dtype=np.float32)
     return sp.csr_array((ones, (np.arange(n), np.arange(n) % n_labels)), shape=(n, n_labels))
+
+
+def everybody(n):
+    return np.ones(n, dtype=bool)
 
 
 def twins(rng, n_groups, size, d=24):
@@ -37,7 +41,7 @@ def twins(rng, n_groups, size, d=24):
 def test_near_duplicates_are_held_out_together(rng):
     features, group = twins(rng, 100, 6)
     cosines = features.text @ features.text.T
-    held = hold_out(features.text, one_label_each(600), 0.1, rng)
+    held = hold_out(features.text, everybody(600), 0.1, rng)
     assert held.dtype == np.int64
     assert (np.diff(held) > 0).all()
     assert 60 <= len(held) < 60 + 6  # the last group may go beyond the share
@@ -48,14 +52,13 @@ def test_near_duplicates_are_held_out_together(rng):
 
 def test_share_is_met_without_duplicates(rng):
     features = Features(unit(rng.normal(size=(500, 64))))
-    assert len(hold_out(features.text, one_label_each(500), 0.2, rng)) == 100
+    assert len(hold_out(features.text, everybody(500), 0.2, rng)) == 100
 
 
 def test_drawing_follows_the_random_state(rng):
     features = Features(unit(rng.normal(size=(300, 32))))
-    Y = one_label_each(300)
     first, second, third = (
-        hold_out(features.text, Y, 0.1, np.random.RandomState(seed)) for seed in (0, 0, 1)
+        hold_out(features.text, everybody(300), 0.1, np.random.RandomState(seed)) for seed in (0, 0, 1)
     )
     np.testing.assert_array_equal(first, second)
     assert first.tolist() != third.tolist()
@@ -64,16 +67,15 @@ def test_drawing_follows_the_random_state(rng):
 
 def test_too_few_documents_hold_out_nothing(rng):
     features = Features(unit(rng.normal(size=(39, 8))))
-    held = hold_out(features.text, one_label_each(39), 0.5, rng)
+    held = hold_out(features.text, everybody(39), 0.5, rng)
     assert held.dtype == np.int64
     assert len(held) == 0
-    assert len(hold_out(features.text[:1], one_label_each(1), 0.5, rng)) == 0
+    assert len(hold_out(features.text[:1], everybody(1), 0.5, rng)) == 0
 
 
-def test_share_is_of_documents_with_labels(rng):
+def test_share_is_of_usable_documents(rng):
     features = Features(unit(rng.normal(size=(400, 64))))
-    Y = without_rows(one_label_each(400), np.arange(0, 400, 2))
-    held = hold_out(features.text, Y, 0.2, rng)
+    held = hold_out(features.text, np.arange(400) % 2 == 1, 0.2, rng)
     assert len(held) == 40
     assert (held % 2 == 1).all()
 
@@ -81,7 +83,7 @@ def test_share_is_of_documents_with_labels(rng):
 def test_number_is_bounded(rng, monkeypatch):
     monkeypatch.setattr(_holdout, "MAX_HELD_OUT", 25)
     features = Features(unit(rng.normal(size=(400, 64))))
-    assert len(hold_out(features.text, one_label_each(400), 0.5, rng)) == 25
+    assert len(hold_out(features.text, everybody(400), 0.5, rng)) == 25
 
 
 @pytest.mark.parametrize("n", [30, 100])
@@ -89,9 +91,31 @@ def test_something_is_always_left_to_learn_from(n, rng):
     """All documents alike, or nearly all of them wanted."""
     alike = Features(np.tile(unit(rng.normal(size=(1, 8))), (n, 1)))
     for features in (alike, Features(unit(rng.normal(size=(n, 64))))):
-        Y = one_label_each(n)
-        held = hold_out(features.text, Y, 0.99, rng)
-        assert without_rows(Y, held).nnz >= 1
+        held = hold_out(features.text, everybody(n), 0.99, rng)
+        assert len(held) < n
+
+
+def test_few_documents_are_cut_into_parts_with_their_near_duplicates(rng):
+    features, group = twins(rng, 60, 4)
+    usable = np.arange(240) % 8 > 0
+    folds = fold_documents(features.text, usable, rng)
+    assert len(folds) == 5
+    np.testing.assert_array_equal(np.sort(np.concatenate(folds)), np.flatnonzero(usable))
+    sizes = [len(fold) for fold in folds]
+    assert max(sizes) - min(sizes) <= 4
+    assert sum(len(np.unique(group[fold])) for fold in folds) == len(np.unique(group[usable]))
+
+
+def test_a_crowd_of_near_duplicates_is_cut_through(rng):
+    """Documents of one label are all alike: each part has some of every label."""
+    features, group = twins(rng, 4, 60)
+    folds = fold_documents(features.text, everybody(240), rng)
+    assert all(len(np.unique(group[fold])) == 4 for fold in folds)
+
+
+def test_too_few_documents_are_not_cut(rng):
+    features = Features(unit(rng.normal(size=(19, 8))))
+    assert fold_documents(features.text, everybody(19), rng) == []
 
 
 def test_rows_are_emptied():

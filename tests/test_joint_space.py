@@ -99,10 +99,11 @@ def test_neighbours_of_an_untuned_encoder_share_words(joined):
     data = TrainingSet(
         documents,
         Y,
+        rows=np.arange(12),
         labels=None,
         make_prototypes=lambda known, centroids: None,
         exclude=None,
-        held_out=np.array([], dtype=np.int64),
+        folds=[],
     )
     evidence = [Prototypes(), Neighbours(n_neighbors=4)]
     ranker = Ranker(evidence, Setting(tuned=not joined), RankingOptions())

@@ -483,6 +483,6 @@ def test_mean_of_two_fits(problem, storage):
     one = _vectors(dropout=0.5, storage=storage).fit([documents], Y, **given)
     other = _vectors(dropout=0.5, storage=storage).fit([documents[:80]], Y[:80], **given)
     expected = (one.weights_.astype(np.float64) + other.weights_) / 2
-    one.average(other.weights_)
+    one.average([other.weights_])
     assert one.weights_.dtype == storage
     np.testing.assert_allclose(one.weights_, expected, rtol=2e-3 if storage == "float16" else 1e-6)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, _fit_context
@@ -15,11 +15,11 @@ from .._features._blocks import Features, unit_rows
 from .._inputs._images import ImageItems, collect_images
 from .._inputs._targets import check_exclude, encode_targets, without_pairs
 from .._inputs._texts import check_texts, sequence_to_list
-from .._ranking._holdout import hold_out
+from .._ranking._holdout import FEW_DOCUMENTS, fold_documents, hold_out
 from .._ranking._ranker import Ranker, RankingOptions, TrainingSet
 from .._runtime import limits
 from ..evidence import Evidence, Setting, resolve_evidence
-from ..model_selection import Validation
+from ..model_selection import Precision, Validation
 from ._featurizer import Featurizer
 from ._nested import NestedParametersMixin
 from ._parameters import (
@@ -87,16 +87,16 @@ class BaseXMCClassifier(
         kinds, objective = self._check_plugins()
         data = self._check_training_data(X, y, images, exclude, kinds, objective)
         validation = resolve_validation(self.validation)
+        self._check_threshold()
 
         featurizer, digest = self._make_featurizer(data)
         self._represent_sides(featurizer, data, kinds)
         embeddings = featurizer.encode_untuned(data.X, digest, self.memory)
-        share = validation.fraction
-        share = self._mode.held_out_share if share == "auto" else share
-        held_out = hold_out(embeddings, data.Y, share, rng)
+        folds = self._hold_out(embeddings, data.usable, validation, rng)
 
         history: list[dict] = []
         if self._mode.tuned:
+            held_out = folds[0] if folds else np.empty(0, dtype=np.int64)
             tuning = self._plan_tuning(featurizer, objective, validation, digest, len(data.X))
             represented = represent_tuned(
                 data, featurizer, tuning, embeddings, held_out, rng, history
@@ -109,7 +109,7 @@ class BaseXMCClassifier(
 
         setting, options = self._ranking_setting(featurizer), self._ranking_options(validation)
         self.ranker_ = Ranker(kinds, setting, options).fit(
-            self._training_set(data, featurizer, represented, held_out), rng
+            self._training_set(data, featurizer, represented, folds), rng
         )
         self.classes_, self.history_, self.featurizer_ = data.classes, history, featurizer
         self.threshold_ = self.ranker_.threshold_
@@ -148,6 +148,7 @@ class BaseXMCClassifier(
         X, images = self._check_documents(X, images, reset=True)
         Y, classes = encode_targets(y, len(X), label_text=self.label_text)
         exclude = check_exclude(exclude, len(X), Y.shape[1])
+        empty = np.diff(Y.indptr) == 0
         if exclude is not None:
             Y = without_pairs(Y, exclude)
         if Y.nnz == 0:
@@ -160,7 +161,14 @@ class BaseXMCClassifier(
             argument="label_images",
         )
         return TrainingData(
-            X, with_pictures(images), Y, classes, exclude, label_text, with_pictures(label_images)
+            X,
+            with_pictures(images),
+            Y,
+            empty | (np.diff(Y.indptr) > 0),
+            classes,
+            exclude,
+            label_text,
+            with_pictures(label_images),
         )
 
     @property
@@ -234,6 +242,22 @@ class BaseXMCClassifier(
         return find_model(
             encoder.name, kind=encoder.kind, trust_remote_code=encoder.trust_remote_code
         )
+
+    def _hold_out(
+        self, embeddings: np.ndarray, usable: np.ndarray, validation: Validation, rng
+    ) -> list[np.ndarray]:
+        """Documents that choose how to rank, in parts that each are left out once.
+
+        A tuned encoder has seen all but one part. Few documents are all left out in turn, so that
+        there are enough to choose with.
+        """
+        share = validation.fraction
+        if share == "auto":
+            if not self._mode.tuned and np.count_nonzero(usable) < FEW_DOCUMENTS:
+                return fold_documents(embeddings, usable, rng)
+            share = self._mode.held_out_share(np.count_nonzero(usable))
+        held_out = hold_out(embeddings, usable, share, rng)
+        return [held_out] if len(held_out) else []
 
     def _make_image_encoder(self, device, precision: str, *collections):
         if not any(isinstance(collection, ImageItems) for collection in collections):
@@ -333,7 +357,7 @@ class BaseXMCClassifier(
         data: TrainingData,
         featurizer: Featurizer,
         represented: Representation,
-        held_out: np.ndarray,
+        folds: list[np.ndarray],
     ) -> TrainingSet:
         labels = None
         if represented.labels is not None and data.label_text is None:
@@ -343,10 +367,11 @@ class BaseXMCClassifier(
         return TrainingSet(
             features=featurizer.complete(represented.documents, data.X, data.images),
             Y=data.Y,
+            rows=np.flatnonzero(data.usable),
             labels=labels,
             make_prototypes=represented.make_prototypes,
             exclude=data.exclude,
-            held_out=held_out,
+            folds=folds,
         )
 
     def _ranking_setting(self, featurizer: Featurizer) -> Setting:
@@ -363,11 +388,22 @@ class BaseXMCClassifier(
             verbose=self.verbose,
         )
 
+    def _check_threshold(self) -> Any:
+        threshold = self.threshold
+        if isinstance(threshold, Precision):
+            inside = 0 < threshold.target < 1 and 0.5 <= threshold.confidence < 1
+            if not inside:
+                raise ValueError(
+                    "threshold=Precision(...) needs a target within 0 and 1 and a confidence of at "
+                    f"least 0.5 and below 1, got {threshold}."
+                )
+        return threshold
+
     def _ranking_options(self, validation: Validation) -> RankingOptions:
         return RankingOptions(
             metric=validation.metric,
             propensity=tuple(validation.propensity),
-            threshold=None if self.threshold == "auto" else float(self.threshold),
+            threshold=self._check_threshold(),
         )
 
     # -- fitted parts -------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from ..encoders import ImageEncoder, LanguageModel, LoRA, TextEncoder
-from ..model_selection import Validation
+from ..model_selection import Precision, Validation
 
 # Value of `encoder` for ready embeddings as X.
 PRECOMPUTED = "precomputed"
@@ -45,7 +45,11 @@ shared_constraints: dict = {
     "learning_rate": [Interval(Real, 0, None, closed="neither")],
     "training": [HasMethods(["get_params"]), None],
     "validation": [Interval(Real, 0, 1, closed="neither"), Validation, None],
-    "threshold": [StrOptions({"auto"}), Interval(Real, 0, 1, closed="both")],
+    "threshold": [
+        StrOptions({"auto", "per-label"}),
+        Interval(Real, 0, 1, closed="both"),
+        Precision,
+    ],
     "device": [str],
     "precision": [StrOptions({"auto", "float32", "bfloat16"})],
     "memory": [str, os.PathLike, HasMethods(["cache"]), None],
@@ -102,10 +106,14 @@ class Mode:
         ready = encoder == PRECOMPUTED
         return cls(ready, not ready and train_encoder != "frozen")
 
-    @property
-    def held_out_share(self) -> float:
-        """Share of the documents that choose the mixture; a tuned encoder misses them."""
-        return 0.05 if self.tuned else 0.1
+    def held_out_share(self, n_documents: int) -> float:
+        """Share of the documents that choose how to rank; a tuned encoder misses them.
+
+        Of few documents it is more, up to a fifth: 40 can choose a threshold, 20 hardly.
+        """
+        if not self.tuned:
+            return 0.1
+        return min(max(0.05, 40 / max(1, n_documents)), 0.2)
 
 
 def resolve_encoder(encoder: Any, kind: type) -> TextEncoder | LanguageModel | None:

@@ -14,6 +14,8 @@ from .._features._blocks import Features
 from .._inputs._images import ImageFeatures, ImageItems, collect_images
 from .._inputs._targets import check_exclude, encode_targets, encode_truth, labels_to_names
 from .._inputs._texts import check_texts, check_top_k, sequence_to_list
+from .._ranking._allowed import Allowed
+from ._allowed_labels import check_allowed
 from ._parameters import BACKENDS
 
 # Largest dense result of decision_function, in bytes.
@@ -30,7 +32,7 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     # What runs the text encoder; a parameter where there is a choice.
     backend = "torch"
 
-    def predict_topk(self, X, k=5, *, images=None, exclude=None, return_labels=False):
+    def predict_topk(self, X, k=5, *, images=None, exclude=None, only=None, return_labels=False):
         """The k best labels of each document, best first.
 
         Parameters
@@ -38,11 +40,16 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         X : sequence of str of length n_samples, or DataFrame
             As in :meth:`fit`.
         k : int, default=5
-            Number of labels, at most the number of known ones.
+            Number of labels, at most the number of known ones. Which labels are first, and their
+            probabilities, do not depend on it.
         images : sequence of length n_samples, or float array, default=None
             As in :meth:`fit`.
-        exclude : sparse matrix of shape (n_samples, n_labels), default=None
-            Pairs that are never returned.
+        exclude : sparse matrix of shape (n_samples, n_labels), or sequence of labels, default=None
+            Labels that are never returned: pairs of documents and labels, or the names of labels
+            (or a bool mask of shape (n_labels,)) for all documents.
+        only : sparse matrix of shape (n_samples, n_labels), or sequence of labels, default=None
+            Labels that may be returned, in the same forms. The best of these are found, however few
+            they are.
         return_labels : bool, default=False
             Whether to return label names in place of column numbers.
 
@@ -50,9 +57,9 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         -------
         labels : ndarray of shape (n_samples, k), int64, or object with `return_labels`
             Column numbers (or names); -1 (or None) where a document has fewer candidates.
-        scores : ndarray of shape (n_samples, k), float32
-            Probabilities in the mixture of evidence, re-ranked; -inf where there is no candidate.
-            Ties: lower column number first.
+        probabilities : ndarray of shape (n_samples, k), float32
+            Probability that a label is right; -inf where there is no candidate. Those of a document
+            do not compete for a sum of 1.
 
         Raises
         ------
@@ -62,45 +69,79 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         check_is_fitted(self)
         k = check_top_k(k, len(self.classes_))
         features = self._features(X, images)
-        exclude = check_exclude(exclude, len(features), len(self.classes_))
-        indices, scores = self.ranker_.predict(features, k, exclude)
+        allowed = check_allowed(exclude, only, len(features), self.classes_)
+        indices, scores = self.ranker_.predict(features, k, allowed)
         return (labels_to_names(indices, self.classes_) if return_labels else indices), scores
 
-    def predict(self, X, images=None, exclude=None):
-        """Labels whose probability is above `threshold_`.
+    def predict(self, X, images=None, exclude=None, only=None, max_labels=1000):
+        """Labels whose probability is above the threshold.
 
         Parameters
         ----------
-        X, images, exclude
+        X, images, exclude, only
             As in :meth:`predict_topk`.
+        max_labels : int, default=1000
+            Most labels of a document; a warning says when it cuts.
 
         Returns
         -------
         Y : csr_array of shape (n_samples, n_labels), float32
-            Indicator of the predicted labels.
+            Indicator of the predicted labels. A document may have none.
         """
         check_is_fitted(self)
-        k = self._n_candidates()
-        indices, scores = self.predict_topk(X, k, images=images, exclude=exclude)
-        rows, columns = np.nonzero(scores > self.threshold_)
+        features = self._features(X, images)
+        allowed = check_allowed(exclude, only, len(features), self.classes_)
+        indices, scores = self._above_threshold(features, allowed, max_labels)
+        rows, columns = np.nonzero(scores > self._threshold_of(indices))
         shape = (len(indices), len(self.classes_))
         ones = np.ones(len(rows), dtype=np.float32)
         Y = sp.csr_array((ones, (rows, indices[rows, columns])), shape=shape)
         Y.sort_indices()
         return Y
 
-    def decision_function(self, X, images=None, exclude=None):
+    def predict_proba(self, X, images=None, exclude=None, only=None, *, labels=None):
+        """Probability that a label is right, for each document.
+
+        Each label has a probability of its own: those of a document don't sum to 1.
+
+        Parameters
+        ----------
+        X, images, exclude, only
+            As in :meth:`predict_topk`.
+        labels : sequence of label names, default=None
+            Labels whose probabilities are wanted.
+
+        Returns
+        -------
+        probabilities : csr_array of shape (n_samples, n_labels), float32, or ndarray
+            Those of the labels that the evidence proposes; what is not stored is lower than these.
+            With `labels` a dense array of shape (n_samples, len(labels)), in their order.
+        """
+        check_is_fitted(self)
+        features = self._features(X, images)
+        allowed = check_allowed(exclude, only, len(features), self.classes_)
+        if labels is not None:
+            return self.ranker_.score(features, self._find_labels(labels), allowed)
+        indices, scores = self.ranker_.predict(features, self._n_candidates(), allowed)
+        rows, columns = np.nonzero(indices >= 0)
+        shape = (len(indices), len(self.classes_))
+        pairs = (rows, indices[rows, columns])
+        probabilities = sp.csr_array((scores[rows, columns], pairs), shape=shape)
+        probabilities.sort_indices()
+        return probabilities
+
+    def decision_function(self, X, images=None, exclude=None, only=None):
         """Dense scores; a label is predicted where its score is above 0.
 
         Parameters
         ----------
-        X, images, exclude
+        X, images, exclude, only
             As in :meth:`predict_topk`.
 
         Returns
         -------
         scores : ndarray of shape (n_samples, n_labels), float32
-            Probability less `threshold_`; labels that no evidence proposes have probability 0.
+            Probability less the threshold; labels that no evidence proposes have probability 0.
 
         Raises
         ------
@@ -115,9 +156,9 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
                 f"decision_function would return {len(X)} x {n_labels} scores, "
                 f"{4e-9 * len(X) * n_labels:.1f} GB; use predict_topk, or pass fewer documents."
             )
-        exclude = check_exclude(exclude, len(X), n_labels)
+        allowed = check_allowed(exclude, only, len(X), self.classes_)
         features = self._featurize(X, images)
-        indices, scores = self.ranker_.predict(features, self._n_candidates(), exclude)
+        indices, scores = self._above_threshold(features, allowed, n_labels)
         dense = np.zeros((len(indices), n_labels), dtype=np.float32)
         rows, columns = np.nonzero(indices >= 0)
         dense[rows, indices[rows, columns]] = scores[rows, columns]
@@ -318,6 +359,44 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
                 f"vectors of length {len(whitener.mean_)}; use the same image encoder."
             )
         return images
+
+    def _above_threshold(self, features: Features, allowed: Allowed, most: int):
+        """Ranked labels of documents, (n, m), at least all whose probability is high enough."""
+        k, most = self._n_candidates(), min(most, len(self.classes_))
+        indices, scores = self.ranker_.predict(features, min(k, most), allowed)
+        while self._goes_on(indices, scores):
+            if k >= most:
+                if most < len(self.classes_):
+                    warnings.warn(
+                        f"some documents have more than max_labels={most} labels above the "
+                        "threshold; the best of them are given. Pass a larger max_labels.",
+                        UserWarning,
+                        stacklevel=3,
+                    )
+                break
+            k = min(4 * k, most)
+            indices, scores = self.ranker_.predict(features, k, allowed)
+        return indices, scores
+
+    def _goes_on(self, indices: np.ndarray, scores: np.ndarray) -> bool:
+        """Whether the last label of a document is above the threshold."""
+        return bool((scores[:, -1] > self._threshold_of(indices[:, -1:])[:, 0]).any())
+
+    def _threshold_of(self, indices: np.ndarray) -> np.ndarray:
+        """The threshold of each label, of the shape of `indices`."""
+        return np.broadcast_to(self.threshold_, (len(self.classes_),))[indices]
+
+    def _find_labels(self, labels) -> np.ndarray:
+        """Column numbers of labels by name."""
+        number_of = {name: number for number, name in enumerate(self.classes_.tolist())}
+        names = [labels] if isinstance(labels, str) else sequence_to_list(labels)
+        unknown = [name for name in names if name not in number_of]
+        if unknown:
+            raise ValueError(
+                f"labels holds {len(unknown)} names that are not those of labels, such as "
+                f"{unknown[0]!r}; pass names of classes_."
+            )
+        return np.array([number_of[name] for name in names], dtype=np.int64)
 
     def _n_candidates(self) -> int:
         """Labels of a document that can have a probability."""

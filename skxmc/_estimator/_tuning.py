@@ -27,6 +27,8 @@ class TrainingData:
     images, label_images
         Pictures; as vectors once they are encoded.
     Y : csr_array of shape (n_documents, n_labels)
+    usable : ndarray of shape (n_documents,), bool
+        Documents whose labels are known: all but those that lost theirs as excluded pairs.
     classes : ndarray of shape (n_labels,)
     exclude : csr_array of shape (n_documents, n_labels), or None
     label_text : list of str, or None
@@ -35,6 +37,7 @@ class TrainingData:
     X: Any
     images: Any
     Y: sp.csr_array
+    usable: np.ndarray
     classes: np.ndarray
     exclude: sp.csr_array | None
     label_text: list[str] | None

@@ -206,7 +206,9 @@ def labels_to_names(indices: Any, classes: np.ndarray) -> np.ndarray:
     return names[indices]
 
 
-def check_exclude(exclude: Any, n_samples: int, n_labels: int) -> sp.csr_array | None:
+def check_exclude(
+    exclude: Any, n_samples: int, n_labels: int, argument: str = "exclude"
+) -> sp.csr_array | None:
     """Turn filter pairs into a boolean CSR.
 
     Parameters
@@ -216,6 +218,8 @@ def check_exclude(exclude: Any, n_samples: int, n_labels: int) -> sp.csr_array |
         shape (n_samples, n_labels) whose stored non-zeros are the pairs, or the pairs themselves.
     n_samples, n_labels : int
         The shape of the targets.
+    argument : str, default="exclude"
+        What the user calls it; for messages.
 
     Returns
     -------
@@ -237,7 +241,7 @@ def check_exclude(exclude: Any, n_samples: int, n_labels: int) -> sp.csr_array |
         if exclude.shape != shape if dense is None else dense.shape != shape:
             found = exclude.shape if dense is None else dense.shape
             raise ValueError(
-                f"exclude has shape {found} but the targets have shape {shape}; pass one row for "
+                f"{argument} has shape {found} but the targets have shape {shape}; pass a row for "
                 "each document and one column for each label, or (row, label) pairs."
             )
         pairs = sp.csr_array(exclude if dense is None else dense, copy=True).astype(bool)
@@ -246,7 +250,7 @@ def check_exclude(exclude: Any, n_samples: int, n_labels: int) -> sp.csr_array |
             dense = dense.reshape(0, 2).astype(np.int64)
         if dense.dtype.kind not in "iu" or dense.ndim != 2 or dense.shape[1] != 2:
             raise TypeError(
-                f"exclude is an array of shape {dense.shape} and dtype {dense.dtype}; pass a "
+                f"{argument} is an array of shape {dense.shape} and dtype {dense.dtype}; pass a "
                 "sparse or bool matrix of shape (n_samples, n_labels), or an int array of "
                 "shape (n_pairs, 2) with pairs (row, label)."
             )
@@ -254,7 +258,7 @@ def check_exclude(exclude: Any, n_samples: int, n_labels: int) -> sp.csr_array |
         if outside.any():
             first = int(np.flatnonzero(outside)[0])
             raise ValueError(
-                f"exclude[{first}] is the pair {tuple(dense[first].tolist())}, outside of the "
+                f"{argument}[{first}] is the pair {tuple(dense[first].tolist())}, outside of the "
                 f"targets' shape {shape}; pass pairs (row, label) in this order."
             )
         ones = np.ones(len(dense), dtype=bool)

@@ -14,8 +14,16 @@ from .. import metrics
 from .._inputs._targets import without_pairs
 from ..indexes import sort_candidates
 from ..model_selection import Validation
+from ._candidates import (
+    Candidates,
+    Proposals,
+    align,
+    best_candidates,
+    softmax_all,
+    tail_shares,
+    weighted_sum,
+)
 
-Proposals = dict[str, tuple[np.ndarray, np.ndarray]]
 Setting = tuple[float, ...]  # a temperature for each kind
 Found = dict[tuple[int, ...], float]  # what weights, in twentieths, reach
 Value = Callable[[tuple[int, ...], list[np.ndarray]], float]
@@ -38,27 +46,6 @@ _NOISE = 0.22
 # documents choose as well as the defaults do where these fit, and better where they don't; without
 # it the mixture lost up to a point and a half to its own choice.
 _PRICE = 2.0
-
-
-@dataclass
-class Candidates:
-    """Labels that may be right for some documents, and what the evidence says of each.
-
-    Attributes
-    ----------
-    labels : ndarray of shape (n, m), int64
-        Ascending in a row, -1 at its end where there are fewer.
-    scores, shares : dict of str to ndarray of shape (n, m), float32
-        Of each kind of evidence the scores, -inf where it does not propose the label, and the
-        probabilities made of them.
-    mixed : ndarray of shape (n, m), float32
-        The mixture of the shares.
-    """
-
-    labels: np.ndarray
-    scores: dict[str, np.ndarray]
-    shares: dict[str, np.ndarray]
-    mixed: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -162,7 +149,7 @@ class Mixture:
         names = list(proposals)
         judge = _Judge(Y, metric, exclude, propensities)
         first = {name: sort_candidates(*proposals[name], _CANDIDATES) for name in names}
-        labels, scores = _align(first, exclude)
+        labels, scores = align(first, exclude)
         noise = _NOISE / np.sqrt(max(1, Y.shape[0]))
         known = self._with_given({name: self.kinds[name].default_weight for name in names})
         default = np.array([known[name] for name in names])
@@ -177,7 +164,7 @@ class Mixture:
             start = _round_parts(default)
             temperatures, found = self._try_temperatures(names, scores, start, noise, value)
             steps = (4, 2, 1)
-        shares = _softmax_all(scores, temperatures)
+        shares = softmax_all(scores, temperatures)
         for step in steps:
             _climb(found, step, lambda parts: value(parts, shares))
         self.score_ = max(found.values())
@@ -193,7 +180,7 @@ class Mixture:
         """The best temperatures, and what weights of a coarse grid reach with them."""
         tried: dict[Setting, Found] = {}
         for temperatures in itertools.product(*(self.kinds[n].temperatures for n in names)):
-            shares = _softmax_all(scores, temperatures)
+            shares = softmax_all(scores, temperatures)
             tried[temperatures] = {p: value(p, shares) for p in _simplex(len(names), 5)}
         reached = {setting: max(values.values()) for setting, values in tried.items()}
         temperatures = tuple(self.kinds[name].first_temperature for name in names)
@@ -213,13 +200,13 @@ class Mixture:
     ) -> tuple[Setting, Found]:
         """The best temperatures, one kind after the other, and what the default weights reach."""
         temperatures = tuple(self.kinds[name].first_temperature for name in names)
-        best = value(start, _softmax_all(scores, temperatures))
+        best = value(start, softmax_all(scores, temperatures))
         for place, name in enumerate(names):
             for temperature in self.kinds[name].temperatures:
                 setting = (*temperatures[:place], temperature, *temperatures[place + 1 :])
                 if setting == temperatures:
                     continue
-                reached = value(start, _softmax_all(scores, setting))
+                reached = value(start, softmax_all(scores, setting))
                 if reached > best + noise:
                     temperatures, best = setting, reached
         return temperatures, {start: best}
@@ -256,17 +243,89 @@ class Mixture:
             As in :meth:`predict`.
         """
         names = list(proposals)
-        labels, scores = _align(proposals, exclude)
-        shares = _softmax_all(scores, [self.temperatures_.get(name, 1.0) for name in names])
-        weights = np.array([self.weights_.get(name, 0.0) for name in names])
-        if weights.sum() <= 0:
-            weights = np.ones(len(names))
+        labels, scores = align(proposals, exclude)
+        shares = softmax_all(scores, [self.temperatures_.get(name, 1.0) for name in names])
         return Candidates(
             labels,
             dict(zip(names, scores, strict=True)),
             dict(zip(names, shares, strict=True)),
-            _weighted_sum(weights / weights.sum(), shares),
+            weighted_sum(self._weights_of(names), shares),
         )
+
+    def more_candidates(
+        self, first: Candidates, proposals: Proposals, known: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Labels beyond those that are known, measured by the same scale.
+
+        Their shares are those of a softmax over the first candidates, so that nothing changes for
+        these and nothing depends on how many more there are.
+
+        Parameters
+        ----------
+        first : Candidates
+        proposals : dict of str to (indices, scores)
+            Longer lists of the same kinds.
+        known : ndarray of shape (n, m), int64
+            Labels that are left out, -1 where there are fewer.
+
+        Returns
+        -------
+        labels : ndarray of shape (n, m_more), int64
+            Best first; -1 where there are fewer.
+        scores : ndarray of shape (n, m_more), float32
+        """
+        labels, scores = align(proposals, None)
+        sorted_known = np.sort(known, axis=1)
+        for row, own in enumerate(labels):
+            own[np.isin(own, sorted_known[row], assume_unique=False)] = -1
+        mixed = self._tail(first, dict(zip(proposals, scores, strict=True)))
+        return best_candidates(labels, mixed, labels.shape[1])
+
+    def score(
+        self,
+        first: Candidates,
+        final: np.ndarray,
+        labels: np.ndarray,
+        scores: dict[str, np.ndarray],
+    ) -> np.ndarray:
+        """Final scores of given labels, (n, m) float32.
+
+        Parameters
+        ----------
+        first : Candidates
+        final : ndarray of shape (n, n_candidates), float32
+            Final scores of the candidates.
+        labels : ndarray of shape (n, m), int64
+        scores : dict of str to ndarray of shape (n, m), float32
+            What each kind says of the labels.
+        """
+        least = np.where(first.labels >= 0, final, np.inf).min(axis=1, keepdims=True)
+        found = np.minimum(self._tail(first, scores), least)
+        width = 1 + max(int(first.labels.max(initial=0)), int(labels.max(initial=0)))
+        rows = np.arange(len(labels))[:, None]
+        keys = np.where(first.labels >= 0, rows * width + first.labels, -1).ravel()
+        order = np.argsort(keys, kind="stable")
+        asked = (rows * width + labels).ravel()
+        place = np.minimum(np.searchsorted(keys[order], asked), len(keys) - 1)
+        known = keys[order][place] == asked
+        found = found.ravel()
+        found[known] = final.ravel()[order][place[known]]
+        return found.reshape(labels.shape).astype(np.float32)
+
+    def _tail(self, first: Candidates, scores: dict[str, np.ndarray]) -> np.ndarray:
+        """Mixture of shares in the softmax over the first candidates, (n, m) float32."""
+        shares = [
+            tail_shares(own, first.scores[name], self.temperatures_.get(name, 1.0))
+            for name, own in scores.items()
+        ]
+        return weighted_sum(self._weights_of(list(scores)), shares)
+
+    def _weights_of(self, names: list[str]) -> np.ndarray:
+        """Weights of some kinds, scaled to a sum of 1."""
+        weights = np.array([self.weights_.get(name, 0.0) for name in names])
+        if weights.sum() <= 0:
+            weights = np.ones(len(names))
+        return weights / weights.sum()
 
     def state_dict(self) -> dict[str, Any]:
         """Plain numbers that :meth:`from_state` rebuilds the mixture from."""
@@ -287,7 +346,7 @@ class Mixture:
 
     def _mix(self, names: list[str], parts: tuple[int, ...], shares: list[np.ndarray]):
         weights = self._with_given(dict(zip(names, map(float, parts), strict=True)))
-        return _weighted_sum([weights[name] for name in names], shares)
+        return weighted_sum([weights[name] for name in names], shares)
 
     def _with_given(self, weights: dict[str, float]) -> dict[str, float]:
         """Weights summing to 1 in which those that are given are as given."""
@@ -299,18 +358,6 @@ class Mixture:
             free, total = dict.fromkeys(free, 1.0), float(len(free))
         scaled = {name: max(rest, 0.0) * weight / total for name, weight in free.items()}
         return {name: given.get(name, scaled.get(name)) for name in weights}
-
-
-def best_candidates(
-    labels: np.ndarray, scores: np.ndarray, k: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """The k best candidates, best first, padded with -1 and -inf to (n, k)."""
-    found, best = sort_candidates(labels, scores, k)
-    n, width = found.shape
-    indices = np.full((n, k), -1, dtype=np.int64)
-    result = np.full((n, k), -np.inf, dtype=np.float32)
-    indices[:, :width], result[:, :width] = found, best
-    return indices, result
 
 
 class _Judge:
@@ -349,68 +396,6 @@ def _find_metric(name: str, propensities: np.ndarray | None):
     if propensities is None:
         raise ValueError(f"metric={name!r} needs propensities; pass propensities.")
     return function, int(depth), {"propensities": propensities}
-
-
-def _align(
-    proposals: Proposals, exclude: sp.csr_array | None
-) -> tuple[np.ndarray, list[np.ndarray]]:
-    """All candidates of a row side by side, labels ascending; scores of each kind for them.
-
-    Returns labels, int64 (n, m) padded with -1, and for each kind an array of that shape, -inf
-    where the kind does not propose the label.
-    """
-    if not proposals:
-        raise ValueError("there are no proposals; pass those of at least one kind of evidence.")
-    n_labels = 1 + max(int(indices.max(initial=0)) for indices, _ in proposals.values())
-    if exclude is not None:
-        n_labels = max(n_labels, exclude.shape[1])
-    n = len(next(iter(proposals.values()))[0])
-    first = np.arange(n, dtype=np.int64)[:, None] * n_labels
-    proposed = []
-    for indices, scores in proposals.values():
-        there = (indices >= 0) & np.isfinite(scores)
-        proposed.append(((first + indices)[there], scores[there]))
-    pairs = np.unique(np.concatenate([keys for keys, _ in proposed]))
-    if exclude is not None and exclude.nnz:
-        rows = np.repeat(np.arange(n, dtype=np.int64), np.diff(exclude.indptr))
-        pairs = pairs[~np.isin(pairs, rows * n_labels + exclude.indices)]
-    rows, columns = pairs // n_labels, pairs % n_labels
-    starts = np.searchsorted(rows, np.arange(n + 1))
-    place = np.arange(len(pairs)) - starts[rows]
-    width = max(1, int(np.diff(starts).max(initial=0)))
-    labels = np.full((n, width), -1, dtype=np.int64)
-    labels[rows, place] = columns
-    aligned = []
-    for keys, values in proposed:
-        position = np.searchsorted(pairs, keys)
-        kept = position < len(pairs)
-        kept[kept] = pairs[position[kept]] == keys[kept]
-        position = position[kept]
-        scores = np.full((n, width), -np.inf, dtype=np.float32)
-        scores[rows[position], place[position]] = values[kept]
-        aligned.append(scores)
-    return labels, aligned
-
-
-def _softmax_all(scores: list[np.ndarray], temperatures) -> list[np.ndarray]:
-    return [_softmax(s, t) for s, t in zip(scores, temperatures, strict=True)]
-
-
-def _softmax(scores: np.ndarray, temperature: float) -> np.ndarray:
-    """Softmax of rows; rows and entries of -inf become 0."""
-    best = scores.max(axis=1, keepdims=True)
-    best[~np.isfinite(best)] = 0
-    shares = np.exp((scores - best) / np.float32(temperature))
-    shares /= np.maximum(shares.sum(axis=1, keepdims=True), np.float32(1e-30))
-    return shares
-
-
-def _weighted_sum(weights, shares: list[np.ndarray]) -> np.ndarray:
-    mixed = np.zeros_like(shares[0])
-    for weight, share in zip(weights, shares, strict=True):
-        if weight > 0:
-            mixed += np.float32(weight) * share
-    return mixed
 
 
 def _simplex(n: int, steps: int):

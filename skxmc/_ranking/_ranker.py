@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -16,22 +17,36 @@ from .._inputs._targets import narrow_indices
 from .._runtime import limits
 from ..evidence import Corpus, Documents, Evidence, Setting
 from ..metrics import label_propensities
+from ._allowed import Allowed
+from ._calibration import Calibrator, describe_documents
+from ._candidates import Candidates, Proposals, behind, best_candidates, pad
 from ._holdout import without_rows
-from ._mixture import Candidates, MixedKind, Mixture, Proposals, best_candidates
-from ._reranker import MIN_DOCUMENTS, Pictures, Reranker
-from ._threshold import DEFAULT_THRESHOLD, best_threshold
+from ._mixture import MixedKind, Mixture
+from ._proposals import Seen, join_seen, propose_allowed
+from ._reranker import MIN_DOCUMENTS, N_CANDIDATES, Pictures, Reranker
+from ._threshold import DEFAULT_THRESHOLD, choose_threshold
 
 # Documents scored at a time.
 BLOCK = 2048
 
+# Most labels that a kind of evidence proposes by itself, however many documents have.
+_LONGEST_SHORTLIST = 1000
+
 
 @dataclass
 class RankingOptions:
-    """What held-out documents choose by; the estimators' parameters say what it means."""
+    """What held-out documents choose by; the estimators' parameters say what it means.
+
+    Attributes
+    ----------
+    metric : str
+    propensity : tuple of float
+    threshold : "auto", "per-label", float or Precision
+    """
 
     metric: str = "mean"
     propensity: tuple[float, float] = (0.55, 1.5)
-    threshold: float | None = None
+    threshold: Any = "auto"
 
 
 @dataclass
@@ -43,6 +58,8 @@ class TrainingSet:
     features : Features
         Of all documents.
     Y : csr_array of shape (n_documents, n_labels)
+    rows : ndarray of int64
+        Documents to learn from. Those of them without a label say that every label is wrong.
     labels : Features or None
         Of the labels' own texts and pictures.
     make_prototypes : callable
@@ -51,24 +68,27 @@ class TrainingSet:
         nothing to be represented by.
     exclude : csr_array or None
         Pairs that are neither positive nor negative.
-    held_out : ndarray of int64
-        Documents that choose mixture and threshold; may be empty.
+    folds : list of ndarray of int64
+        Documents that choose mixture, probabilities and threshold, each part by evidence that has
+        not seen it; may be empty.
     """
 
     features: Features
     Y: sp.csr_array
+    rows: np.ndarray
     labels: Features | None
     make_prototypes: Callable[[sp.csr_array, bool], np.ndarray | None]
     exclude: sp.csr_array | None
-    held_out: np.ndarray
+    folds: list[np.ndarray]
 
 
 class Ranker:
     """Ranks labels by any number of kinds of evidence.
 
     Every kind proposes labels with scores; a :class:`Mixture` turns the scores of each into
-    probabilities and adds them up with weights chosen on held-out documents, from which a
-    :class:`Reranker` learns to correct it.
+    shares and adds them up with weights chosen on held-out documents. From these a
+    :class:`Reranker` learns to correct the mixture, and a :class:`Calibrator` the probability that
+    a label is right.
 
     Parameters
     ----------
@@ -84,14 +104,17 @@ class Ranker:
     space_ : JointSpace
         Joins embeddings, pictures and words.
     Y_ : csr_array of shape (n_documents, n_labels)
-        Labels of the training documents that have some.
+        Labels of the training documents, some of which may have none.
     counts_ : ndarray of shape (n_labels,), int64
         Training documents of each label.
     mixture_ : Mixture
     reranker_ : Reranker or None
         None where fewer than 200 documents are held out, or a weight is given.
-    threshold_ : float
+    calibrator_ : Calibrator
+    threshold_ : float, or ndarray of shape (n_labels,), float32
         Probability above which a label is predicted.
+    n_empty_ : int
+        Documents without a label among those that were learned from.
     """
 
     def __init__(self, kinds: list[Evidence], setting: Setting, options: RankingOptions) -> None:
@@ -107,32 +130,44 @@ class Ranker:
         Above `MAX_REBUILT` documents or labels nothing is learned twice: in the end the held-out
         documents are added to the evidence that can take them in, and that is all.
         """
-        Y, held_out = data.Y, data.held_out
+        Y, rows = data.Y, data.rows
         self.n_labels_ = Y.shape[1]
         # The held-out documents among them, as later in prediction: else their labels would be
         # those that have lost one, which gives them away where all labels have as few.
-        self._count_documents(Y)
-        seed = int(rng.randint(2**31))
-        self.setting = replace(self.setting, seed=seed)
+        self._count_documents(Y[rows])
+        self.n_empty_ = int(np.count_nonzero(np.diff(Y.indptr)[rows] == 0))
+        self.setting = replace(
+            self.setting, seed=int(rng.randint(2**31)), shortlist=self._choose_shortlist(Y[rows])
+        )
         self.space_ = self._make_space(data.features)
         self.mixture_ = Mixture([self._mixed(kind) for kind in self.kinds])
         self.reranker_ = None
+        self.calibrator_ = Calibrator(self.counts_.sum() / max(1, len(rows)))
         self.threshold_ = DEFAULT_THRESHOLD
-        earlier: dict[str, Any] = {}
-        if len(held_out):
-            self._collect(data, without_rows(Y, held_out))
-            self._choose(data)
-            earlier = {name: kind.snapshot() for name, kind in self.evidence_.items()}
-        if self.options.threshold is not None:
+        earlier: list[dict[str, Any]] = []
+        seen = []
+        for fold in data.folds:
+            self._collect(data, np.setdiff1d(rows, fold))
+            seen.append(self._look(data, fold))
+            earlier.append({name: kind.snapshot() for name, kind in self.evidence_.items()})
+        if seen:
+            self._choose(data, join_seen(seen))
+        if isinstance(self.options.threshold, Real):
             self.threshold_ = float(self.options.threshold)
-        if len(held_out) and max(Y.shape) > limits.MAX_REBUILT:
-            self._add_documents(data.features, Y, held_out)
+        if seen and max(Y.shape) > limits.MAX_REBUILT:
+            self._add_documents(data, data.folds[0])
             return self
-        self._collect(data, Y)
+        self._collect(data, rows)
         for name, kind in self.evidence_.items():
-            if earlier.get(name) is not None:
-                kind.join(earlier[name])
+            others = [one[name] for one in earlier if one.get(name) is not None]
+            if others:
+                kind.join(others)
         return self
+
+    def _choose_shortlist(self, Y: sp.csr_array) -> int:
+        """Labels that each kind proposes: twice as many as nearly all documents have, at least."""
+        most = int(2 * np.percentile(np.diff(Y.indptr), 95))
+        return max(self.setting.shortlist, min(most, _LONGEST_SHORTLIST))
 
     def _make_space(self, features: Features) -> JointSpace:
         if self.setting.tuned:
@@ -150,21 +185,21 @@ class Ranker:
             None if kind.weight == "auto" else float(kind.weight),
         )
 
-    def _collect(self, data: TrainingSet, Y: sp.csr_array) -> None:
-        """Fit all evidence on the documents that have labels in Y."""
+    def _collect(self, data: TrainingSet, rows: np.ndarray) -> None:
+        """Fit all evidence on some of the documents."""
         make_prototypes, features, exclude = data.make_prototypes, data.features, data.exclude
-        whole = Y
-        rows = np.flatnonzero(np.diff(Y.indptr))
+        others = np.setdiff1d(np.arange(len(features)), rows)
+        Y = whole = without_rows(data.Y, others)
         self.Y_ = Y[rows]
         if max(Y.shape) <= limits.MAX_REBUILT:
             exclude = None if exclude is None else exclude[rows]
             features, Y, rows = features.take(rows), self.Y_, np.arange(len(rows))
-        # Else a copy of most documents would be too large: those without labels stay among them.
+        # Else a copy of most documents would be too large: the others stay among them.
         self.evidence_ = {}
         corpus = Corpus(
             documents=self.documents(features),
             Y=Y,
-            labelled=rows,
+            rows=rows,
             labels=data.labels,
             exclude=exclude,
             make_prototypes=lambda centroids: make_prototypes(whole, centroids),
@@ -181,79 +216,167 @@ class Ranker:
                 "evidence."
             )
 
-    def _choose(self, data: TrainingSet) -> None:
-        """Choose mixture, re-ranking and threshold by held-out documents."""
-        held_out, options = data.held_out, self.options
-        documents, truth = self.documents(data.features.take(held_out)), data.Y[held_out]
-        exclude = None if data.exclude is None else data.exclude[held_out]
+    def _look(self, data: TrainingSet, rows: np.ndarray) -> Seen:
+        """What the evidence says of documents that it has not seen."""
+        documents = self.documents(data.features.take(rows))
+        exclude = None if data.exclude is None else data.exclude[rows]
+        allowed = Allowed(self.n_labels_, exclude)
+        proposals = self.propose(documents, allowed=allowed)
+        return Seen(proposals, data.Y[rows], exclude, self._picture_comparison(documents))
+
+    def _choose(self, data: TrainingSet, seen: Seen) -> None:
+        """Choose mixture, re-ranking, probabilities and threshold by held-out documents."""
+        options, truth = self.options, seen.truth
         a, b = options.propensity
-        propensities = label_propensities(data.Y, a=a, b=b)
-        proposals = self.propose(documents)
         self.mixture_.fit(
-            proposals, truth, metric=options.metric, exclude=exclude, propensities=propensities
+            seen.proposals,
+            truth,
+            metric=options.metric,
+            exclude=seen.exclude,
+            propensities=label_propensities(data.Y[data.rows], a=a, b=b),
         )
-        candidates = self.mixture_.candidates(proposals, exclude)
+        candidates = self.mixture_.candidates(seen.proposals)
         # A weight that was asked for is the weight in the sum that ranks.
         given = any(kind.weight is not None for kind in self.mixture_.kinds.values())
         if truth.shape[0] >= MIN_DOCUMENTS and not given:
-            self.reranker_ = Reranker(random_state=self.setting.seed).fit(
-                candidates, truth, self.counts_, self._picture_comparison(documents)
+            n_labels = int(2 * np.percentile(np.diff(truth.indptr), 95))
+            self.reranker_ = Reranker(self.setting.seed, max(N_CANDIDATES, n_labels)).fit(
+                candidates, truth, self.counts_, seen.compare
             )
-        found = self._rank(documents, candidates, self.setting.shortlist)
-        self.threshold_ = best_threshold(*found, truth)
+        scores = self._final(candidates, seen.compare)
+        about = describe_documents(candidates, scores)
+        labels, scores = best_candidates(candidates.labels, scores, self.setting.shortlist)
+        rows = np.arange(len(labels))[:, None]
+        right = np.asarray(truth[rows, np.maximum(labels, 0)].toarray() > 0) & (labels >= 0)
+        self.calibrator_.fit(scores, about, right)
+        probabilities = self.calibrator_.probabilities(scores, about)
+        if self.calibrator_.coefficients_ is not None and not isinstance(options.threshold, Real):
+            missed = int(truth.nnz - right.sum())
+            self.threshold_ = choose_threshold(
+                options.threshold, labels, probabilities, right, missed
+            )
+        if isinstance(self.threshold_, np.ndarray):
+            rest = np.full(self.n_labels_ - len(self.threshold_), self.threshold_[-1])
+            self.threshold_ = np.concatenate([self.threshold_, rest]).astype(np.float32)
 
     def _count_documents(self, Y: sp.csr_array) -> None:
         """How many documents each label has."""
         self.counts_ = np.bincount(Y.indices, minlength=self.n_labels_)
 
-    def _add_documents(self, features: Features, Y: sp.csr_array, rows: np.ndarray) -> None:
+    def _add_documents(self, data: TrainingSet, rows: np.ndarray) -> None:
         """Let evidence take in some more documents, as far as it can without training."""
-        rows = rows[np.diff(Y.indptr)[rows] > 0]
-        documents = self.documents(features.take(rows))
+        documents = self.documents(data.features.take(rows))
         for kind in self.evidence_.values():
             kind.add_documents(documents)
-        self.Y_ = narrow_indices(sp.vstack([self.Y_, Y[rows]], format="csr"))
+        self.Y_ = narrow_indices(sp.vstack([self.Y_, data.Y[rows]], format="csr"))
+
+    def documents(self, features: Features) -> Documents:
+        """Documents with these features, as evidence takes them."""
+        return Documents(features, self.space_, self.Y_)
 
     # -- scores -------------------------------------------------------------------------------
 
-    def documents(self, features: Features) -> Documents:
-        """Documents as :meth:`propose` and all evidence take them."""
-        return Documents(features, self.space_, self.Y_)
+    def propose(
+        self, documents: Documents, depth: int | None = None, allowed: Allowed | None = None
+    ) -> Proposals:
+        """The best allowed labels of each kind.
 
-    def propose(self, documents: Documents, n_candidates: int | None = None) -> Proposals:
-        """Candidates of each kind: label indices (n, m) int64 and scores (n, m) float32."""
-        n_candidates = min(max(self.setting.shortlist, n_candidates or 0), self.n_labels_)
+        Parameters
+        ----------
+        documents : Documents
+        depth : int or None
+            Most labels of a kind; None takes those that scores are made of.
+        allowed : Allowed or None
+            None allows all labels.
+
+        Returns
+        -------
+        proposals : dict of str to (labels, scores)
+            Labels (n, m) int64 and scores (n, m) float32, best first.
+        """
+        depth = min(self.setting.shortlist if depth is None else depth, self.n_labels_)
         documents.proposed = {}
-        for name, kind in self.evidence_.items():
-            documents.proposed[name] = kind.propose(documents, n_candidates)
-        return documents.proposed
+        if not allowed:
+            for name, kind in self.evidence_.items():
+                documents.proposed[name] = kind.propose(documents, depth)
+            return documents.proposed
+        return propose_allowed(self.evidence_, documents, depth, allowed)
 
     def predict(
-        self, features: Features, k: int, exclude: sp.csr_array | None = None
+        self, features: Features, k: int, allowed: Allowed | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """The k best labels, (n, k) int64, and their probabilities, (n, k) float32.
 
-        Rows with fewer candidates are padded with label -1 and score -inf.
+        Rows with fewer candidates are padded with label -1 and score -inf. What the first labels
+        and their probabilities are does not depend on k.
         """
         indices = np.full((len(features), k), -1, dtype=np.int64)
         scores = np.full((len(features), k), -np.inf, dtype=np.float32)
         for start in range(0, len(features), BLOCK):
             rows = slice(start, start + BLOCK)
-            part = None if exclude is None else exclude[rows]
+            part = allowed.take(rows) if allowed else None
             documents = self.documents(features.take(rows))
-            candidates = self.mixture_.candidates(self.propose(documents, k), part)
-            indices[rows], scores[rows] = self._rank(documents, candidates, k)
+            indices[rows], scores[rows] = self._rank(documents, k, part)
         return indices, scores
 
     def _rank(
-        self, documents: Documents, candidates: Candidates, k: int
+        self, documents: Documents, k: int, allowed: Allowed | None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The k best candidates and their final scores."""
-        scores = candidates.mixed
-        if self.reranker_ is not None:
-            pictures = self._picture_comparison(documents)
-            scores = self.reranker_.rescore(candidates, self.counts_, pictures)
-        return best_candidates(candidates.labels, scores, k)
+        """The k best allowed labels of some documents, and their probabilities."""
+        first = self.mixture_.candidates(self.propose(documents, allowed=allowed))
+        scores = self._final(first, self._picture_comparison(documents))
+        about = describe_documents(first, scores)
+        width = first.labels.shape[1]
+        labels, best = best_candidates(first.labels, scores, min(k, width))
+        depth = self.setting.shortlist
+        while self._may_have_more(labels, k, documents.proposed) and depth < self.n_labels_:
+            depth = min(4 * depth, self.n_labels_)
+            proposals = self.propose(documents, depth, allowed)
+            more = self.mixture_.more_candidates(first, proposals, labels)
+            labels, best = behind(labels, best, *more, k)
+        probabilities = self.calibrator_.probabilities(best, about)
+        return pad(labels, -1, k), pad(probabilities, -np.inf, k)
+
+    @staticmethod
+    def _may_have_more(labels: np.ndarray, k: int, proposals: Proposals) -> bool:
+        """Whether a document has fewer than k labels, though a kind's list of it was full."""
+        short = np.count_nonzero(labels >= 0, axis=1) < k
+        return bool(short.any()) and any(
+            (found[short, -1] >= 0).any() for found, _ in proposals.values()
+        )
+
+    def _final(self, candidates: Candidates, compare: Pictures | None) -> np.ndarray:
+        """Final scores of the candidates, (n, m) float32."""
+        if self.reranker_ is None:
+            return candidates.mixed
+        return self.reranker_.rescore(candidates, self.counts_, compare)
+
+    def score(
+        self, features: Features, labels: np.ndarray, allowed: Allowed | None = None
+    ) -> np.ndarray:
+        """Probabilities of given labels, (n, n_given) float32, for all documents the same labels.
+
+        They are those of :meth:`predict`; of labels that are not among a document's candidates,
+        less than those of all candidates.
+        """
+        found = np.zeros((len(features), len(labels)), dtype=np.float32)
+        for start in range(0, len(features), BLOCK):
+            rows = slice(start, start + BLOCK)
+            part = allowed.take(rows) if allowed else None
+            documents = self.documents(features.take(rows))
+            first = self.mixture_.candidates(self.propose(documents, allowed=part))
+            scores = self._final(first, self._picture_comparison(documents))
+            asked = np.tile(labels, (len(documents), 1))
+            given = {n: kind.score(documents, asked) for n, kind in self.evidence_.items()}
+            own = self.mixture_.score(first, scores, asked, given)
+            about = describe_documents(first, scores)
+            best = scores.max(axis=1, keepdims=True)
+            own = np.concatenate([best, own], axis=1)  # what scores are relative to
+            probabilities = self.calibrator_.probabilities(own, about)[:, 1:]
+            if part:
+                probabilities[~part.are(asked)] = 0
+            found[rows] = probabilities
+        return found
 
     def _picture_comparison(self, documents: Documents) -> Pictures | None:
         """That of the first kind that has one."""
@@ -268,6 +391,9 @@ class Ranker:
         self.n_labels_ += len(labels)
         self.Y_.resize(self.Y_.shape[0], self.n_labels_)
         self._count_documents(self.Y_)
+        if isinstance(self.threshold_, np.ndarray):
+            common = np.full(len(labels), np.median(self.threshold_), dtype=np.float32)
+            self.threshold_ = np.concatenate([self.threshold_, common])
 
     # -- persistence --------------------------------------------------------------------------
 
@@ -285,11 +411,13 @@ class Ranker:
         return {
             # Every index knows by itself what it is.
             "setting": asdict(replace(self.setting, index=None)),
-            "options": asdict(self.options),
+            "options": asdict(replace(self.options, threshold=None)),
             "n_labels": self.n_labels_,
             "threshold": self.threshold_,
             "mixture": self.mixture_.state_dict(),
             "reranker": self.reranker_ and self.reranker_.state_dict(),
+            "calibrator": self.calibrator_.state_dict(),
+            "n_empty": self.n_empty_,
             "space": self.space_.state_dict(),
             "evidence": {name: kind.state_dict() for name, kind in self.evidence_.items()},
             "Y": self.Y_,
@@ -304,6 +432,8 @@ class Ranker:
         ranker.reranker_ = None
         if state["reranker"] is not None:
             ranker.reranker_ = Reranker.from_state(state["reranker"])
+        ranker.calibrator_ = Calibrator.from_state(state["calibrator"])
+        ranker.n_empty_ = state["n_empty"]
         ranker.space_ = JointSpace(**state["space"])
         ranker.evidence_ = {}
         for kind in kinds:

@@ -13,12 +13,12 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 
 from .._runtime._threads import product
-from ._mixture import Candidates
+from ._candidates import Candidates
 
 # Fewer held-out documents than these cannot teach it.
 MIN_DOCUMENTS = 200
 
-# Candidates of a document that are re-ranked: the best of the mixture.
+# Candidates of a document that are re-ranked, the best of the mixture, at least.
 N_CANDIDATES = 30
 
 # Share of the network in the final score. A quarter has nearly all of what it brings to the first
@@ -45,11 +45,13 @@ class Reranker:
 
     .. math:: \frac{1}{4} P(l \mid \text{all of it}) + \frac{3}{4} \sum_e w_e p_e(l)
 
-    and without the first term for candidates beyond the first 30.
+    and without the first term for candidates beyond the first `n_candidates`.
 
     Parameters
     ----------
     random_state : int, default=0
+    n_candidates : int, default=30
+        Candidates of a document that are re-ranked: the best of the mixture.
 
     Attributes
     ----------
@@ -63,8 +65,9 @@ class Reranker:
     Wolpert, "Stacked generalization", Neural Networks 5, 1992.
     """
 
-    def __init__(self, random_state: int = 0) -> None:
+    def __init__(self, random_state: int = 0, n_candidates: int = N_CANDIDATES) -> None:
         self.random_state = random_state
+        self.n_candidates = n_candidates
 
     def fit(
         self,
@@ -86,7 +89,7 @@ class Reranker:
         pictures : callable or None
             Gives for labels (n, m) how much their pictures are like those of the n documents.
         """
-        columns = _best(candidates)
+        columns = _best(candidates, self.n_candidates)
         labels = np.take_along_axis(candidates.labels, columns, axis=1)
         there = labels >= 0
         x = _describe(candidates, counts, pictures, columns)[there]
@@ -95,7 +98,7 @@ class Reranker:
         model = MLPClassifier(
             (32,),
             alpha=0.1,
-            batch_size=512,
+            batch_size=min(512, len(x)),
             learning_rate_init=3e-3,
             max_iter=40,
             random_state=self.random_state,
@@ -111,7 +114,7 @@ class Reranker:
         self, candidates: Candidates, counts: np.ndarray, pictures: Pictures | None = None
     ) -> np.ndarray:
         """Final scores, (n, m) float32 within 0 and 1, of the candidates of some documents."""
-        columns = _best(candidates)
+        columns = _best(candidates, self.n_candidates)
         x = (_describe(candidates, counts, pictures, columns) - self.mean_) / self.scale_
         (first, first_bias), (second, second_bias) = self.layers_
         hidden = product(x.reshape(-1, x.shape[-1]), first) + first_bias
@@ -128,6 +131,7 @@ class Reranker:
         """Numbers and arrays that :meth:`from_state` rebuilds it from."""
         return {
             "random_state": self.random_state,
+            "n_candidates": self.n_candidates,
             "mean": self.mean_,
             "scale": self.scale_,
             "layers": self.layers_,
@@ -136,19 +140,19 @@ class Reranker:
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Reranker:
         """Rebuild from :meth:`state_dict`."""
-        reranker = cls(state["random_state"])
+        reranker = cls(state["random_state"], state["n_candidates"])
         reranker.mean_, reranker.scale_ = state["mean"], state["scale"]
         reranker.layers_ = [(weights, bias) for weights, bias in state["layers"]]
         return reranker
 
 
-def _best(candidates: Candidates) -> np.ndarray:
-    """Columns of each row's best candidates, (n, at most N_CANDIDATES)."""
+def _best(candidates: Candidates, n_best: int = N_CANDIDATES) -> np.ndarray:
+    """Columns of each row's best candidates, (n, at most n_best)."""
     n, width = candidates.labels.shape
-    if width <= N_CANDIDATES:
+    if width <= n_best:
         return np.tile(np.arange(width), (n, 1))
     worst_last = np.where(candidates.labels < 0, np.float32(1), -candidates.mixed)
-    return np.argpartition(worst_last, N_CANDIDATES - 1, axis=1)[:, :N_CANDIDATES]
+    return np.argpartition(worst_last, n_best - 1, axis=1)[:, :n_best]
 
 
 def _describe(

@@ -109,11 +109,11 @@ class Corpus:
     Parameters
     ----------
     documents : Documents
-        The training documents. Some may have no label, where a copy without them is too large.
+        Documents, and maybe others among them, where a copy of the former would be too large.
     Y : csr_array of shape (n_documents, n_labels)
         Their labels.
-    labelled : ndarray of int64
-        Rows of the documents that have a label.
+    rows : ndarray of int64
+        Rows of the documents to learn from. Those without a label say that every label is wrong.
     labels : Features or None
         Features of the labels' own texts and pictures, of which any but the embedding may be
         missing.
@@ -132,7 +132,7 @@ class Corpus:
 
     documents: Documents
     Y: sp.csr_array
-    labelled: np.ndarray
+    rows: np.ndarray
     labels: Features | None
     exclude: sp.csr_array | None
     make_prototypes: Callable[[bool], np.ndarray | None]
@@ -286,13 +286,13 @@ class Evidence(BaseEstimator, metaclass=ABCMeta):
         """
         return None
 
-    def join(self, earlier: Any) -> None:
-        """Join what another fit on nearly the same documents has learned.
+    def join(self, earlier: list[Any]) -> None:
+        """Join what other fits on nearly the same documents have learned.
 
         Parameters
         ----------
-        earlier : object
-            As :meth:`snapshot` gave it.
+        earlier : list of object
+            As :meth:`snapshot` gave it, one for each of the other fits.
         """
 
     def add_documents(self, documents: Documents) -> None:
@@ -301,7 +301,7 @@ class Evidence(BaseEstimator, metaclass=ABCMeta):
         Parameters
         ----------
         documents : Documents
-            All of them have a label: the last rows of the training labels, from the next call on.
+            They are the last rows of the training labels, from the next call on.
         """
 
     def add_labels(self, labels: Documents) -> None:
@@ -333,6 +333,29 @@ class Evidence(BaseEstimator, metaclass=ABCMeta):
         scores : ndarray of shape (n, m), float32
             Higher is better; -inf where there is no label.
         """
+
+    def score(self, documents: Documents, labels: np.ndarray) -> np.ndarray:
+        """Score given labels, where few of all labels may be proposed.
+
+        Parameters
+        ----------
+        documents : Documents
+            What the labels are scored for.
+        labels : ndarray of shape (n, m), int64
+            Labels of each document, -1 where there are fewer.
+
+        Returns
+        -------
+        scores : ndarray of shape (n, m), float32
+            As :meth:`propose` gives them; -inf where the kind does not propose the label. By
+            default it proposes all labels, and these are picked out.
+        """
+        n_labels = documents.training_labels.shape[1]
+        proposed, values = self.propose(documents, n_labels)
+        every = np.full((len(documents), n_labels + 1), -np.inf, dtype=np.float32)
+        np.put_along_axis(every, np.where(proposed < 0, n_labels, proposed), values, axis=1)
+        every[:, n_labels] = -np.inf
+        return np.take_along_axis(every, np.where(labels < 0, n_labels, labels), axis=1)
 
     def picture_comparison(self, documents: Documents) -> Callable[[np.ndarray], np.ndarray] | None:
         """Say how much the pictures of labels are like those of documents, for re-ranking.

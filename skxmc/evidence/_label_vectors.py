@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import scipy.sparse as sp
 
 from .._features._blocks import Features
+from .._inputs._targets import narrow_indices
 from .._runtime import limits
 from ..indexes import join_candidates
 from ._evidence import Candidates, Corpus, Documents, Evidence, Setting, Size
@@ -28,8 +30,9 @@ class LabelVectors(Evidence):
 
     .. math:: |P|^{-\gamma} \sum_{p \in P} -\log \frac{e^{z_p}}{e^{z_p} + \sum_{n \in N} e^{z_n}}
 
-    in which the labels of a document don't compete with each other. A label's vector starts from
-    the features of its own text and decays towards a share of them, so that a label with few
+    in which the labels of a document don't compete with each other. Where documents have no label,
+    "none of them" is one more label, and scores are those less its own. A label's vector starts
+    from the features of its own text and decays towards a share of them, so that a label with few
     documents stays near its text. Words are brought to few numbers by a random projection: time
     and memory do not depend on the vocabulary.
 
@@ -70,6 +73,8 @@ class LabelVectors(Evidence):
     ----------
     model_ : LinearModel
         The vectors, as ``model_.weights_`` of shape (n_labels, d).
+    none_ : ndarray of shape (1, d), or None
+        That of "none of them"; None where every document has a label.
 
     References
     ----------
@@ -129,16 +134,25 @@ class LabelVectors(Evidence):
     def fit(self, corpus: Corpus) -> bool:
         """Train the vectors."""
         self.text_ = corpus.setting.text
-        self.model_ = self._make_model(corpus.setting, corpus.n_labels)
         features = self._seen(corpus.documents.features)
+        labels = None if corpus.labels is None else self._seen(corpus.labels)
+        Y, exclude = corpus.Y, corpus.exclude
+        empty = corpus.rows[np.diff(Y.indptr)[corpus.rows] == 0]
+        if len(empty):  # one more label, "none of them", is theirs
+            Y, exclude, labels = _with_none(Y, exclude, labels, empty)
+        self.model_ = self._make_model(corpus.setting, Y.shape[1])
         self.model_.fit(
             features.dense(),
-            corpus.Y,
+            Y,
             sparse=features.words,
-            labels=None if corpus.labels is None else self._seen(corpus.labels),
+            labels=labels,
             negatives=self._hard_negatives(corpus),
-            exclude=corpus.exclude,
+            exclude=exclude,
         )
+        self.none_ = None
+        if len(empty):
+            self.none_ = self.model_.weights_[-1:].copy()
+            self.model_.weights_ = self.model_.weights_[:-1].copy()
         return True
 
     def _make_model(self, setting: Setting, n_labels: int) -> LinearModel:
@@ -190,13 +204,16 @@ class LabelVectors(Evidence):
         """Words are features of a linear model beside any encoder."""
         return True
 
-    def snapshot(self) -> np.ndarray:
-        """The vectors."""
-        return self.model_.weights_
+    def snapshot(self) -> tuple[np.ndarray, np.ndarray | None]:
+        """The vectors, and that of "none of them"."""
+        return self.model_.weights_, self.none_
 
-    def join(self, earlier: np.ndarray) -> None:
-        """Take the mean of both: it has less of the noise of training."""
-        self.model_.average(earlier)
+    def join(self, earlier: list[tuple[np.ndarray, np.ndarray | None]]) -> None:
+        """Take the mean of all: it has less of the noise of training."""
+        self.model_.average([weights for weights, _ in earlier])
+        if self.none_ is not None:
+            others = [none for _, none in earlier if none is not None]
+            self.none_ = sum(others, self.none_) / (1 + len(others))
 
     def add_labels(self, labels: Documents) -> None:
         """The vector of a label without documents is where it would start from."""
@@ -209,10 +226,26 @@ class LabelVectors(Evidence):
         shortlist = None
         if len(self.model_.weights_) > limits.MAX_DENSE_LABELS and documents.proposed:
             shortlist = join_candidates([labels for labels, _ in documents.proposed.values()])
+        return self._decide(documents, k, shortlist)
+
+    def score(self, documents: Documents, labels: np.ndarray) -> np.ndarray:
+        """Scores of given labels."""
+        found, scores = self._decide(documents, None, labels)
+        # Best first: back into the order that was asked for.
+        result = np.empty_like(scores)
+        own, asked = (np.argsort(part, axis=1, kind="stable") for part in (found, labels))
+        np.put_along_axis(result, asked, np.take_along_axis(scores, own, axis=1), axis=1)
+        return result
+
+    def _decide(
+        self, documents: Documents, k: int | None, candidates: np.ndarray | None
+    ) -> Candidates:
         features = self._seen(documents.features)
-        return self.model_.decision(
-            features.dense(), sparse=features.words, k=k, candidates=shortlist
-        )
+        blocks, words = features.dense(), features.words
+        labels, scores = self.model_.decision(blocks, sparse=words, k=k, candidates=candidates)
+        if self.none_ is not None:
+            scores = scores - self.model_.scores(self.none_, blocks, sparse=words)
+        return labels, scores
 
     # -- computing and saving -----------------------------------------------------------------
 
@@ -222,13 +255,13 @@ class LabelVectors(Evidence):
 
     def state_dict(self) -> dict[str, Any]:
         """The vectors, and what of the features they see."""
-        return {"text": self.text_, "model": self.model_.state_dict()}
+        return {"text": self.text_, "none": self.none_, "model": self.model_.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take what :meth:`state_dict` gave."""
         from ._linear_model import LinearModel  # loads torch
 
-        self.text_ = state["text"]
+        self.text_, self.none_ = state["text"], state["none"]
         self.model_ = LinearModel.from_state(state["model"])
 
     def memory(self, size: Size) -> tuple[float, float]:
@@ -237,3 +270,29 @@ class LabelVectors(Evidence):
         numbers = size.n_labels * (size.dense + (self.words_dimension if size.words else 0))
         batch = min(self.batch_size, size.n_documents) * min(size.n_labels, self.max_labels)
         return (6.0 if many else 16.0) * numbers + 8.0 * batch, 0.0
+
+
+def _with_none(
+    Y: sp.csr_array, exclude: sp.csr_array | None, labels: Features | None, empty: np.ndarray
+) -> tuple[sp.csr_array, sp.csr_array | None, Features | None]:
+    """Targets, excluded pairs and features of labels, with a last label for empty documents."""
+    column = np.zeros((Y.shape[0], 1), dtype=Y.dtype)
+    column[empty] = 1
+    Y = narrow_indices(sp.csr_array(sp.hstack([Y, sp.csr_array(column)], format="csr")))
+    if exclude is not None:
+        exclude = sp.csr_array(exclude.copy())
+        exclude.resize(Y.shape)
+    if labels is not None:
+        nothing = {
+            name: np.zeros((1, block.shape[1]), dtype=np.float32)
+            for name, block in labels.blocks.items()
+        }
+        labels = Features(
+            **{
+                name: sp.vstack([block, sp.csr_array(nothing[name])], format="csr")
+                if sp.issparse(block)
+                else np.vstack([block, nothing[name]])
+                for name, block in labels.blocks.items()
+            }
+        )
+    return Y, exclude, labels

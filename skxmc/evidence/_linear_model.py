@@ -16,6 +16,7 @@ from tqdm import tqdm
 from .._features._words import SparseProjection
 from .._runtime import limits
 from .._runtime._device import as_tensor, resolve_device
+from .._runtime._threads import product
 from ..indexes import Exact, sort_candidates
 from ._one_vs_all import OneVsAllTraining
 
@@ -344,9 +345,16 @@ class LinearModel:
             self._indexed = self.weights_, index
         return index
 
-    def average(self, weights: np.ndarray) -> None:
-        """Take the mean with the vectors of another fit that had the same `random_state`."""
-        self.weights_ = (self._check_fitted() + weights) / 2
+    def scores(
+        self, vectors: np.ndarray, blocks: list[np.ndarray], *, sparse: sp.csr_array | None = None
+    ) -> np.ndarray:
+        """Scores by other vectors, (n, n_vectors) float32; features as in :meth:`fit`."""
+        x = self._join(blocks, sparse, slice(None)) * np.float32(self.scale)
+        return product(x, np.ascontiguousarray(vectors.T, dtype=np.float32))
+
+    def average(self, others: list[np.ndarray]) -> None:
+        """Take the mean with the vectors of other fits that had the same `random_state`."""
+        self.weights_ = sum(others, self._check_fitted()) / (1 + len(others))
 
     def add_labels(self, labels: Features) -> None:
         """Append labels without documents, scored by the features of their texts."""

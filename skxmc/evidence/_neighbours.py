@@ -25,7 +25,7 @@ class Neighbours(Evidence):
     Attributes
     ----------
     index_ : Index
-        Over one vector for each training document that has a label.
+        Over one vector for each training document.
 
     References
     ----------
@@ -60,8 +60,8 @@ class Neighbours(Evidence):
         return not tuned
 
     def fit(self, corpus: Corpus) -> bool:
-        """Index the documents that have a label."""
-        documents, rows = corpus.documents, corpus.labelled
+        """Index the documents; neighbours without labels lower the votes of all labels."""
+        documents, rows = corpus.documents, corpus.rows
         self.index_ = build_index(
             corpus.setting.index, len(rows), lambda part: documents.take(rows[part]).unit
         )
@@ -73,6 +73,14 @@ class Neighbours(Evidence):
         return neighbour_labels(
             *nearest, documents.training_labels, k, temperature=self.temperature
         )
+
+    def score(self, documents: Documents, labels: np.ndarray) -> np.ndarray:
+        """Logarithms of the shares of given labels in the votes."""
+        nearest = self.index_.search(documents.unit, min(self.n_neighbors, len(self.index_)))
+        votes = count_votes(*nearest, documents.training_labels, self.temperature)
+        with np.errstate(divide="ignore"):
+            scores = np.log(votes[np.arange(len(labels))[:, None], np.maximum(labels, 0)].toarray())
+        return np.where(labels < 0, -np.inf, scores).astype(np.float32)
 
     def add_documents(self, documents: Documents) -> None:
         """More documents become neighbours."""
@@ -122,6 +130,13 @@ def neighbour_labels(
     ----------
     Wang et al., arXiv 2502.10615: retrieval-augmented inference.
     """
+    return top_of_rows(count_votes(indices, scores, Y, temperature), n_candidates)
+
+
+def count_votes(
+    indices: np.ndarray, scores: np.ndarray, Y: sp.csr_array, temperature: float
+) -> sp.csr_array:
+    """Shares of the votes, (n, n_labels); arguments as in :func:`neighbour_labels`."""
     n = len(indices)
     found = indices >= 0
     best = np.where(found, scores, -np.inf).max(axis=1, keepdims=True, initial=-np.inf)
@@ -135,7 +150,7 @@ def neighbour_labels(
         (weights[found].astype(np.float32), indices[found].astype(kind), starts),
         shape=(n, Y.shape[0]),
     )
-    return top_of_rows(votes @ sp.csr_array(Y), n_candidates)
+    return votes @ sp.csr_array(Y)
 
 
 def top_of_rows(votes: sp.csr_array, k: int) -> tuple[np.ndarray, np.ndarray]:

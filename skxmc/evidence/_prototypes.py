@@ -9,7 +9,7 @@ import numpy as np
 from ._evidence import Candidates, Corpus, Documents, Evidence, Size
 from ._indexing import build_index, index_bytes
 
-# Documents whose pictures are compared at a time.
+# Documents that are compared with labels of their own at a time.
 _ROWS = 256
 
 
@@ -81,6 +81,11 @@ class Prototypes(Evidence):
         """The labels whose prototypes are nearest, and their cosines."""
         return self.index_.search(documents.joint, k)
 
+    def score(self, documents: Documents, labels: np.ndarray) -> np.ndarray:
+        """Cosines of given labels."""
+        scores = self._compare(documents.joint, labels, slice(None))
+        return np.where(labels < 0, np.float32(-np.inf), scores)
+
     def add_labels(self, labels: Documents) -> None:
         """The prototype of a label without documents is its own vector."""
         self.index_.add(labels.joint)
@@ -91,17 +96,17 @@ class Prototypes(Evidence):
         if block is None:
             return None
         own = documents.joint[:, block]
+        return lambda labels: self._compare(own, labels, block)
 
-        def compare(labels: np.ndarray) -> np.ndarray:
-            found = np.empty(labels.shape, dtype=np.float32)
-            for first in range(0, len(labels), _ROWS):
-                rows = slice(first, first + _ROWS)
-                theirs = self.index_.vectors(labels[rows].ravel())[:, block]
-                theirs = theirs.reshape(*labels[rows].shape, -1)
-                found[rows] = np.einsum("nmd,nd->nm", theirs, own[rows])
-            return found
-
-        return compare
+    def _compare(self, own: np.ndarray, labels: np.ndarray, columns: slice) -> np.ndarray:
+        """Inner products with some columns of the labels' vectors, (n, m) float32."""
+        found = np.empty(labels.shape, dtype=np.float32)
+        for first in range(0, len(labels), _ROWS):
+            rows = slice(first, first + _ROWS)
+            theirs = self.index_.vectors(np.maximum(labels[rows], 0).ravel())[:, columns]
+            theirs = theirs.reshape(*labels[rows].shape, -1)
+            found[rows] = np.einsum("nmd,nd->nm", theirs, own[rows])
+        return found
 
     def memory(self, size: Size) -> tuple[float, float]:
         """Bytes while the kind is fitted, and bytes of its index."""

@@ -1,6 +1,7 @@
-"""Splitters that keep rare labels in all folds, and how held-out documents are used."""
+"""Splitters that keep rare labels in all folds, and what held-out documents are used for."""
 
+from ._precision import Precision
 from ._split import LabelStratifiedKFold, LabelStratifiedShuffleSplit
 from ._validation import Validation
 
-__all__ = ["LabelStratifiedKFold", "LabelStratifiedShuffleSplit", "Validation"]
+__all__ = ["LabelStratifiedKFold", "LabelStratifiedShuffleSplit", "Precision", "Validation"]

@@ -1,0 +1,89 @@
+"""Which labels a caller allows: names or masks for all documents, or pairs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from .._inputs._targets import check_exclude, narrow_indices
+from .._inputs._texts import sequence_to_list
+from .._ranking._allowed import Allowed
+
+
+def check_allowed(exclude: Any, only: Any, n_samples: int, classes: np.ndarray) -> Allowed:
+    """Bring `exclude` and `only` of the predicting methods into one form.
+
+    Parameters
+    ----------
+    exclude, only : sparse or bool matrix, int pairs, sequence of labels, bool mask, or None
+        For each document a row of a matrix of shape (n_samples, n_labels), or pairs (row, label);
+        for all documents a bool mask of shape (n_labels,), or names of labels.
+    n_samples : int
+    classes : ndarray of shape (n_labels,)
+
+    Returns
+    -------
+    allowed : Allowed
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a form is not known, a shape does not fit, or a name is not that of a label.
+    """
+    n_labels = len(classes)
+    mask = None
+    excluded = _as_mask(exclude, classes, "exclude")
+    if excluded is None:
+        pairs = check_exclude(exclude, n_samples, n_labels)
+    else:
+        pairs, mask = None, ~excluded
+    named = _as_mask(only, classes, "only")
+    rows = None
+    if named is not None:
+        mask = named if mask is None else mask & named
+    elif only is not None:
+        rows = check_exclude(only, n_samples, n_labels, argument="only")
+    if rows is not None and mask is not None:
+        rows = _keep_columns(rows, mask)
+        mask = None
+    return Allowed(n_labels, pairs, mask if rows is None else rows)
+
+
+def _keep_columns(pairs: sp.csr_array, mask: np.ndarray) -> sp.csr_array:
+    kept = sp.csr_array(pairs.multiply(mask[np.newaxis, :]))
+    kept.eliminate_zeros()
+    kept.sort_indices()
+    return narrow_indices(kept.astype(bool))
+
+
+def _as_mask(given: Any, classes: np.ndarray, argument: str) -> np.ndarray | None:
+    """Labels that are meant for all documents, (n_labels,) bool; None for pairs or None."""
+    if given is None or sp.issparse(given):
+        return None
+    if isinstance(given, str):
+        given = [given]
+    values = sequence_to_list(given) if not isinstance(given, set | frozenset) else list(given)
+    if np.ndim(given) == 1 and np.asarray(given).dtype == bool:
+        if len(given) != len(classes):
+            raise ValueError(
+                f"{argument} is a mask of length {len(given)} for {len(classes)} labels; pass one "
+                "entry for each label."
+            )
+        return np.asarray(given)
+    if any(isinstance(value, list | tuple | np.ndarray) for value in values) or (
+        np.ndim(given) == 2
+    ):
+        return None
+    number_of = {name: number for number, name in enumerate(classes.tolist())}
+    mask = np.zeros(len(classes), dtype=bool)
+    for position, name in enumerate(values):
+        name = name.item() if isinstance(name, np.generic) else name
+        if name not in number_of:
+            raise ValueError(
+                f"{argument}[{position}] is {name!r}, which is not the name of a label; pass names "
+                "of classes_, a mask, or a matrix with a row for each document."
+            )
+        mask[number_of[name]] = True
+    return mask
