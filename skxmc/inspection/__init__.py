@@ -9,12 +9,14 @@ Where several models are to be compared, pass a dict of name to model (or to pre
 of a single one. ``ax=`` puts a figure into a subplot of your own.
 """
 
+from ._calibration import CalibrationDisplay
 from ._coverage import PrecisionCoverageDisplay
 from ._frequency import FrequencyBinDisplay
 from ._gallery import PredictionGalleryDisplay
 from ._history import TrainingHistoryDisplay
 
 __all__ = [
+    "CalibrationDisplay",
     "FrequencyBinDisplay",
     "PrecisionCoverageDisplay",
     "PredictionGalleryDisplay",
