@@ -266,5 +266,7 @@ def test_find_plugin():
     known = {"one": Exact, "two": "collections:Counter"}
     assert find_plugin("things", "one", known) is Exact
     assert find_plugin("things", "two", known).__name__ == "Counter"
-    with pytest.raises(ValueError, match=r"'three' is not one of the things, .*'one', 'two'; .*'skxmc\.things'"):
+    with pytest.raises(
+        ValueError, match=r"'three' is not one of the things, .*'one', 'two'; .*'skxmc\.things'"
+    ):
         find_plugin("things", "three", known)

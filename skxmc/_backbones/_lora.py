@@ -136,6 +136,10 @@ def merge_adapters(model: torch.nn.Module) -> None:
             parent, _, child = name.rpartition(".")
             setattr(model.get_submodule(parent), child, module.get_base_layer())
     vars(model).pop("peft_config", None)
+    if getattr(model, "_hf_peft_config_loaded", False):
+        # Transformers would save adapters alone, and rename all weights to those of an adapter.
+        model._hf_peft_config_loaded = False
+        vars(model).pop("_weight_conversions", None)
     for parameter in model.parameters():
         parameter.requires_grad_(True)
 

@@ -358,3 +358,30 @@ def _hash_file(path: str, size: int, modified: int) -> str:
     """Hash of a file, computed once in a process unless size or time of change differ."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_no_image_model(folder: str | Path) -> None:
+    """Raise if a folder holds a model of pictures, alone or beside one of texts, as of CLIP.
+
+    Raises
+    ------
+    ValueError
+        If it does; such a model is an image encoder.
+    """
+    try:
+        content = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return  # a folder of adapters, or of another form
+    from transformers.models.auto import modeling_auto as auto
+
+    kind = content.get("model_type")
+    sees = {
+        **auto.MODEL_FOR_ZERO_SHOT_IMAGE_CLASSIFICATION_MAPPING_NAMES,
+        **auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES,
+    }
+    reads = "vocab_size" in content or kind in auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    if (kind in sees and not reads) or str(kind).endswith(("_vision_model", "timm_wrapper")):
+        raise ValueError(
+            f"the encoder in {str(folder)!r} ({kind}) is an image encoder; pass it as "
+            "image_encoder, and a text encoder as encoder."
+        )

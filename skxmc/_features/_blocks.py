@@ -76,6 +76,36 @@ def unit_rows(vectors: np.ndarray, *, overwrite: bool = False) -> np.ndarray:
     return np.divide(vectors, lengths, out=vectors if overwrite else None)
 
 
+def mean_rows(rows: Block, owner: np.ndarray) -> Block:
+    """The mean of the rows of each owner, scaled to unit norm.
+
+    Parameters
+    ----------
+    rows : ndarray or csr_array of shape (n, d), float32
+    owner : ndarray of shape (n,), int64
+        Sorted numbers from 0 upwards, each of which owns a row.
+
+    Returns
+    -------
+    means : ndarray or csr_array of shape (n_owners, d), float32
+        `rows` itself where each owner has one.
+    """
+    n_owners = int(owner[-1]) + 1 if len(owner) else 0
+    if n_owners == len(owner):
+        return rows
+    counts = np.bincount(owner)
+    shares = (1 / counts[owner]).astype(np.float32)
+    average = sp.csr_array((shares, np.arange(len(owner)), np.r_[0, np.cumsum(counts)]))
+    means = average @ rows
+    if isinstance(means, np.ndarray):
+        means = unit_rows(means)
+        means[counts == 1] = rows[counts[owner] == 1]  # these are of unit norm, to the bit
+        return means
+    norms = np.sqrt(np.asarray(means.multiply(means).sum(axis=1)))
+    means.data /= np.repeat(np.maximum(norms, np.float32(1e-12)), np.diff(means.indptr))
+    return means
+
+
 def row_norms(vectors: np.ndarray) -> np.ndarray:
     """Norms of rows, (n, 1), without the squares of all numbers at once."""
     starts = range(0, max(1, len(vectors)), limits.ROWS)

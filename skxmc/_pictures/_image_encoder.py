@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 import joblib
 import numpy as np
 import torch
-from sklearn.utils.validation import check_memory
 from tqdm.auto import tqdm
 
 from .._backbones._sources import ModelSource, find_model
-from .._inputs._images import ImageFeatures, ImageItems, collect_images
+from .._inputs._decoding import ImageError
+from .._inputs._images import ImageFeatures, ImageItems, collect_images, handle_problems
 from .._runtime import limits
+from .._runtime._memory import check_memory
 from ._callable import CallableModel, callable_fingerprint
 from ._efficientnet import EfficientNetModel
 from ._open_clip import OpenClipModel
@@ -106,13 +107,17 @@ class ImageEncoder:
         if self.device.type == "cuda" and not torch.cuda.is_available():
             self.device = torch.device("cpu")
 
-    def encode(self, images: ImageItems | ImageFeatures | None) -> ImageFeatures | None:
+    def encode(
+        self, images: ImageItems | ImageFeatures | None, *, missing: str = "raise"
+    ) -> ImageFeatures | None:
         """Encode each distinct picture once.
 
         Parameters
         ----------
         images : ImageItems, ImageFeatures or None
             ImageFeatures (ready embeddings) and None are returned as they are.
+        missing : {"raise", "warn", "ignore"}, default="raise"
+            What to do about pictures that cannot be decoded; the latter two leave them out.
 
         Returns
         -------
@@ -126,14 +131,37 @@ class ImageEncoder:
         """
         if images is None or isinstance(images, ImageFeatures):
             return images
-        if images.n_distinct == 0:
-            vectors = np.zeros((0, self.dimension), dtype=np.float32)
-        elif self.memory is None:
-            vectors = self._encode_distinct(images, range(images.n_distinct))
-        else:
-            vectors = self._encode_cached(images)
+        try:
+            vectors = self._encode_items(images)
+        except ImageError:
+            # Only now is every picture decoded once more, to find all that are damaged.
+            images = self._without_damaged(images, missing)
+            vectors = self._encode_items(images)
         self._dimension = vectors.shape[1]
         return ImageFeatures(vectors, images.index)
+
+    def _encode_items(self, images: ImageItems) -> np.ndarray:
+        if images.n_distinct == 0:
+            return np.zeros((0, self.dimension), dtype=np.float32)
+        if self.memory is None:
+            return self._encode_distinct(images, range(images.n_distinct))
+        return self._encode_cached(images)
+
+    def _without_damaged(self, images: ImageItems, missing: str) -> ImageItems:
+        """The items without the pictures that cannot be decoded, unless these are an error."""
+
+        def problem_of(position: int) -> ImageError | None:
+            try:
+                images.decode(position)
+            except ImageError as problem:
+                return problem
+            return None
+
+        positions = range(images.n_distinct)
+        with closing(ordered_map(problem_of, positions, torch.get_num_threads())) as results:
+            problems = {p: found for p, found in zip(positions, results, strict=True) if found}
+        handle_problems(list(problems.values()), missing)
+        return images.without(list(problems))
 
     @property
     def dimension(self) -> int:
@@ -190,8 +218,7 @@ class ImageEncoder:
 
     def _encode_cached(self, images: ImageItems) -> np.ndarray:
         """Vectors of all distinct pictures, stored after every few thousand of them."""
-        path_like = isinstance(self.memory, os.PathLike)
-        memory = check_memory(os.fspath(self.memory) if path_like else self.memory)
+        memory = check_memory(self.memory)
         cached = memory.cache(_encode_block, ignore=["encoder", "images", "positions"])
         blocks = []
         for start in range(0, images.n_distinct, limits.PICTURES):

@@ -35,9 +35,16 @@ class TransformersModel(PictureModel):
         with quiet_transformers():
             config = transformers.AutoConfig.from_pretrained(folder, **trust)
             # The PIL backend needs no torchvision, and gives the same pixels with and without it.
-            self.processor = transformers.AutoImageProcessor.from_pretrained(
-                folder, backend="pil", **trust
-            )
+            if config.model_type == "timm_wrapper":  # made from the configuration of the model
+                kind = transformers.TimmWrapperImageProcessor
+                self.processor = kind.from_pretrained(folder)
+                self.options = {}
+            else:
+                self.processor = transformers.AutoImageProcessor.from_pretrained(
+                    folder, backend="pil", **trust
+                )
+                # It cannot be guessed for a height of 1 or 3.
+                self.options = {"input_data_format": "channels_last"}
             loader, options = _vision_loader(config)
             model, info = loader.from_pretrained(
                 folder, dtype=precision, output_loading_info=True, **options, **trust
@@ -59,9 +66,7 @@ class TransformersModel(PictureModel):
     def prepare(self, images: list[Image]) -> dict[str, torch.Tensor]:
         """What the model's own processor makes of RGB images."""
         return self.processor(
-            [limit_aspect(image) for image in images],
-            return_tensors="pt",
-            input_data_format="channels_last",  # it cannot be guessed for a height of 1 or 3
+            [limit_aspect(image) for image in images], return_tensors="pt", **self.options
         )
 
     def forward(self, prepared: dict[str, torch.Tensor]) -> torch.Tensor:

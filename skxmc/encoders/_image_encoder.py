@@ -25,6 +25,9 @@ class ImageEncoder(BaseEstimator):
         Pictures that go through the model at once. On a CPU at most 8 do, in each thread.
     trust_remote_code : bool, default=False
         Whether code that comes with the model may run.
+    missing : {"raise", "warn", "ignore"}, default="raise"
+        What to do about pictures whose file is missing or that cannot be decoded. An error names
+        how many there are and the first five; the others leave them out, in `fit` and later.
 
     Examples
     --------
@@ -41,8 +44,10 @@ class ImageEncoder(BaseEstimator):
         max_images: int = 3,
         batch_size: int = 64,
         trust_remote_code: bool = False,
+        missing: str = "raise",
     ) -> None:
         self.model = model
         self.max_images = max_images
         self.batch_size = batch_size
         self.trust_remote_code = trust_remote_code
+        self.missing = missing
