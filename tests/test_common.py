@@ -16,8 +16,9 @@ import pytest
 import scipy.sparse as sp
 import sklearn
 import torch
-from conftest import assert_alike, parameters_of
+from conftest import parameters_of
 from PIL import Image
+from rounding import assert_alike
 from sklearn.base import clone
 from sklearn.compose import make_column_transformer
 from sklearn.exceptions import NotFittedError, UnsetMetadataPassedError

@@ -95,7 +95,7 @@ class BaseXMCClassifier(
         featurizer, digest = self._make_featurizer(data)
         self._represent_sides(featurizer, data, kinds)
         embeddings = featurizer.encode_untuned(data.X, digest, self.memory)
-        folds = self._hold_out(embeddings, data.usable, validation, rng)
+        folds = self._hold_out(embeddings, data, validation, rng)
 
         history: list[dict] = []
         if self._mode.tuned:
@@ -260,16 +260,17 @@ class BaseXMCClassifier(
         )
 
     def _hold_out(
-        self, embeddings: np.ndarray, usable: np.ndarray, validation: Validation, rng
+        self, embeddings: np.ndarray, data: TrainingData, validation: Validation, rng
     ) -> list[np.ndarray]:
         """Documents that choose how to rank, in parts that each are left out once.
 
         A tuned encoder has seen all but one part. Few documents are all left out in turn, so that
-        there are enough to choose with.
+        there are enough to choose with, unless evidence is too large to be learned again.
         """
-        share = validation.fraction
+        share, usable = validation.fraction, data.usable
         if share == "auto":
-            if not self._mode.tuned and np.count_nonzero(usable) < FEW_DOCUMENTS:
+            few = np.count_nonzero(usable) < FEW_DOCUMENTS
+            if few and not self._mode.tuned and max(data.Y.shape) <= limits.MAX_REBUILT:
                 return fold_documents(embeddings, usable, rng)
             share = self._mode.held_out_share(np.count_nonzero(usable))
         held_out = hold_out(embeddings, usable, share, rng)

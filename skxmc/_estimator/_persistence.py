@@ -136,7 +136,8 @@ class PersistenceMixin:
             model alone; what else was said by an `ImageEncoder` stays.
         base : str, default=None
             Where the language model under the adapters is, for a model saved without it; None
-            looks for it under the name that it had. Other weights are refused.
+            looks for it in packages and on the hub, under the name that it had. One that came
+            from a folder has to be passed. Other weights are refused.
         trust_remote_code : bool, default=False
             Whether Python code that comes with a model may run; it becomes the parameter of
             that name of encoders that are objects.
@@ -394,9 +395,9 @@ def _load_featurizer(
                 f"the text encoder in {str(folder / TOWER)!r} cannot be loaded: {error}"
             ) from error
     if state["image_encoder"] is not None:
-        from .._pictures import _image_encoder
+        from .._pictures._image_encoder import ImageEncoder as LoadedEncoder
 
-        encoder = _image_encoder.ImageEncoder(
+        encoder = LoadedEncoder(
             image_encoder or state["image_encoder"]["model"],
             batch_size=state["image_encoder"]["batch_size"],
             layers=state["image_encoder"]["layers"],
