@@ -14,6 +14,9 @@ from ..model_selection import Precision
 # thresholds that were chosen on several data sets lie near it.
 DEFAULT_THRESHOLD = 0.26
 
+# Numbers of labels that are tried for a wanted precision.
+_TRIED = 400
+
 # Held-out documents of a label that its own threshold takes to count as much as the common one.
 _PRIOR_DOCUMENTS = 10.0
 
@@ -103,10 +106,14 @@ def precision_threshold(
     threshold : float
         1.0, with a warning, where no threshold keeps the precision.
     """
-    finite = probabilities[np.isfinite(probabilities)]
-    tried = np.unique(np.quantile(finite, np.linspace(0, 1, 400))) if len(finite) else []
+    ranked = -np.sort(-probabilities[np.isfinite(probabilities)])
+    # Most labels are hardly probable: numbers of given ones that are tried are wider apart there.
+    numbers = (
+        np.unique(np.geomspace(1, len(ranked), _TRIED).astype(int))[::-1] if len(ranked) else []
+    )
     z = norm.ppf(confidence)
-    for threshold in tried:
+    for number in numbers:
+        threshold = np.nextafter(ranked[number - 1], np.float32(-1))
         given = probabilities > threshold
         n_given, n_right = given.sum(axis=1), (given & truth).sum(axis=1)
         total = n_given.sum()
