@@ -136,7 +136,7 @@ def test_no_kind_at_all_is_refused(given):
         resolve_evidence(given)
 
 
-@pytest.mark.parametrize("wrong", [3, None, Neighbours, object(), ["prototypes"]], ids=str)
+@pytest.mark.parametrize("wrong", [3, None, Neighbours, object(), ["prototypes"]])
 def test_what_is_no_kind_is_named_with_its_place(wrong):
     kind = type(wrong).__name__
     with pytest.raises(TypeError, match=rf"evidence\[1\] is of type {kind}; pass a name or an"):
