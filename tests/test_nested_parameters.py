@@ -1,7 +1,6 @@
 """Parameters of the objects that an estimator is made of: set, searched, cloned and saved."""
 
 import copy
-import json
 import pickle
 import sys
 
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 from conftest import parameters_of
 from rounding import assert_alike
+from saved_folders import rewrite
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, KFold
 
@@ -300,17 +300,26 @@ def test_another_place_of_an_image_encoder_leaves_the_rest_of_it(model, tmp_path
 
 def _rename(folder, find):
     """Let a saved model name a class of a module that can be imported, but has not been."""
-    path = folder / "skxmc.json"
-    content = json.loads(path.read_text(encoding="utf-8"))
-    find(content)["$class"] = "surprise:Surprise"
-    path.write_text(json.dumps(content), encoding="utf-8")
+
+    def edit(content):
+        pairs = find(content)["$dict"]
+        assert pairs[0][0] == "$class"
+        pairs[0][1] = "surprise:Surprise"
+
+    rewrite(folder, edit)
+
+
+def _first_part(content):
+    """An object within an object within a list."""
+    within = dict(content["parameters"]["evidence"][-1]["$dict"])
+    return within["parameters"]["parts"][0]
 
 
 @pytest.mark.parametrize(
     "find",
     [
         lambda content: content["evidence"][0],
-        lambda content: content["parameters"]["evidence"][-1]["parameters"]["parts"][0],
+        _first_part,
         lambda content: content["parameters"]["objective"],
     ],
     ids=["fitted kind", "within a kind", "parameter"],
@@ -331,9 +340,7 @@ def test_unknown_classes_are_refused_and_not_imported(fitted, find, tmp_path, mo
 @pytest.mark.parametrize("path", ["skxmc.evidence:nothing", "os:system", "skxmc.evidence:Setting"])
 def test_what_is_no_class_of_parameters_is_refused(fitted, path, tmp_path):
     fitted.save(tmp_path / "model")
-    file = tmp_path / "model" / "skxmc.json"
-    content = json.loads(file.read_text(encoding="utf-8"))
-    content["parameters"]["training"] = {"$class": path, "parameters": {}}
-    file.write_text(json.dumps(content), encoding="utf-8")
+    described = {"$dict": [["$class", path], ["parameters", {}]]}
+    rewrite(tmp_path / "model", lambda tree: tree["parameters"].update(training=described))
     with pytest.raises(ValueError, match=f"class {path!r}, which is not known here"):
         ViXMLClassifier.load(tmp_path / "model")

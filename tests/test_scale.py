@@ -62,8 +62,8 @@ def test_everything_is_built_once(problem, monkeypatch, tmp_path):
     assert prototypes.index_.storage == neighbours.index_.storage == "int8"
     assert label_vectors.model_.max_labels == 20
     assert label_vectors.model_.weights_.dtype == np.float16
-    # Held-out documents are neighbours in the end, the one without labels is not.
-    assert len(neighbours.index_) == ranker.Y_.shape[0] == N - 1
+    # Held-out documents are neighbours in the end, and so is the one without labels.
+    assert len(neighbours.index_) == ranker.Y_.shape[0] == N
     assert ranker.Y_.nnz == Y.nnz
     nearest = neighbours.index_.search(unit_rows(X), 1)[0][:, 0]
     labelled = np.flatnonzero(np.diff(Y.indptr))
