@@ -89,7 +89,8 @@ class DecoderXMCClassifier(BaseXMCClassifier):
 
     Attributes
     ----------
-    classes_, evidence_, history_, image_encoder_, n_features_in_, ranker_, threshold_, tower_
+    classes_, document_ids_, evidence_, history_, image_encoder_, n_features_in_, ranker_, \
+threshold_, tower_
         As in :class:`ViXMLClassifier`; `tower_` is a DecoderTower.
 
     References

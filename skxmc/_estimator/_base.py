@@ -12,6 +12,7 @@ from sklearn.utils import ClassifierTags, TransformerTags, check_random_state
 from sklearn.utils.validation import validate_data
 
 from .._features._blocks import Features, unit_rows
+from .._inputs._document_ids import check_document_ids
 from .._inputs._images import ImageItems, collect_images
 from .._inputs._targets import check_exclude, encode_targets, without_pairs
 from .._inputs._texts import check_texts, sequence_to_list
@@ -20,6 +21,7 @@ from .._ranking._ranker import Ranker, RankingOptions, TrainingSet
 from .._runtime import limits
 from ..evidence import Evidence, Setting, resolve_evidence
 from ..model_selection import Precision, Validation
+from ._explaining import ExplainingMixin
 from ._featurizer import Featurizer
 from ._nested import NestedParametersMixin
 from ._parameters import (
@@ -43,7 +45,12 @@ if TYPE_CHECKING:
 
 
 class BaseXMCClassifier(
-    PersistenceMixin, PredictionMixin, NestedParametersMixin, BaseEstimator, metaclass=ABCMeta
+    PersistenceMixin,
+    PredictionMixin,
+    ExplainingMixin,
+    NestedParametersMixin,
+    BaseEstimator,
+    metaclass=ABCMeta,
 ):
     """Skeleton of an extreme multi-label classifier.
 
@@ -58,7 +65,7 @@ class BaseXMCClassifier(
     # -- fit ----------------------------------------------------------------------------------
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, images=None, exclude=None):
+    def fit(self, X, y, images=None, exclude=None, document_ids=None):
         """Learn to rank labels.
 
         Parameters
@@ -76,6 +83,9 @@ class BaseXMCClassifier(
         exclude : sparse matrix of shape (n_samples, n_labels), default=None
             Pairs that are neither positive nor negative, such as a document that is itself a
             label.
+        document_ids : sequence of str or int of length n_samples, default=None
+            Ids of the documents, by which :meth:`nearest` and :meth:`explain` name them. They may
+            repeat, and are kept as `document_ids_`.
 
         Returns
         -------
@@ -86,6 +96,7 @@ class BaseXMCClassifier(
         rng = check_random_state(self.random_state)
         kinds, objective = self._check_plugins()
         data = self._check_training_data(X, y, images, exclude, kinds, objective)
+        document_ids = check_document_ids(document_ids, len(data.X))
         validation = resolve_validation(self.validation)
         self._check_threshold()
 
@@ -112,7 +123,7 @@ class BaseXMCClassifier(
             self._training_set(data, featurizer, represented, folds), rng
         )
         self.classes_, self.history_, self.featurizer_ = data.classes, history, featurizer
-        self.threshold_ = self.ranker_.threshold_
+        self.threshold_, self.document_ids_ = self.ranker_.threshold_, document_ids
         return self
 
     @property

@@ -14,6 +14,7 @@ from sklearn.base import BaseEstimator
 
 from .._features._blocks import Features, unit_rows
 from .._features._joint_space import JointSpace
+from ._reasons import Reasons
 
 Candidates = tuple[np.ndarray, np.ndarray]
 
@@ -369,6 +370,47 @@ class Evidence(BaseEstimator, metaclass=ABCMeta):
         -------
         compare : callable or None
             Gives for labels (n, m) int64 numbers (n, m) float32; None if the kind does not know.
+        """
+        return None
+
+    # -- explaining ---------------------------------------------------------------------------
+
+    def explain(
+        self, documents: Documents, labels: np.ndarray, n_documents: int
+    ) -> Reasons | None:
+        """Say why given labels have their scores.
+
+        Parameters
+        ----------
+        documents : Documents
+            What the labels are explained for.
+        labels : ndarray of shape (n, m), int64
+            Labels of each document, -1 where there are fewer.
+        n_documents : int
+            Most training documents that are named for a label.
+
+        Returns
+        -------
+        reasons : Reasons or None
+            What the kind can tell. None by default: nothing beside the score.
+        """
+        return None
+
+    def nearest_documents(self, documents: Documents, n: int) -> Candidates | None:
+        """Find the training documents that are most like given ones.
+
+        Parameters
+        ----------
+        documents : Documents
+            Those that others are looked for.
+        n : int
+            How many, at most the number of training documents.
+
+        Returns
+        -------
+        found : tuple of ndarray (n_documents, n) int64 and ndarray (n_documents, n) float32, or None
+            Rows of ``documents.training_labels``, nearest first, and cosines; -1 and -inf where
+            there are fewer. None by default: the kind compares no documents.
         """
         return None
 

@@ -10,12 +10,15 @@ of a single one. ``ax=`` puts a figure into a subplot of your own.
 """
 
 from ._coverage import PrecisionCoverageDisplay
+from ._explanation import Explanation, NearDocument
 from ._frequency import FrequencyBinDisplay
 from ._gallery import PredictionGalleryDisplay
 from ._history import TrainingHistoryDisplay
 
 __all__ = [
+    "Explanation",
     "FrequencyBinDisplay",
+    "NearDocument",
     "PrecisionCoverageDisplay",
     "PredictionGalleryDisplay",
     "TrainingHistoryDisplay",
