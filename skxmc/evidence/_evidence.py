@@ -375,9 +375,7 @@ class Evidence(BaseEstimator, metaclass=ABCMeta):
 
     # -- explaining ---------------------------------------------------------------------------
 
-    def explain(
-        self, documents: Documents, labels: np.ndarray, n_documents: int
-    ) -> Reasons | None:
+    def explain(self, documents: Documents, labels: np.ndarray, n_documents: int) -> Reasons | None:
         """Say why given labels have their scores.
 
         Parameters

@@ -11,12 +11,14 @@ of a single one. ``ax=`` puts a figure into a subplot of your own.
 
 from ._coverage import PrecisionCoverageDisplay
 from ._explanation import Explanation, NearDocument
+from ._explanation_display import ExplanationDisplay
 from ._frequency import FrequencyBinDisplay
 from ._gallery import PredictionGalleryDisplay
 from ._history import TrainingHistoryDisplay
 
 __all__ = [
     "Explanation",
+    "ExplanationDisplay",
     "FrequencyBinDisplay",
     "NearDocument",
     "PrecisionCoverageDisplay",
