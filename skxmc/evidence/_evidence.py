@@ -406,9 +406,10 @@ class Evidence(BaseEstimator, metaclass=ABCMeta):
 
         Returns
         -------
-        found : tuple of ndarray (n_documents, n) int64 and ndarray (n_documents, n) float32, or None
-            Rows of ``documents.training_labels``, nearest first, and cosines; -1 and -inf where
-            there are fewer. None by default: the kind compares no documents.
+        found : tuple of ndarray, or None
+            Rows of ``documents.training_labels``, nearest first, (n_documents, n) int64, and
+            cosines, (n_documents, n) float32; -1 and -inf where there are fewer. None by default:
+            the kind compares no documents.
         """
         return None
 
