@@ -144,6 +144,16 @@ def test_candidates_find_their_columns(wanted):
 # --- which labels ---
 
 
+def test_documents_are_explained_in_parts(model, corpus, monkeypatch):
+    X = corpus[0]
+    expected = [model.explain(X, k=2), model.explain(X, [3, 4, 5])]
+    monkeypatch.setattr("skxmc._estimator._explaining._PAIRS", 8)
+    for one, other in zip(
+        [model.explain(X, k=2), model.explain(X, [3, 4, 5])], expected, strict=True
+    ):
+        alike(one, other)
+
+
 def test_labels_for_all_documents_and_for_each(model, corpus):
     X = corpus[0][:3]
     everywhere = model.explain(X, [4, 2])

@@ -15,8 +15,8 @@ from .._ranking._explaining import explain_pairs, nearest_documents
 from ..evidence import Reasons
 from ..inspection import Explanation, NearDocument
 
-# Documents explained at a time: a vector for each pair is made.
-_BLOCK = 256
+# Pairs explained at a time, of whole documents: a vector for each is made.
+_PAIRS = 2048
 
 
 class ExplainingMixin:
@@ -78,8 +78,9 @@ class ExplainingMixin:
             return [[] for _ in range(len(X))]
         features = self._featurize(X, images)
         found = []
-        for start in range(0, len(features), _BLOCK):
-            rows = slice(start, start + _BLOCK)
+        step = max(1, _PAIRS // (k if asked is None else asked.shape[1]))
+        for start in range(0, len(features), step):
+            rows = slice(start, start + step)
             part = features.take(rows)
             own = self.ranker_.predict(part, k)[0] if asked is None else asked[rows]
             found += self._explain_block(X[rows], part, own, n_nearest, n_words)
