@@ -16,7 +16,7 @@ from skxmc._features._words import SparseProjection, SparseTextFeatures
 from skxmc._inputs._document_ids import check_document_ids
 from skxmc._ranking._candidates import Candidates
 from skxmc._runtime import limits
-from skxmc.evidence import LabelVectors, Neighbours, Prototypes
+from skxmc.evidence import LabelVectors, Neighbours, Prototypes, Reasons
 
 N_DOCUMENTS, N_LABELS, WIDTH = 48, 6, 10
 WORDS = ["red", "green", "blue", "apple", "car", "tree"]
@@ -127,6 +127,32 @@ def test_evidence_of_others_needs_no_more_than_the_contract(corpus):
         for one in explanations:
             assert one.evidence["popularity"] > 0
             assert (one.documents, one.words, one.picture) == ([], [], None)
+
+
+class Telling(Popularity):
+    """Says what it was told to, for every pair alike."""
+
+    name = "telling"
+
+    def explain(self, documents, labels, n_documents):
+        shape = (*labels.shape, n_documents)
+        near = np.full(shape, -1), np.full(shape, -np.inf, dtype=np.float32)
+        near[0][:, :, 0], near[1][:, :, 0] = 7, 0.25
+        return Reasons(documents=near)
+
+    def nearest_documents(self, documents, n):
+        return np.full((len(documents), n), -1), np.full((len(documents), n), -np.inf)
+
+
+@pytest.mark.parametrize(("weight", "row"), [(0.9, 7), (0.1, 2)])
+def test_the_evidence_that_weighs_most_is_heard(corpus, weight, row):
+    kinds = [Telling(weight=weight), Neighbours(weight=1 - weight)]
+    model = ViXMLClassifier("precomputed", evidence=kinds, random_state=0)
+    model.fit(*corpus, document_ids=IDS)
+    assert model.explain(corpus[0][[2]], [2])[0][0].documents[0].row == row
+    found, cosines = model.nearest(corpus[0][:1], n=2)  # of the first kind that compares
+    assert found.tolist() == [[None, None]]
+    assert np.isneginf(cosines).all()
 
 
 @pytest.mark.parametrize("wanted", [[0, 3, 1, -1], [-1, -1, -1, 5]])
@@ -256,6 +282,8 @@ def test_a_model_without_neighbours_says_so(corpus):
     model = ViXMLClassifier("precomputed", evidence=kinds, random_state=0).fit(*corpus)
     with pytest.raises(ValueError, match=r"without neighbours: its evidence is \['prototypes'"):
         model.nearest(corpus[0][:2])
+    with pytest.raises(NotImplementedError, match="Prototypes compares no documents"):
+        model.evidence_["prototypes"].nearest_documents(None, 1)
     assert model.explain(corpus[0][:1])[0][0].documents == []
 
 
@@ -378,6 +406,7 @@ def test_the_planted_word_is_the_first(texts, encoder, kind, text_features):
         assert one.words[0][1] > 0
         assert len(one.words) <= 2
     assert all(one.words == [] for [one] in model.explain(X[:3], k=1, n_words=0))
+    assert model.explain([""], k=1)[0][0].words == []
 
 
 def test_a_tuned_encoder_has_words_too(texts, encoder):

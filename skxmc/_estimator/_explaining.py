@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._features._blocks import Features
 from .._inputs._targets import labels_to_names
 from .._inputs._texts import check_top_k, sequence_to_list
-from .._ranking._explaining import explain_pairs, nearest_documents
+from .._ranking._explaining import document_finder, explain_pairs, nearest_documents
 from ..evidence import Reasons
 from ..inspection import Explanation, NearDocument
 
@@ -124,21 +124,19 @@ class ExplainingMixin:
         (array([[1]]), array([[1.]], dtype=float32))
         """
         check_is_fitted(self)
-        n_known = len(self.ranker_.rows_)
-        n = _check_number(n, "n", 1, n_known, "the number of training documents")
-        found = nearest_documents(self.ranker_, self._features(X, images), n)
-        if found is None:
+        finder = document_finder(self.ranker_)
+        if finder is None:
             raise ValueError(
                 "nearest needs an index of training documents, and this model was fitted without "
                 f"neighbours: its evidence is {list(self.evidence_)}; fit with "
                 "evidence=['neighbours', ...]."
             )
-        rows, cosines = found
-        return (rows if self.document_ids_ is None else self._ids_of(rows)), cosines
-
-    def _ids_of(self, rows: np.ndarray) -> np.ndarray:
-        """Ids of training documents; None where a row is -1."""
-        return labels_to_names(rows, self.document_ids_)
+        n_known = len(self.ranker_.rows_)
+        n = _check_number(n, "n", 1, n_known, "the number of training documents")
+        rows, cosines = nearest_documents(self.ranker_, finder, self._features(X, images), n)
+        if self.document_ids_ is not None:
+            return labels_to_names(rows, self.document_ids_), cosines
+        return rows, cosines
 
     def _labels_of_rows(self, labels: Any, n_samples: int) -> np.ndarray:
         """Column numbers of the labels of each document, (n_samples, m) int64, -1 at the end."""
@@ -155,10 +153,10 @@ class ExplainingMixin:
             raise ValueError(
                 f"labels holds {len(entries)} lists for {n_samples} documents; pass one for each."
             )
-        lists = [self._find_labels(list(entry)) for entry in entries]
-        found = np.full((n_samples, max(map(len, lists))), -1, dtype=np.int64)
-        for row, own in enumerate(lists):
-            found[row, : len(own)] = own
+        lengths = np.array([len(entry) for entry in entries])
+        found = np.full((n_samples, lengths.max()), -1, dtype=np.int64)
+        everything = [name for entry in entries for name in sequence_to_list(entry)]
+        found[np.arange(lengths.max()) < lengths[:, None]] = self._find_labels(everything)
         return found
 
     def _explain_block(
@@ -190,10 +188,11 @@ class ExplainingMixin:
         if reasons.documents is None:
             return []
         rows, cosines = (part[row, place] for part in reasons.documents)
-        found = rows >= 0
-        ids = [None] * len(rows) if self.document_ids_ is None else self._ids_of(rows)
-        near = zip(rows[found].tolist(), ids, cosines[found].tolist(), strict=False)
-        return [NearDocument(*entry) for entry in near]
+        rows, cosines = rows[rows >= 0], cosines[rows >= 0].tolist()
+        ids = (
+            [None] * len(rows) if self.document_ids_ is None else self.document_ids_[rows].tolist()
+        )
+        return [NearDocument(*one) for one in zip(rows.tolist(), ids, cosines, strict=True)]
 
     def _words(
         self, text: Any, features: Features, reasons: Reasons, row: int, n_words: int

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .._features._blocks import Features
-from ..evidence import Documents, Reasons
+from ..evidence import Documents, Evidence, Reasons
 from ._ranker import Ranker
 
 
@@ -40,19 +40,20 @@ def explain_pairs(
     return probabilities, shares, _reasons(ranker, documents, labels, n_documents)
 
 
-def nearest_documents(
-    ranker: Ranker, features: Features, n: int
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """The nearest training documents, as rows of what fit was given, and their cosines.
-
-    None if no kind of evidence compares documents.
-    """
-    documents = ranker.documents(features)
+def document_finder(ranker: Ranker) -> Evidence | None:
+    """The first kind of evidence that compares documents; None if none does."""
     for kind in ranker.evidence_.values():
-        found = kind.nearest_documents(documents, n)
-        if found is not None:
-            return _original_rows(ranker, found[0]), found[1]
+        if type(kind).nearest_documents is not Evidence.nearest_documents:
+            return kind
     return None
+
+
+def nearest_documents(
+    ranker: Ranker, finder: Evidence, features: Features, n: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The nearest training documents, as rows of what fit was given, and their cosines."""
+    positions, cosines = finder.nearest_documents(ranker.documents(features), n)
+    return _original_rows(ranker, positions), cosines
 
 
 def _reasons(ranker: Ranker, documents: Documents, labels: np.ndarray, n_documents: int) -> Reasons:

@@ -394,8 +394,10 @@ class Evidence(BaseEstimator, metaclass=ABCMeta):
         """
         return None
 
-    def nearest_documents(self, documents: Documents, n: int) -> Candidates | None:
+    def nearest_documents(self, documents: Documents, n: int) -> Candidates:
         """Find the training documents that are most like given ones.
+
+        Only kinds that compare documents override it, and those that do not are never asked.
 
         Parameters
         ----------
@@ -406,12 +408,12 @@ class Evidence(BaseEstimator, metaclass=ABCMeta):
 
         Returns
         -------
-        found : tuple of ndarray, or None
-            Rows of ``documents.training_labels``, nearest first, (n_documents, n) int64, and
-            cosines, (n_documents, n) float32; -1 and -inf where there are fewer. None by default:
-            the kind compares no documents.
+        rows : ndarray of shape (n_documents, n), int64
+            Rows of ``documents.training_labels``, nearest first; -1 where there are fewer.
+        cosines : ndarray of shape (n_documents, n), float32
+            -inf where there is no document.
         """
-        return None
+        raise NotImplementedError(f"{type(self).__name__} compares no documents.")
 
     # -- computing and saving -----------------------------------------------------------------
 
