@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         metrics,
         model_selection,
         objectives,
+        serving,
         testing,
     )
     from ._decoder import DecoderXMCClassifier
@@ -35,6 +36,7 @@ __all__ = [
     "metrics",
     "model_selection",
     "objectives",
+    "serving",
     "testing",
 ]
 
@@ -55,6 +57,7 @@ _SUBPACKAGES = (
     "metrics",
     "model_selection",
     "objectives",
+    "serving",
     "testing",
 )
 

@@ -35,10 +35,12 @@ class DecoderXMCClassifier(BaseXMCClassifier):
         Frozen model that turns a picture into one vector, as in :class:`ViXMLClassifier`.
     train_encoder : {"lora", "full", "frozen"}, default="lora"
         Whether low-rank adapters are trained, all weights, or none.
-    label_text : sequence of str of length n_labels, default=None
-        The labels' texts, in the order of Y's columns. None takes the label names if Y is
-        given as lists of names.
-    label_images : sequence of length n_labels, default=None
+    label_text : sequence, mapping or table, default=None
+        The labels' texts, one or a list of several for each (name, synonyms, description): a
+        mapping of id to these (dict, Series), a table with the columns ``id``, ``text`` or
+        ``texts``, ``image`` and ``parent``, or a sequence in the order of y's columns, whose texts
+        are the labels' names. None takes the names in y. See :ref:`labels`.
+    label_images : sequence of length n_labels or mapping of id to pictures, default=None
         The labels' pictures, in the same forms as `images` in :meth:`fit`.
     evidence : list of Evidence or str, default=None
         Kinds of evidence that rank labels, as in :class:`ViXMLClassifier`.
@@ -53,8 +55,10 @@ class DecoderXMCClassifier(BaseXMCClassifier):
         Search over prototypes and documents, as in :class:`ViXMLClassifier`.
     text_features : {"embedding", "tfidf", "both"}, default="both"
         What label vectors see of a text; as in :class:`ViXMLClassifier`.
-    text_column, image_column : str, default="text" and "image"
-        Columns of X, if X is a DataFrame.
+    text_column : str or sequence of str, default="text"
+        Column of X with the texts, if X is a table; those of several columns are joined by ". ".
+    image_column : str, default="image"
+        Column of X with the pictures, if X is a table.
     epochs : int, default=8
         Passes over the documents when the model is tuned.
     max_steps : int or None, default=None
@@ -89,7 +93,7 @@ class DecoderXMCClassifier(BaseXMCClassifier):
 
     Attributes
     ----------
-    classes_, document_ids_, evidence_, history_, image_encoder_, n_features_in_, ranker_, \
+    classes_, document_ids_, evidence_, history_, image_encoder_, label_texts_, ranker_, \
 threshold_, tower_
         As in :class:`ViXMLClassifier`; `tower_` is a DecoderTower.
 

@@ -42,10 +42,12 @@ class ViXMLClassifier(BaseXMCClassifier):
     train_encoder : {"full", "lora", "frozen"}, default="full"
         Whether all weights of the encoder are tuned, low-rank adapters, or none. "frozen" takes
         seconds to minutes, the others minutes to hours.
-    label_text : sequence of str of length n_labels, default=None
-        The labels' texts, in the order of Y's columns. None takes the label names if Y is
-        given as lists of names.
-    label_images : sequence of length n_labels, default=None
+    label_text : sequence, mapping or table, default=None
+        The labels' texts, one or a list of several for each (name, synonyms, description): a
+        mapping of id to these (dict, Series), a table with the columns ``id``, ``text`` or
+        ``texts``, ``image`` and ``parent``, or a sequence in the order of y's columns, whose texts
+        are the labels' names. None takes the names in y. See :ref:`labels`.
+    label_images : sequence of length n_labels or mapping of id to pictures, default=None
         The labels' pictures, in the same forms as `images` in :meth:`fit`.
     evidence : list of Evidence or str, default=None
         Kinds of evidence that rank labels, from :mod:`skxmc.evidence` or your own. None takes
@@ -65,8 +67,10 @@ class ViXMLClassifier(BaseXMCClassifier):
         What label vectors see of a text: its embedding, TF-IDF of words and character n-grams,
         or both; with "both" and more than 131,072 labels, its embedding alone. With an untuned
         encoder, prototypes and neighbours also compare words, except with "embedding".
-    text_column, image_column : str, default="text" and "image"
-        Columns of X, if X is a DataFrame.
+    text_column : str or sequence of str, default="text"
+        Column of X with the texts, if X is a table; those of several columns are joined by ". ".
+    image_column : str, default="image"
+        Column of X with the pictures, if X is a table.
     epochs : int, default=12
         Passes over the documents when the encoder is tuned.
     max_steps : int or None, default=None
@@ -108,7 +112,7 @@ class ViXMLClassifier(BaseXMCClassifier):
     Attributes
     ----------
     classes_ : ndarray of shape (n_labels,)
-        Names of the labels; the column numbers of Y if it has no names.
+        Ids of the labels; the column numbers of Y if it has no names.
     document_ids_ : ndarray of shape (n_documents,), int64 or object, or None
         Ids of the training documents; None if :meth:`fit` was given none.
     evidence_ : dict of str to Evidence
@@ -118,6 +122,10 @@ class ViXMLClassifier(BaseXMCClassifier):
         validation figures.
     image_encoder_ : ImageEncoder or None
         The picture encoder; None if the model was fitted without pictures to encode.
+    label_parents_ : list of list of int, or None
+        Columns of the parents of each label, if `label_text` says any.
+    label_texts_ : list of list of str, or None
+        The texts of each label; None if labels are numbers without texts.
     n_features_in_ : int
         Number of features, with ``encoder="precomputed"``.
     ranker_ : Ranker

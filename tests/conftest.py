@@ -1,7 +1,6 @@
 """Fixtures shared by the tests, and how processes share the cores."""
 
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +18,6 @@ from sklearn.base import BaseEstimator  # noqa: E402
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Slow tests come first: no process has a long one left when the others are done."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
-
-
-def assert_alike(found: Iterable[np.ndarray], expected: Iterable[np.ndarray]) -> None:
-    """What a loaded model predicts is what the saved one did: labels exactly, scores nearly.
-
-    A file is mapped to memory with another alignment than arrays have that were computed, and the
-    kernels of some CPUs (AMD Zen 5 is one) round products of arrays differently then, by 1e-7 of
-    a score.
-    """
-    for one, two in zip(found, expected, strict=True):
-        assert one.dtype == two.dtype
-        if two.dtype.kind == "f":
-            np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-6)
-        else:
-            np.testing.assert_array_equal(one, two)
 
 
 def parameters_of(estimator: BaseEstimator) -> dict[str, Any]:

@@ -8,6 +8,8 @@ Equality to the bit is asked for where nothing was moved (the same object before
 torch made both memories (it aligns all of them alike), and of stored numbers themselves.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
 
@@ -35,16 +37,11 @@ def assert_same_embeddings(tower, other, items):
         np.testing.assert_allclose(found, expected, **tolerance)
 
 
-def assert_same_ranking(ranking, other):
-    """Scores are equal but for rounding, and so are labels but where the next score is as near.
-
-    Both are pairs (labels, scores), best first, whose last column is there for the one before it.
-    """
-    (labels, scores), (found, found_scores) = ranking, other
-    np.testing.assert_allclose(found_scores, scores, **FLOAT32)
-    with np.errstate(invalid="ignore"):  # minus infinity where there is no label
-        near = -np.diff(scores, axis=1) <= 1e-5
-    tied = near.copy()
-    tied[:, 1:] |= near[:, :-1]
-    assert tied.mean() < 0.5
-    np.testing.assert_array_equal(found[:, :-1][~tied], labels[:, :-1][~tied])
+def assert_alike(found: Iterable[np.ndarray], expected: Iterable[np.ndarray]) -> None:
+    """What a loaded model predicts is what the saved one did: labels exactly, scores nearly."""
+    for one, two in zip(found, expected, strict=True):
+        assert one.dtype == two.dtype
+        if two.dtype.kind == "f":
+            np.testing.assert_allclose(one, two, **FLOAT32)
+        else:
+            np.testing.assert_array_equal(one, two)

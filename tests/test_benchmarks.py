@@ -13,7 +13,18 @@ import pytest
 from tiny_models import save_encoder
 
 from benchmarks import __main__ as command_line
-from benchmarks import _baselines, _data, _report, encode, index, metrics, predict, quality, scale
+from benchmarks import (
+    _baselines,
+    _data,
+    _report,
+    encode,
+    index,
+    metrics,
+    predict,
+    quality,
+    scale,
+    serve,
+)
 from skxmc import DecoderXMCClassifier, ViXMLClassifier
 
 WORDS = [first + second for first in ("bal", "dor", "kir", "mun") for second in ("ta", "ve", "so")]
@@ -199,7 +210,7 @@ def test_metrics(folder):
     assert nested(result["loop_seconds"])
     # The loop covers a third of the documents, so its time is scaled by three.
     assert result["ratio"]["max"] >= result["loop_seconds"]["min"] / result["report_seconds"]["max"]
-    assert result["figures"] == 39
+    assert result["figures"] == 14 * 3  # metrics without frequencies, at three depths
     assert result["peak_gb"] > 0
 
 
@@ -323,6 +334,22 @@ def test_predict(folder, monkeypatch, tmp_path):
     assert own == result["own_ms"].keys() == result["documents_per_second"].keys()
     assert all(result["own_ms"][name]["max"] <= p50[name]["max"] for name in own)
     assert len(ViXMLClassifier.load(tmp_path / "model").classes_) == 30
+
+
+@pytest.mark.slow
+def test_serve(folder, monkeypatch, tmp_path):
+    monkeypatch.chdir(Path(__file__).resolve().parents[1])
+    monkeypatch.setattr(serve, "apart", lambda function, *arguments: function(*arguments))
+    results = results_of(
+        serve, folder, "--data", "tiny", "--encoder", "ENCODER", "--model", str(tmp_path / "model"),
+        "--clients", "1", "2", "--seconds", "0.2",
+    )  # fmt: skip
+    assert [(result["service"], result["clients"]) for result in results] == [
+        ("in batches", 1), ("in batches", 2), ("one by one", 1), ("one by one", 2),
+    ]  # fmt: skip
+    for result in results:
+        assert result["requests_per_second"] > 0
+        assert 0 < result["p50_ms"] <= result["p99_ms"]
 
 
 @pytest.mark.slow

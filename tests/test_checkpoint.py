@@ -205,7 +205,7 @@ def small(encoder, memory, **params):
     return ViXMLClassifier(encoder, memory=memory, **{**defaults, **params})
 
 
-def assert_alike(first, second):
+def assert_equal_predictions(first, second):
     for one, two in zip(
         first.predict_topk(TEXTS, k=4), second.predict_topk(TEXTS, k=4), strict=True
     ):
@@ -220,8 +220,8 @@ def test_memory_keeps_tuning(encoder, tmp_path, form, caplog):
     with caplog.at_level(logging.INFO, "skxmc"):
         second = small(encoder, memory).fit(TEXTS, TAGS)
     assert "training is taken from" in caplog.text
-    assert_alike(first, without)
-    assert_alike(second, first)
+    assert_equal_predictions(first, without)
+    assert_equal_predictions(second, first)
     assert second.history_ == first.history_
     assert len(states(tmp_path)) == 1
 
@@ -242,7 +242,7 @@ def test_language_models_are_kept_too(language_model, tmp_path, mode, objective)
     )
     first = clone(clf).fit(TEXTS, TAGS)
     assert len(states(tmp_path)) == 1
-    assert_alike(clone(clf).fit(TEXTS, TAGS), first)
+    assert_equal_predictions(clone(clf).fit(TEXTS, TAGS), first)
     assert len(states(tmp_path)) == 1
 
 
@@ -276,7 +276,7 @@ def test_an_ended_training_with_a_random_state_instance(encoder, tmp_path):
         for _ in range(2)
     ]
     assert len(states(tmp_path)) == 1
-    assert_alike(*fits)
+    assert_equal_predictions(*fits)
 
 
 def test_nothing_is_kept_without_seed_or_for_frozen_encoders(encoder, tmp_path):
@@ -295,7 +295,7 @@ class Elsewhere:
 
 def test_memory_that_is_no_folder(encoder):
     fitted = small(encoder, Elsewhere()).fit(TEXTS, TAGS)
-    assert_alike(fitted, small(encoder, None).fit(TEXTS, TAGS))
+    assert_equal_predictions(fitted, small(encoder, None).fit(TEXTS, TAGS))
     assert Checkpoint.of(Elsewhere()) is None
 
 
@@ -341,4 +341,4 @@ def test_a_killed_process_is_gone_on_from(encoder, tmp_path):
     assert 3 * run["epoch"] + len(run["losses"]) == 4
     resumed = small(encoder, str(tmp_path), **params).fit(TEXTS, TAGS)
     assert [entry["epoch"] for entry in resumed.history_] == [1, 2, 3]
-    assert_alike(resumed, small(encoder, None, **params).fit(TEXTS, TAGS))
+    assert_equal_predictions(resumed, small(encoder, None, **params).fit(TEXTS, TAGS))

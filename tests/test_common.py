@@ -16,8 +16,9 @@ import pytest
 import scipy.sparse as sp
 import sklearn
 import torch
-from conftest import assert_alike, parameters_of
+from conftest import parameters_of
 from PIL import Image
+from rounding import assert_alike
 from sklearn.base import clone
 from sklearn.compose import make_column_transformer
 from sklearn.exceptions import NotFittedError, UnsetMetadataPassedError
@@ -87,6 +88,7 @@ PRECOMPUTED = [
 _ONE_DIMENSIONAL = "y of one dimension is refused: a document can have several labels"
 _NOT_BINARY = "its y is a column of 1 and 2, and an indicator holds 0 and 1"
 _SPARSE = "predict returns a sparse indicator, also of a single column"
+_SPARSE_PROBABILITIES = "predict_proba returns a sparse array: labels may be millions"
 
 EXPECTED_FAILURES = {
     "check_classifiers_classes": _ONE_DIMENSIONAL,
@@ -101,6 +103,8 @@ EXPECTED_FAILURES = {
     "check_classifier_data_not_an_array": f"{_NOT_BINARY}; {_SPARSE}",
     "check_classifier_multioutput": _SPARSE,
     "check_classifiers_multilabel_output_format_predict": _SPARSE,
+    "check_classifiers_multilabel_output_format_predict_proba": _SPARSE_PROBABILITIES,
+    "check_decision_proba_consistency": _SPARSE_PROBABILITIES,
     "check_classifiers_train": _SPARSE,
     "check_classifiers_multilabel_representation_invariance": (
         "nested lists are label names, never an indicator"
@@ -859,7 +863,7 @@ def test_new_labels_are_named_like_the_old_ones(folder):
     with pytest.raises(ValueError, match=r"label_text\[0\] is missing"):
         by_name.add_labels(["e"], label_text=[None])
     with pytest.raises(ValueError, match="fitted without pictures"):
-        by_name.add_labels(["e"], images=[np.zeros((4, 4, 3), dtype=np.uint8)])
+        by_name.add_labels(["e"], label_images=[np.zeros((4, 4, 3), dtype=np.uint8)])
     assert by_name.predict(["cat"]).shape == (1, 4)
 
     by_number = ESTIMATORS["frozen"](folder).fit(["cat", "dog"], np.eye(2))
@@ -950,7 +954,12 @@ def test_requests_survive_clone_and_pickle(estimator):
     for copied in (clone(asking), pickle.loads(pickle.dumps(asking)), copy.deepcopy(asking)):
         requests = copied.get_metadata_routing()
         assert requests.fit.requests == {"images": True, "exclude": True, "document_ids": None}
-        assert requests.predict.requests == {"images": True, "exclude": True}
+        assert requests.predict.requests == {
+            "images": True,
+            "exclude": True,
+            "only": None,
+            "max_labels": None,
+        }
         assert requests.transform.requests == {"images": True}
         assert requests.score.requests["images"] is True
 

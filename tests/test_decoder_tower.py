@@ -641,7 +641,7 @@ def test_saved_tower_is_the_same(folder, tmp_path, rng, include_base, dtype):
     state = tower.save(tmp_path, include_base=include_base)
     assert (tmp_path / "model.safetensors").is_file() == include_base
     assert (tmp_path / "adapter" / "adapter_model.safetensors").is_file()
-    loaded = load_tower(tmp_path, state)
+    loaded = load_tower(tmp_path, state, base=str(folder))
     check_equal(tower, loaded, items)
     assert loaded.backbone.dtype == dtype
     assert (loaded.backbone.packed, loaded.n_shared) == (True, tower.n_shared)
@@ -655,7 +655,7 @@ def test_untrained_tower_without_packing_is_saved(folder, tmp_path, rng):
     prompts = Prompts("a", "", None, "image-text")
     tower = load(folder, prompts=prompts, attn_implementation="eager")
     items = tower.items(random_texts(rng, 9))
-    loaded = load_tower(tmp_path, tower.save(tmp_path))
+    loaded = load_tower(tmp_path, tower.save(tmp_path), base=str(folder))
     check_equal(tower, loaded, items)
     assert loaded.prompts == prompts
     assert loaded.backbone.config._attn_implementation == "eager"
@@ -668,12 +668,33 @@ def test_base_with_other_weights_is_refused(folder, tmp_path, rng):
     state = tower.save(tmp_path / "model")
     save_language_model(moved, seed=1)
     with pytest.raises(ValueError, match=r"has other weights than .*sha256 .*include_base=True"):
-        load_tower(tmp_path / "model", state)
+        load_tower(tmp_path / "model", state, base=str(moved))
     shutil.rmtree(moved)
     with pytest.raises(ModelNotFoundError, match="no weights found"):
-        load_tower(tmp_path / "model", state)
+        load_tower(tmp_path / "model", state, base=str(moved))
     # The same weights elsewhere do.
     check_equal(tower, load_tower(tmp_path / "model", state, base=str(folder)), items)
+
+
+@pytest.mark.parametrize("origin", ["folder", "package", "hub"])
+@pytest.mark.parametrize("named", ["as saved", "", ".", "base", "./base", "user/base"])
+def test_folders_that_a_saved_model_names_are_not_opened(
+    folder, tmp_path, rng, monkeypatch, origin, named
+):
+    """Whatever it says of where its base came from."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.chdir(tmp_path)
+    for place in ("base", "user/base"):
+        shutil.copytree(folder, tmp_path / place)
+    tower = load(folder)
+    state = tower.save(tmp_path / "model")
+    name = state["base"]["name"] if named == "as saved" else named
+    state["base"] = {**state["base"], "name": name, "origin": origin}
+    opened = "no folder that" if origin == "folder" else "not looked for"
+    with pytest.raises((ValueError, ModelNotFoundError), match=opened):
+        load_tower(tmp_path / "model", state)
+    items = tower.items(random_texts(rng, 5))
+    check_equal(tower, load_tower(tmp_path / "model", state, base="base"), items)
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gpt2", "mamba"])
@@ -728,7 +749,7 @@ def test_weights_in_4_bits_are_neither_pickled_nor_written(tmp_path):
     tower.backbone.model.hf_quantizer = object()  # what transformers leaves on such a model
     with pytest.raises(ValueError, match="cannot be pickled; save it to a folder"):
         pickle.dumps(tower)
-    tower.base = BaseModel("name", "digest", "bfloat16", "nf4")
+    tower.base = BaseModel("name", "hub", "digest", "bfloat16", "nf4")
     tower.backbone.requires_grad_(False)
     with pytest.raises(ValueError, match="4-bit base weights cannot be saved"):
         tower.save(tmp_path, include_base=True)
@@ -748,3 +769,15 @@ def test_training_reaches_adapters_projection_and_query(folder, rng):
         if parameter.requires_grad:
             assert parameter.dtype == torch.float32, name
             assert parameter.grad.abs().sum() > 0, name
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_items_without_their_images_read_as_if_they_had_none(order, rng):
+    tower = tiny_decoder(prompts=Prompts(order=order))
+    images = with_images(tower, rng, 12)
+    texts = random_texts(rng, 12)
+    bare = tower.without_images(tower.items(texts, images))
+    expected = tower.items(texts)
+    np.testing.assert_array_equal(bare.tokens.ids, expected.tokens.ids)
+    np.testing.assert_array_equal(bare.tokens.offsets, expected.tokens.offsets)
+    assert bare.images is bare.image_slots is None

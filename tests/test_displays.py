@@ -19,12 +19,14 @@ from tiny_models import save_encoder
 
 from skxmc import ViXMLClassifier
 from skxmc.inspection import (
+    CalibrationDisplay,
     FrequencyBinDisplay,
     PrecisionCoverageDisplay,
     PredictionGalleryDisplay,
     TrainingHistoryDisplay,
 )
 from skxmc.metrics import (
+    calibration_error,
     coverage_at_precision,
     macro_f1,
     micro_f1,
@@ -647,3 +649,52 @@ def test_gallery_of_texts_and_pictures_in_any_form(tmp_path):
         PredictionGalleryDisplay.from_estimator(clf, texts, names, images=pictures[:3])
     with pytest.raises(ValueError, match="Y has 3 rows but X has 24"):
         PredictionGalleryDisplay.from_estimator(clf, texts, names[:3], images=pictures)
+
+
+# --- calibration ---
+
+
+@pytest.fixture
+def calibrated():
+    """Pairs that are right as often as their probability says, and less and more often."""
+    rng = np.random.default_rng(0)
+    probabilities = np.sort(rng.uniform(size=(3000, 4)).astype(np.float32))[:, ::-1]
+    labels = np.tile(np.arange(4), (3000, 1))
+    honest = sp.csr_array(rng.uniform(size=labels.shape) < probabilities)
+    boastful = sp.csr_array(rng.uniform(size=labels.shape) < probabilities**2)
+    return honest, boastful, (labels, probabilities)
+
+
+def test_calibration_is_the_distance_from_the_diagonal(calibrated):
+    honest, boastful, found = calibrated
+    assert CalibrationDisplay.from_predictions(honest, found).errors[None] < 0.02
+    display = CalibrationDisplay.from_predictions(boastful, found)
+    assert display.errors[None] == pytest.approx(np.mean(found[1] - found[1] ** 2), abs=0.02)
+    assert display.errors[None] == calibration_error(boastful, found)
+    x, y = display.lines_[None].get_data()
+    assert (y[3:-3] < x[3:-3]).all()
+    assert display.ax_.get_xlim() == display.ax_.get_ylim()
+
+
+def test_calibration_of_frequent_and_rare_labels(calibrated):
+    honest, boastful, found = calibrated
+    mixed = sp.csr_array(sp.hstack([honest[:, :2], boastful[:, 2:]]))
+    display = CalibrationDisplay.from_predictions(
+        mixed, found, by="frequency", frequencies=[50, 40, 2, 1]
+    )
+    errors = list(display.errors.values())
+    assert errors[1] < 0.02 < 0.05 < errors[2]
+    with pytest.raises(ValueError, match="by is 'label'"):
+        CalibrationDisplay.from_predictions(mixed, found, by="label")
+    with pytest.raises(ValueError, match="needs frequencies"):
+        CalibrationDisplay.from_predictions(mixed, found, by="frequency")
+
+
+def test_calibration_of_an_estimator(corpus, model):
+    X, Y = corpus
+    display = CalibrationDisplay.from_estimator(model, X, Y, k=8, n_bins=4)
+    found = model.predict_topk(X, k=8)
+    assert display.errors[None] == calibration_error(Y, found, n_bins=4)
+    by_frequency = CalibrationDisplay.from_estimator(model, X, Y, by="frequency", ax=display.ax_)
+    assert len(by_frequency.lines_) == 3
+    assert by_frequency.figure_ is display.figure_

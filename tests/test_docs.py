@@ -2,6 +2,7 @@
 
 import doctest
 import re
+import runpy
 import sys
 import types
 from dataclasses import dataclass, field
@@ -156,6 +157,12 @@ def test_blocks_share_a_namespace_and_failures_show():
         run_block("1 / 0", namespace, "example", 0)
 
 
+def test_the_drawing_of_the_house_is_current():
+    drawn = runpy.run_path(str(DOCS / "draw_house.py"))["draw"]()
+    kept = (DOCS / "_static" / "house.svg").read_text(encoding="utf-8")
+    assert kept == drawn, "run `python docs/draw_house.py`"
+
+
 @pytest.mark.parametrize(
     "home",
     [
@@ -168,6 +175,7 @@ def test_blocks_share_a_namespace_and_failures_show():
         "skxmc.metrics",
         "skxmc.model_selection",
         "skxmc.objectives",
+        "skxmc.serving",
         "skxmc.testing",
     ],
 )

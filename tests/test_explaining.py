@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
-from conftest import assert_alike
 from plugins.popularity import Popularity
+from rounding import assert_alike
 from tiny_models import save_encoder
 
 from skxmc import DecoderXMCClassifier, ViXMLClassifier
@@ -201,7 +201,7 @@ def test_labels_for_all_documents_and_for_each(model, corpus):
         ({"labels": ["nowhere"]}, ValueError, "such as 'nowhere'"),
         ({"labels": [[1], [2]]}, ValueError, "labels holds 2 lists for 3 documents"),
         ({"labels": [[1], 2, [3]]}, TypeError, r"labels\[1\] is no list"),
-        ({"k": 0}, ValueError, "k must lie between 1"),
+        ({"k": 0}, ValueError, "k must be at least 1"),
         ({"n_nearest": -1}, ValueError, "n_nearest must be at least 0"),
         ({"n_words": 1.5}, TypeError, "n_words must be an int, got 1.5"),
     ],
@@ -287,10 +287,23 @@ def test_a_model_without_neighbours_says_so(corpus):
     assert model.explain(corpus[0][:1])[0][0].documents == []
 
 
+def test_rows_are_padded_where_there_are_fewer_documents(model, corpus):
+    ids, cosines = model.nearest(corpus[0][:2], n=N_DOCUMENTS + 2)
+    assert sorted(ids[0, :-2]) == sorted(IDS)
+    assert ids[:, -2:].tolist() == [[None, None]] * 2
+    assert np.isneginf(cosines[:, -2:]).all()
+
+
+def test_no_documents_have_no_explanations(model, corpus):
+    X = corpus[0][:0]
+    assert model.explain(X) == model.explain(X, [1]) == []
+    assert [part.shape for part in model.nearest(X, n=3)] == [(0, 3), (0, 3)]
+    assert len(model.explain(corpus[0][:1], k=N_LABELS + 3)[0]) == N_LABELS
+
+
 def test_nearest_refuses(model, corpus):
-    for n in (0, N_DOCUMENTS + 1):
-        with pytest.raises(ValueError, match="within 1 and the number of training documents, 48"):
-            model.nearest(corpus[0], n=n)
+    with pytest.raises(ValueError, match="n must be at least 1, got n=0"):
+        model.nearest(corpus[0], n=0)
     with pytest.raises(TypeError, match=r"n must be an int, got 2\.0"):
         model.nearest(corpus[0], n=2.0)
 

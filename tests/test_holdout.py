@@ -5,7 +5,7 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from skxmc._features._blocks import Features
+from skxmc._features._blocks import Features, block_scales
 from skxmc._features._whitening import ImageWhitener
 from skxmc._inputs._images import ImageFeatures
 from skxmc._ranking import _holdout
@@ -183,6 +183,31 @@ def test_whitening_of_hardly_any_pictures(rng, n):
     images = ImageFeatures(rng.normal(size=(n, 6)).astype(np.float32), np.zeros((3, 1), np.int32))
     white = ImageWhitener().fit(images).transform(images)
     assert np.isfinite(white.vectors).all()
+
+
+def test_scales_of_blocks():
+    """By hand: rows are 5 and 5 long in the first block, 0 in the second, 1 and 3 in the third."""
+    centred = np.array([[3.0, 4.0, 0.0, 1.0], [-3.0, -4.0, 0.0, -3.0]])
+    scales = block_scales(centred, (2, 1, 1))
+    np.testing.assert_allclose(scales, np.sqrt(3) * np.array([5, 5, 1, 2]))
+    np.testing.assert_allclose(block_scales(centred), [np.linalg.norm(centred, axis=1).mean()] * 4)
+
+
+def test_no_block_of_a_picture_hides_another(rng):
+    small, large = rng.normal(size=(400, 3)), 1000 + 1000 * rng.normal(size=(400, 30))
+    vectors = np.hstack([small, large]).astype(np.float32)
+    index = np.arange(400, dtype=np.int32)[:, np.newaxis]
+    blocks = ImageFeatures(vectors, index, (3, 30))
+    assert blocks.take([2, 1]).widths == (3, 30)
+
+    def share_of_small(images):
+        """Of what the first three directions see of a picture."""
+        components = ImageWhitener(n_components=3).fit(images).components_
+        seen = components * vectors.std(axis=0)[:, np.newaxis]
+        return (seen[:3] ** 2).sum() / (seen**2).sum()
+
+    assert share_of_small(blocks) > 0.9
+    assert share_of_small(ImageFeatures(vectors, index)) < 0.01
 
 
 # ------------------------------------------------------------------------------------------ devices

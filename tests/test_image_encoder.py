@@ -18,13 +18,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from rounding import FLOAT32, assert_same_ranking
 from safetensors.torch import load_file, save_file
 
+from skxmc import ViXMLClassifier, encoders
 from skxmc._backbones._sources import ModelNotFoundError, find_model
 from skxmc._inputs._images import ImageFeatures, collect_images
 from skxmc._pictures._efficientnet import EfficientNetLite0
 from skxmc._pictures._image_encoder import ImageEncoder
-from skxmc._pictures._picture_model import limit_aspect
+from skxmc._pictures._layers import averages, count_prefix_tokens, stages
+from skxmc._pictures._picture_model import limit_aspect, pad_white
 from skxmc._runtime import limits
 
 VISION = {
@@ -68,6 +71,24 @@ def save_tiny(kind: str, folder: Path) -> None:
     elif kind == "dinov2":
         model = tf.Dinov2Model(tf.Dinov2Config(**fixed))
         processor = tf.BitImageProcessorPil(size={"shortest_edge": 32}, crop_size=SQUARE)
+    elif kind == "dinov2-registers":
+        model = tf.Dinov2WithRegistersModel(
+            tf.Dinov2WithRegistersConfig(**fixed, num_register_tokens=3)
+        )
+        processor = tf.BitImageProcessorPil(size={"shortest_edge": 32}, crop_size=SQUARE)
+    elif kind == "ijepa":
+        model = tf.IJepaModel(tf.IJepaConfig(**fixed))
+        processor = tf.ViTImageProcessorPil(size=SQUARE)
+    elif kind == "swiftformer":
+        model = tf.SwiftFormerModel(
+            tf.SwiftFormerConfig(depths=[1, 1], embed_dims=[8, 16], downsamples=[True, False])
+        )
+        processor = tf.ViTImageProcessorPil(size=SQUARE)
+    elif kind == "convnext":
+        model = tf.ConvNextModel(
+            tf.ConvNextConfig(num_stages=3, hidden_sizes=[4, 8, 12], depths=[1, 2, 1])
+        )
+        processor = tf.ViTImageProcessorPil(size=SQUARE)
     elif kind in ("vit", "vit-classifier"):
         class_ = tf.ViTModel if kind == "vit" else tf.ViTForImageClassification
         model = class_(tf.ViTConfig(**fixed))
@@ -81,6 +102,8 @@ def save_tiny(kind: str, folder: Path) -> None:
         saved.save_pretrained(folder)
 
 
+NO_CLASS_TOKEN = ["swiftformer", "ijepa"]
+MORE = ["convnext", "dinov2-registers"]
 KINDS = ["clip", "siglip", "siglip2", "dinov2", "vit", "vit-classifier", "clip-vision"]
 
 
@@ -88,7 +111,7 @@ KINDS = ["clip", "siglip", "siglip2", "dinov2", "vit", "vit-classifier", "clip-v
 def tiny(tmp_path_factory):
     """Folder of tiny models, by kind."""
     folder = tmp_path_factory.mktemp("tiny")
-    for kind in KINDS:
+    for kind in [*KINDS, *NO_CLASS_TOKEN, *MORE]:
         save_tiny(kind, folder / kind)
     return folder
 
@@ -246,6 +269,169 @@ def test_missing_model_and_wrong_type(monkeypatch):
         ImageEncoder(3)
 
 
+# --- layers ---
+
+
+def test_stages_end_where_the_shape_changes():
+    maps = [
+        torch.full((1, *shape), float(i))
+        for i, shape in enumerate([(4, 8, 8), (4, 8, 8), (6, 8, 8), (6, 4, 4), (6, 4, 4)])
+    ]
+    assert [int(one.mean()) for one in stages(maps)] == [1, 2, 4]
+    same = [torch.full((1, 5, 3), float(i)) for i in range(7)]
+    assert [int(one.mean()) for one in stages(same)] == [3, 4, 5, 6]
+    assert len(stages(same[:2])) == 2
+
+
+def test_averages_by_hand():
+    space = torch.arange(8.0).reshape(1, 2, 2, 2)
+    (mean,) = averages(space)
+    assert mean.tolist() == [[1.5, 5.5]]
+    tokens = torch.tensor([[[9.0], [100.0], [1.0], [3.0]]])  # class token, register, two patches
+    assert [one.tolist() for one in averages(tokens, n_prefix=2)] == [[[9.0]], [[2.0]]]
+    assert [one.tolist() for one in averages(tokens[:, 2:])] == [[[2.0]]]
+    masked = averages(tokens[:, 1:], mask=torch.tensor([[0, 1, 1]]))
+    assert [one.tolist() for one in masked] == [[[2.0]]]
+
+
+@pytest.mark.parametrize("kind", NO_CLASS_TOKEN)
+def test_models_without_class_token_give_the_mean(kind, tiny):
+    import transformers as tf
+
+    arrays = [picture(seed) for seed in range(3)]
+    vectors = ImageEncoder(tiny / kind).encode(items(*arrays)).vectors
+    model = tf.AutoModel.from_pretrained(tiny / kind).eval()
+    processor = tf.AutoImageProcessor.from_pretrained(tiny / kind, backend="pil")
+    with torch.inference_mode():
+        inputs = processor([Image.fromarray(array) for array in arrays], return_tensors="pt")
+        last = model(**inputs).last_hidden_state
+    expected = last.mean(dim=(2, 3)) if last.ndim == 4 else last.mean(dim=1)
+    assert last.ndim == (3 if kind == "ijepa" else 4)
+    np.testing.assert_allclose(vectors, expected.numpy(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [*KINDS, *NO_CLASS_TOKEN, *MORE])
+def test_all_layers_stand_side_by_side(kind, tiny):
+    """Blocks and values against hidden states; the model's own vector is the last block."""
+    import transformers as tf
+
+    array = picture(0)
+    features = ImageEncoder(tiny / kind, layers="all").encode(items(array))
+    own = ImageEncoder(tiny / kind, layers="last").encode(items(array))
+    assert own.widths == (own.dimension,)
+    blocks = np.split(features.vectors[0], np.cumsum(features.widths)[:-1])
+    np.testing.assert_allclose(blocks[-1], own.vectors[0], rtol=1e-4, atol=1e-5)
+    expected_widths = {
+        "convnext": [4, 8, 12],
+        "swiftformer": [8, 16],
+        "siglip": [16] * 3,
+        "siglip2": [16] * 3,
+        "ijepa": [16] * 3,
+    }.get(kind, [16] * 6)  # class token and mean, of the input and two blocks
+    assert list(features.widths[:-1]) == expected_widths
+    if kind in ("dinov2", "dinov2-registers", "vit"):
+        model = tf.AutoModel.from_pretrained(tiny / kind).eval()
+        processor = tf.AutoImageProcessor.from_pretrained(tiny / kind, backend="pil")
+        with torch.inference_mode():
+            inputs = processor(Image.fromarray(array), return_tensors="pt")
+            states = model(**inputs, output_hidden_states=True).hidden_states
+        n_prefix = 4 if kind == "dinov2-registers" else 1
+        assert count_prefix_tokens(model) == n_prefix
+        assert states[-1].shape[1] == n_prefix + 16
+        np.testing.assert_allclose(blocks[-3], states[-1][0, 0], rtol=1e-4, atol=1e-5)
+        mean = states[-1][0, n_prefix:].mean(dim=0)
+        np.testing.assert_allclose(blocks[-2], mean, rtol=1e-4, atol=1e-5)
+
+
+def test_layers_and_padding_are_checked():
+    with pytest.raises(ValueError, match=r"layers of image_encoder must be one of .* got 'first'"):
+        ImageEncoder("efficientnet-lite0", layers="first")
+    with pytest.raises(ValueError, match=r"padding of image_encoder must be one of .* got 'black'"):
+        ImageEncoder("efficientnet-lite0", padding="black")
+    with pytest.raises(ValueError, match="image_encoder is a callable, whose layers are not known"):
+        ImageEncoder(MeanColour(), layers="all")
+
+
+def test_models_of_timm_through_transformers(tmp_path):
+    timm = pytest.importorskip("timm")
+    import transformers as tf
+
+    options = {"depth": 2, "embed_dim": 16, "num_heads": 2, "img_size": 32, "patch_size": 8}
+    torch.manual_seed(0)
+    config = tf.TimmWrapperConfig(
+        architecture="vit_tiny_patch16_224", model_args=options, do_pooling=True
+    )
+    config.pretrained_cfg = {"input_size": [3, 32, 32], "mean": [0.5] * 3, "std": [0.5] * 3}
+    model = tf.TimmWrapperModel(config).eval()
+    model.save_pretrained(tmp_path)
+    arrays = [picture(0), picture(1)]
+    own = ImageEncoder(tmp_path).encode(items(*arrays))
+    transform = timm.data.create_transform(**timm.data.resolve_data_config(config.pretrained_cfg))
+    pixels = torch.stack([transform(Image.fromarray(array)) for array in arrays])
+    with torch.inference_mode():
+        expected = model.timm_model(pixels)
+        maps = model.timm_model.forward_intermediates(pixels, intermediates_only=True)
+    np.testing.assert_allclose(own.vectors, expected.numpy(), rtol=1e-4, atol=1e-5)
+    features = ImageEncoder(tmp_path, layers="all").encode(items(*arrays))
+    assert features.widths == (16, 16, 16)
+    blocks = [one.mean(dim=(2, 3)) for one in maps]
+    expected = torch.cat([*blocks, expected], dim=1).numpy()
+    np.testing.assert_allclose(features.vectors, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_saved_model_sees_the_same_layers(tiny, tmp_path):
+    """Statistics of the blocks belong to the fitted model; layers and padding are loaded."""
+    rng = np.random.RandomState(0)
+    X, Y = rng.normal(size=(60, 8)).astype(np.float32), np.eye(6)[np.arange(60) % 6]
+    images = [picture(seed, 16 + seed) if seed % 5 else None for seed in range(60)]
+    encoder = encoders.ImageEncoder(tiny / "convnext", layers="all", padding="white")
+    model = ViXMLClassifier("precomputed", encoder, train_encoder="frozen", random_state=0)
+    model.fit(X, Y, images=images)
+    assert model.image_encoder_.dimension == 4 + 8 + 12 + 12
+    expected = model.predict_topk(X, k=6, images=images)
+    model.save(tmp_path / "model")
+    for again in (ViXMLClassifier.load(tmp_path / "model"), pickle.loads(pickle.dumps(model))):
+        loaded = again.image_encoder_
+        assert (loaded.layers, loaded.padding) == ("all", "white")
+        assert loaded.fingerprint == model.image_encoder_.fingerprint
+        assert_same_ranking(expected, again.predict_topk(X, k=6, images=images))
+        np.testing.assert_allclose(
+            again.transform(X, images=images), model.transform(X, images=images), **FLOAT32
+        )
+
+
+def test_blocks_are_kept_in_the_cache(tiny, tmp_path):
+    first = ImageEncoder(tiny / "convnext", layers="all", memory=tmp_path)
+    expected = first.encode(items(picture(0), picture(1)))
+    second = ImageEncoder(tiny / "convnext", layers="all", memory=tmp_path)
+    found = second.encode(items(picture(0), picture(1)))
+    assert second._backbone is None
+    assert found.widths == expected.widths == (4, 8, 12, 12)
+    np.testing.assert_array_equal(found.vectors, expected.vectors)
+
+
+# --- padding ---
+
+
+def test_white_padding_keeps_the_shape():
+    wide = Image.fromarray(picture(0, 10, 31))
+    square = pad_white(wide)
+    assert square.size == (31, 31)
+    pixels = np.asarray(square)
+    np.testing.assert_array_equal(pixels[10:20], picture(0, 10, 31))
+    assert (pixels[:10] == 255).all()
+    assert (pixels[20:] == 255).all()
+    assert pad_white(square) is square
+    assert pad_white(Image.new("RGB", (4000, 2))).size == (1024, 1024)
+
+
+def test_padding_is_what_a_model_sees():
+    array = np.zeros((8, 16, 3), dtype=np.uint8)
+    padded = ImageEncoder(MeanColour(), padding="white")
+    np.testing.assert_allclose(padded.encode(items(array)).vectors, [[127.5] * 3])
+    assert padded.fingerprint != ImageEncoder(MeanColour()).fingerprint
+
+
 # --- EfficientNet ---
 
 
@@ -276,7 +462,7 @@ def icons(shared):
 def test_efficientnet_on_icons(efficientnet, icons):
     encoder = ImageEncoder("efficientnet-lite0")
     vectors = encoder.encode(items(*icons)).vectors
-    assert vectors.shape == (6, encoder.dimension) == (6, 1280)
+    assert vectors.shape == (6, encoder.dimension) == (6, 784)
     centred = vectors - vectors.mean(axis=0)
     centred /= np.linalg.norm(centred, axis=1, keepdims=True)
     similar = centred @ centred.T
@@ -302,7 +488,34 @@ def test_efficientnet_is_the_published_network(size, efficientnet):
     pixels = pixels.permute(0, 3, 1, 2)
     with torch.inference_mode():
         expected = published.extract_features((pixels.float() - 127) / 128).mean(dim=(2, 3))
-        torch.testing.assert_close(network(pixels), expected, rtol=1e-4, atol=1e-4)
+        averages = network(pixels)
+        torch.testing.assert_close(averages[-1], expected, rtol=1e-4, atol=1e-4)
+        assert [one.shape[1] for one in averages] == [16, 24, 40, 80, 112, 192, 320, 1280]
+        # Without the blocks of the published network: the last stage is what its head reads.
+        torch.testing.assert_close(network(pixels, head=False), averages[:-1])
+        torch.testing.assert_close(network(pixels, stages=False), averages[-1:])
+        x = network.stem((pixels.float() - 127) / 128)
+        for block in network.blocks:
+            x = block(x)
+        torch.testing.assert_close(averages[6], x.mean(dim=(2, 3)))
+
+
+def test_layers_of_efficientnet(efficientnet):
+    one = items(picture(0))
+    found = {
+        layers: ImageEncoder("efficientnet-lite0@64", layers=layers).encode(one)
+        for layers in ("auto", "last", "all")
+    }
+    widths = (16, 24, 40, 80, 112, 192, 320)
+    assert found["auto"].widths == widths
+    assert found["last"].widths == (1280,)
+    assert found["all"].widths == (*widths, 1280)
+    side_by_side = np.hstack([found["auto"].vectors, found["last"].vectors])
+    np.testing.assert_array_equal(found["all"].vectors, side_by_side)
+    names = {
+        layers: ImageEncoder("efficientnet-lite0", layers=layers).fingerprint for layers in found
+    }
+    assert len(set(names.values())) == 3
 
 
 def test_efficientnet_size(efficientnet):

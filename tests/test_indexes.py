@@ -479,7 +479,9 @@ def test_auto_is_exact_until_it_is_large():
 
 
 def test_unknown_name():
-    with pytest.raises(ValueError, match=r"'flat' is none .* 'exact', 'hnsw', 'ivf'.*skxmc"):
+    with pytest.raises(
+        ValueError, match=r"'flat' is not one of the indexes.* 'exact', 'hnsw', 'ivf'.*skxmc"
+    ):
         make_index("flat", 100, 8)
     with pytest.raises(TypeError, match="a name or an Index object, got 5"):
         make_index(5, 100, 8)

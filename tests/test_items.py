@@ -27,6 +27,13 @@ def make_items(rng, n, *, images=True, slots=False, longest=9, n_distinct=5, wid
     return Items(tokens, images, rng.randint(lengths + 1).astype(np.int64) if slots else None)
 
 
+def test_texts_are_trimmed_at_both_ends():
+    texts = TokenizedTexts.from_lists([[1, 2, 3, 4], [5], [6, 7, 8]])
+    trimmed = texts.trimmed(np.array([1, 0, 2]), np.array([2, 1, 0]))
+    assert trimmed.ids.tolist() == [2, 8]
+    assert trimmed.offsets.tolist() == [0, 1, 1, 2]
+
+
 def contents(items):
     """Each item as its sequence of tokens and image vectors."""
     tokens = items.tokens

@@ -285,3 +285,42 @@ def test_files_are_those_of_peft(tmp_path, caplog):
     assert not caplog.records
     with pytest.raises(ValueError, match="do not fit"):
         load_adapters(tiny_language_model(num_hidden_layers=3), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "match"),
+    [
+        ("target_modules", "(a+)+$", "must be a list of names of layers"),
+        ("target_modules", "q_proj", "must be a list of names of layers"),
+        ("target_modules", ["(a+)+$"], "must be a list of names of layers"),
+        ("target_modules", ["q_proj", 5], "must be a list of names of layers"),
+        ("target_modules", {"q_proj": 1}, "must be a list of names of layers"),
+        ("r", 10**9, r"have the ranks \[4\], and adapter_config.json has r = 1000000000"),
+        ("r", "4", "has r = '4'"),
+    ],
+)
+def test_adapters_from_anybody_are_checked_before_they_are_made(tmp_path, name, value, match):
+    backbone = tiny_language_model()
+    add_adapters(backbone, rank=4, seed=0)
+    save_adapters(backbone, tmp_path)
+    file = tmp_path / "adapter_config.json"
+    config = json.loads(file.read_text(encoding="utf-8"))
+    file.write_text(json.dumps({**config, name: value}), encoding="utf-8")
+    other = tiny_language_model()
+    with pytest.raises(ValueError, match=match):
+        load_adapters(other, tmp_path)
+    assert not has_adapters(other)
+
+
+def test_other_options_of_peft_are_not_taken_from_files(tmp_path):
+    backbone = tiny_language_model()
+    add_adapters(backbone, rank=4, seed=0)
+    disturb(backbone)
+    save_adapters(backbone, tmp_path)
+    file = tmp_path / "adapter_config.json"
+    config = json.loads(file.read_text(encoding="utf-8"))
+    others = {"exclude_modules": "(a+)+$", "rank_pattern": {"(a+)+$": 9}, "use_dora": True}
+    file.write_text(json.dumps({**config, **others}), encoding="utf-8")
+    other = tiny_language_model()
+    load_adapters(other, tmp_path)
+    assert torch.equal(hidden(other), hidden(backbone))

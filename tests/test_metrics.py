@@ -12,6 +12,7 @@ from sklearn.metrics import f1_score, precision_score
 
 from skxmc import metrics
 from skxmc.metrics import (
+    calibration_error,
     coverage_at_precision,
     hit_at_k,
     label_coverage_at_k,
@@ -555,3 +556,38 @@ def test_needs_no_deep_learning_framework():
 def test_nothing_predicted_with_filter_pairs():
     Y = sp.csr_array(np.eye(3, dtype=np.float32))
     assert metrics.micro_f1(Y, sp.csr_array((3, 3)), exclude=sp.csr_array(np.eye(3, k=1))) == 0
+
+
+# --- calibration ---
+
+
+def test_calibration_error_by_hand():
+    labels = np.array([[0, 1], [2, 0]])
+    probabilities = np.array([[0.9, 0.2], [0.8, 0.1]])
+    truth = sp.csr_array(np.array([[1, 0, 0], [0, 0, 0]]))
+    # Bins {.1, .2} and {.8, .9}: mean .15 of which none is right, and .85 of which a half is.
+    expected = (0.15 + 0.35) / 2
+    assert calibration_error(truth, (labels, probabilities), n_bins=2) == pytest.approx(expected)
+    # The second document counts three times.
+    weighted = calibration_error(truth, (labels, probabilities), n_bins=1, sample_weight=[1, 3])
+    assert weighted == pytest.approx((0.9 + 0.2 + 3 * 0.9) / 8 - 1 / 8)
+
+
+def test_calibration_error_of_all_forms_of_predictions():
+    rng = np.random.default_rng(3)
+    dense = rng.uniform(size=(40, 6))
+    truth = sp.csr_array(rng.uniform(size=dense.shape) < dense)
+    order = np.argsort(-dense, axis=1)
+    ranked = order, np.take_along_axis(dense, order, axis=1)
+    errors = [calibration_error(truth, found) for found in (dense, sp.csr_array(dense), ranked)]
+    np.testing.assert_allclose(errors, errors[0])
+
+
+def test_calibration_error_needs_probabilities():
+    truth = sp.csr_array(np.eye(3))
+    with pytest.raises(ValueError, match="has no probabilities"):
+        calibration_error(truth, np.array([[0], [1], [2]]))
+    with pytest.raises(ValueError, match="holds 1 scores that are not within 0 and 1"):
+        calibration_error(truth, np.array([[0.1, 0.2, 1.5]] * 1 + [[0.1, 0.2, 0.3]] * 2))
+    with pytest.raises(ValueError, match="n_bins is 0"):
+        calibration_error(truth, np.full((3, 3), 0.5), n_bins=0)

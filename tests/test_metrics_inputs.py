@@ -311,7 +311,7 @@ def test_columns_of_targets_are_found_by_name():
             r"y_true\[1\] holds a missing",
         ),
         ([["ant"]], [[4]], {"classes": CLASSES}, ValueError, r"y_pred\[0, 0\] is the label 4"),
-        ([[1, 0, 0]], [[0]], {"classes": [0, 1, 2]}, ValueError, "y_true looks like an indicator"),
+        ([[1, 0]], [[0]], {"classes": [0, 1]}, ValueError, "y_true looks like an indicator"),
         (TRUTH[:, :3], RANKED, {"classes": CLASSES}, ValueError, "y_true has 3 columns but the"),
         (TRUTH, SCORES[:, :3], {"classes": CLASSES}, ValueError, "y_pred has 3 columns but"),
         (TRUTH, RANKED, {"classes": "ant"}, TypeError, "classes is of type str"),

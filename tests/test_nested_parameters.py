@@ -7,7 +7,8 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import assert_alike, parameters_of
+from conftest import parameters_of
+from rounding import assert_alike
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, KFold
 

@@ -25,6 +25,9 @@ HEAVY = ("torch", "faiss", "transformers")
 # docs/design.rst explains.
 ROWS = (
     ("skxmc",),
+    ("skxmc.__main__",),
+    ("skxmc._cli",),
+    ("skxmc.serving",),
     ("skxmc._vixml", "skxmc._decoder"),
     ("skxmc._estimator",),
     ("skxmc._folders",),
@@ -61,6 +64,7 @@ PUBLIC_ROOMS = (
     "metrics",
     "model_selection",
     "objectives",
+    "serving",
     "testing",
 )
 LONGEST_FILE = 500
@@ -160,6 +164,17 @@ import skxmc.objectives, skxmc.indexes
 skxmc.objectives.Training()
 for name in skxmc.__all__:
     getattr(skxmc, name)
+"""
+    assert loaded_after(code) == []
+
+
+def test_the_command_line_shows_its_help_without_a_heavy_package():
+    code = """
+import contextlib, io
+from skxmc._cli._main import main
+for arguments in (["--help"], ["fit", "--help"], ["fit"]):
+    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):
+        main(arguments)
 """
     assert loaded_after(code) == []
 
@@ -408,4 +423,4 @@ def test_extras_and_core_dependencies_are_as_promised():
         "transformers",
     }
     extras = {"annif", "bench", "demo", "dev", "docs", "gpu", "offline", "open_clip", "openvino"}
-    assert set(project["optional-dependencies"]) == extras | {"parquet"}
+    assert set(project["optional-dependencies"]) == extras | {"parquet", "serve"}

@@ -18,10 +18,11 @@ import pytest
 import scipy.sparse as sp
 import torch
 import transformers
-from conftest import assert_alike, parameters_of
+from conftest import parameters_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from rounding import assert_alike
 from safetensors.numpy import load_file
 from saved_folders import rewrite
 from sklearn.base import clone
@@ -232,8 +233,8 @@ def test_folder_holds_no_pickle_and_needs_nothing_of_skxmc(folder):
     assert files == {
         "skxmc.json",
         "arrays.safetensors",
-        "ranker.evidence.prototypes.index",
-        "ranker.evidence.neighbours.index",
+        "prototypes.index",
+        "neighbours.index",
         "tower/config.json",
         "tower/model.safetensors",
         "tower/tokenizer.json",
@@ -274,8 +275,8 @@ def test_large_parts_are_mapped(folder):
     maps = Path("/proc/self/maps").read_text(encoding="utf-8")
     for name in (
         "arrays.safetensors",
-        "ranker.evidence.prototypes.index",
-        "ranker.evidence.neighbours.index",
+        "prototypes.index",
+        "neighbours.index",
     ):
         assert f"{folder}/{name}" in maps
     assert len(loaded.evidence_["prototypes"].index_) == len(loaded.classes_)
@@ -358,8 +359,8 @@ def test_links_stay_and_all_files_can_be_read_alike(fitted, tmp_path, monkeypatc
     [
         "skxmc.json",
         "arrays.safetensors",
-        "ranker.evidence.prototypes.index",
-        "ranker.evidence.neighbours.index",
+        "prototypes.index",
+        "neighbours.index",
         "tower/config.json",
         "tower/model.safetensors",
         "tower/tokenizer.json",
@@ -376,7 +377,7 @@ def test_missing_files_are_named(name, folder):
     [
         "skxmc.json",
         "arrays.safetensors",
-        "ranker.evidence.prototypes.index",
+        "prototypes.index",
         "tower/model.safetensors",
     ],
 )
@@ -388,7 +389,7 @@ def test_truncated_files_are_named(name, folder):
 
 
 @pytest.mark.parametrize(
-    "name", ["arrays.safetensors", "ranker.evidence.neighbours.index", "tower/model.safetensors"]
+    "name", ["arrays.safetensors", "neighbours.index", "tower/model.safetensors"]
 )
 def test_overwritten_files_are_named(name, folder):
     path = folder / name
@@ -470,6 +471,9 @@ def test_kernels_are_not_downloaded(tmp_path):
     assert not load_tower(tmp_path, state).backbone.packed
     with pytest.raises(ValueError, match="'some/kernel' is none of transformers"):
         load_tower(tmp_path, {**state, "attention": "some/kernel"})
+    for attention in (["sdpa"], {"": "sdpa"}, 1):
+        with pytest.raises(ValueError, match="none of transformers"):
+            load_tower(tmp_path, {**state, "attention": attention})
 
 
 CUSTOM_CODE = """

@@ -11,6 +11,7 @@ import pytest
 from plugins.blocked import Blocked
 from plugins.infonce import InfoNCE
 from plugins.popularity import Popularity
+from rounding import assert_alike
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, KFold
 from tiny_models import save_encoder, save_language_model
@@ -60,13 +61,6 @@ def plugged(encoder, **params):
 @pytest.fixture(scope="module")
 def fitted(encoder, documents):
     return plugged(encoder).fit(*documents)
-
-
-def same(one, other, texts):
-    """Equal labels, and scores up to the rounding of arrays that lie elsewhere in memory."""
-    (labels, scores), (theirs, others) = one.predict_topk(texts), other.predict_topk(texts)
-    np.testing.assert_array_equal(labels, theirs)
-    np.testing.assert_allclose(scores, others, rtol=1e-5, atol=1e-6)
 
 
 def test_everything_is_made_of_the_plugins(fitted, documents):
@@ -130,12 +124,12 @@ def test_searches_reach_into_them(encoder, documents):
 def test_saved_models_come_back(fitted, documents, tmp_path):
     fitted.save(tmp_path / "model")
     loaded = ViXMLClassifier.load(tmp_path / "model")
-    same(fitted, loaded, documents[0])
+    assert_alike(loaded.predict_topk(documents[0]), fitted.predict_topk(documents[0]))
     assert isinstance(loaded.evidence_["prototypes"].index_, Blocked)
     assert loaded.get_params()["objective__temperature"] == 0.05
     assert loaded.objective.__class__ is InfoNCE
     again = ViXMLClassifier.load(tmp_path / "model").fit(*documents)  # from its parameters alone
-    same(fitted, again, documents[0])
+    assert_alike(again.predict_topk(documents[0]), fitted.predict_topk(documents[0]))
 
 
 def test_a_folder_imports_nothing_that_it_names(fitted, tmp_path):
@@ -164,7 +158,7 @@ def test_pickled_models_come_back(fitted, documents, tmp_path, way):
     else:
         joblib.dump(fitted, tmp_path / "model.joblib")
         other = joblib.load(tmp_path / "model.joblib", mmap_mode="r")
-    same(fitted, other, documents[0])
+    assert_alike(other.predict_topk(documents[0]), fitted.predict_topk(documents[0]))
 
 
 def test_new_labels_reach_them(encoder, documents):

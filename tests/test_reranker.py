@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from conftest import assert_alike
+from rounding import assert_alike
 from scipy.special import expit
 from sklearn.neural_network import MLPClassifier
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from conftest import assert_alike
+from rounding import assert_alike
 
 from skxmc import ViXMLClassifier
 from skxmc._features._blocks import row_norms, unit_rows

@@ -218,3 +218,12 @@ def test_what_pandas_writes_is_read(rows):
     for row, (_, names) in enumerate(rows):
         found = {data.label_text[label] for label in data.Y_train[[row]].indices}
         assert found == set(names) - {""}
+
+
+def test_a_table_without_labels(tmp_path):
+    path = tmp_path / "new.csv"
+    path.write_text("title\nTea cup\nKettle\n")
+    data = load_table(path, text="title", labels=None)
+    assert data.text_train == ["Tea cup", "Kettle"]
+    assert data.Y_train.shape == (2, 0)
+    assert data.label_text == []

@@ -419,6 +419,19 @@ def test_projection_of_one_image_and_of_none(rng):
     assert torch.equal(empty(x), one(x))
 
 
+def test_projection_weighs_the_blocks_of_a_vector_alike(rng):
+    vectors = np.hstack([rng.normal(size=(200, 5)), 9 + 1000 * rng.normal(size=(200, 40))])
+    vectors = vectors.astype(np.float32)
+    table = torch.randn(100, 64)
+    projection = ImageProjection(vectors, table, widths=(5, 40))
+    seen = (vectors - projection.mean.numpy()) / projection.scale.numpy()
+    for block in (seen[:, :5], seen[:, 5:]):
+        assert np.linalg.norm(block, axis=1).mean() == pytest.approx(0.5**0.5, rel=1e-5)
+    one, two = ImageProjection(vectors, table), ImageProjection(vectors, table, widths=(45,))
+    assert torch.equal(one.scale, two.scale)
+    assert len(one.scale.unique()) == 1
+
+
 def test_projection_follows_its_seed_alone(rng):
     """The same model must come out of two fits with one random_state."""
     vectors = rng.normal(size=(5, 6)).astype(np.float32)

@@ -461,6 +461,85 @@ def test_hard_negative_epochs_train():
     assert np.isfinite([entry["loss"] for entry in trainer.history]).all()
 
 
+# ------------------------------------------------------------------------------- image dropout
+
+
+def left_out(trainer, distinct):
+    """Which of the items have no pictures in a step."""
+    items, selected = trainer._leave_out_images(distinct)
+    assert len(selected) == len(distinct)
+    return items.image_counts()[selected] == 0
+
+
+def test_a_share_of_the_items_loses_its_pictures_in_a_step():
+    problem = Problem(96, pictures=True)
+    problem.images.index[:10] = -1  # some never had any
+    problem.label_images = problem.show(np.random.RandomState(3), np.arange(12))
+    trainer = problem.trainer(image_dropout=0.3)
+    distinct = np.arange(len(trainer.items))
+    had_some = trainer.items.image_counts() > 0
+    assert had_some.sum() == 86 + 12
+    draws = np.array([left_out(trainer, distinct) for _ in range(200)])
+    assert draws[:, :10].all()
+    assert draws[:, had_some].mean() == pytest.approx(0.3, abs=0.01)
+    assert draws[:, 96:].mean() == pytest.approx(0.3, abs=0.04)  # labels as well
+    assert len(np.unique(draws, axis=0)) > 190  # drawn for each step
+    items, selected = trainer._leave_out_images(distinct[5:50])
+    tokens = items.take(selected).tokens
+    np.testing.assert_array_equal(tokens.ids, trainer.items.take(distinct[5:50]).tokens.ids)
+
+
+def test_dropout_of_pictures_follows_the_seed_and_is_undone_after_training():
+    trainer, first = run(0, image_dropout=0.5)
+    _, second = run(0, image_dropout=0.5)
+    assert_equal_weights(first, second)
+    _, whole = run(0)
+    name = "0.image_projection.linear.weight"
+    assert not torch.equal(first[name], whole[name])
+    assert trainer.items.image_counts()[: len(trainer.documents)].min() == 1
+    np.testing.assert_array_equal(trainer.bank, trainer.encode(trainer.documents))
+
+
+def test_a_step_is_that_of_items_which_never_had_the_pictures():
+    rows = np.arange(20)
+    problem = Problem(40, pictures=True)
+    trainer = problem.trainer(DualEncoder(), image_dropout=0.5).prepare()
+    state = trainer.generator.get_state()
+    lost = np.flatnonzero(left_out(trainer, rows))
+    assert 0 < len(lost) < 20
+    trainer.generator.set_state(state)
+    other = Problem(40, pictures=True)
+    other.images.index[lost] = -1
+    seen = []
+    for one in (trainer, other.trainer(DualEncoder()).prepare()):
+        optimizer = torch.optim.SGD(one.tower.parameters(), lr=0.0)
+        loss = one.train_step(rows, problem.topics[:20], optimizer)
+        seen.append((loss, one.tower.image_projection.linear.weight.grad.clone()))
+    (loss, gradient), (expected_loss, expected) = seen
+    assert gradient.abs().max() > 0
+    torch.testing.assert_close(loss, expected_loss)
+    torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_without_pictures_nothing_is_drawn():
+    trainer, with_share = run(0, pictures=False, image_dropout=0.5)
+    other, without = run(0, pictures=False)
+    assert_equal_weights(with_share, without)
+    assert torch.equal(trainer.generator.get_state(), other.generator.get_state())
+
+
+def test_a_model_of_pictures_reads_texts_alone_where_some_were_left_out():
+    """Words and pictures say the same; without dropout the words are not learned as well."""
+    topics = np.arange(120) % 12
+    found = []
+    for share in (0.0, 0.5):
+        problem = Problem(180, spread=0.1, pictures=True)
+        trainer = problem.trainer(epochs=12, learning_rate=5e-3, image_dropout=share).fit()
+        blind = problem.tower.items(sentences(np.random.RandomState(1), topics))
+        found.append(precision_at_1(trainer, blind, topics))
+    assert found[1] > max(0.8, found[0] + 0.05)
+
+
 # -------------------------------------------------------------------------------------- seeds
 
 

@@ -79,7 +79,10 @@ def test_duplicated_columns():
         (b"bytes", TypeError, "X is a single bytes"),
         ((text for text in TEXTS), TypeError, r"got generator; pass list\(X\)"),
         ({"a", "b"}, TypeError, "got set"),
-        ({"text": TEXTS}, TypeError, "got dict"),
+        ({"text": "a", "image": None}, TypeError, "a single row; pass a table of one row"),
+        ({"a": TEXTS, "b": TEXTS}, TypeError, r"no column 'text'|without a column 'text'"),
+        ({"text": TEXTS, "n": [1]}, ValueError, "columns of different lengths"),
+        ([{"text": "a"}, {"text": "b"}], TypeError, r"list of dicts.*pandas.DataFrame\(X\)"),
         (None, TypeError, "got NoneType"),
         (3, TypeError, "got int"),
         ([], ValueError, "X is empty"),
@@ -125,11 +128,11 @@ def test_wrong_images(images, error, message):
 
 
 def test_top_k():
-    assert check_top_k(3, 3) == 3
-    assert type(check_top_k(np.int64(1), 3)) is int
-    for k in (0, -1, 4):
-        with pytest.raises(ValueError, match=f"between 1 and the number of labels, 3; got k={k}"):
-            check_top_k(k, 3)
+    assert check_top_k(3) == 3
+    assert type(check_top_k(np.int64(1))) is int
+    for k in (0, -1):
+        with pytest.raises(ValueError, match=f"k must be at least 1, got k={k}"):
+            check_top_k(k)
     for k in (1.0, "1", None, True):
         with pytest.raises(TypeError, match="k must be an int"):
-            check_top_k(k, 3)
+            check_top_k(k)

@@ -63,6 +63,7 @@ class BertBackbone(Backbone):
         self.position_offset = position_offset
         if not _is_known(config):
             raise ValueError("this configuration is not one of BERT's encoders")
+        _check_layers(config, weights)
         width = config["hidden_size"]
         embeddings = _parts(
             word_embeddings=_table(config["vocab_size"], width, config.get("pad_token_id")),
@@ -296,6 +297,17 @@ def _is_known(config: dict[str, Any]) -> bool:
     return config.get("architectures") == [kind] and all(
         config.get(name) in (value, None) for name, value in usual.items()
     )
+
+
+def _check_layers(config: dict[str, Any], weights: dict[str, torch.Tensor]) -> None:
+    """Raise ValueError unless the weights have the layers of the configuration, by their number.
+
+    Shapes are compared with those of an empty model; that of a billion layers is never made.
+    """
+    prefix, named = "encoder.layer.", config["num_hidden_layers"]
+    found = {name.removeprefix(prefix).split(".")[0] for name in weights if name.startswith(prefix)}
+    if type(named) is not int or named != len(found):
+        raise ValueError(f"its weights have {len(found)} layers, and its configuration {named!r}.")
 
 
 def _parts(**modules: torch.nn.Module) -> torch.nn.Module:

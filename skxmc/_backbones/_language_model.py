@@ -12,6 +12,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .._runtime._optional import import_optional
 from .._runtime._quiet import quiet_transformers
+from ._sources import check_no_image_model
 
 
 def load_backbone(
@@ -48,6 +49,7 @@ def load_backbone(
     """
     import transformers
 
+    check_no_image_model(folder)
     if fused_kernels:
         _need_cuda("fused_kernels=True")
         liger = import_optional("liger_kernel.transformers", "gpu")

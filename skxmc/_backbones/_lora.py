@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +18,9 @@ from peft.tuners import lora
 _LEFT_ALONE = ("gate", "router", "dt_proj")
 _STATE_SPACE_LEFT_ALONE = (*_LEFT_ALONE, "out_proj")
 
-_WEIGHTS = "adapter_model.safetensors"
+_CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+_OPTIONS = ("r", "lora_alpha", "lora_dropout", "target_modules", "fan_in_fan_out")
+_PLAIN = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
 _PREFIX = "base_model.model."  # of peft's names, which count from its own model
 
 
@@ -86,16 +91,14 @@ def add_adapters(
     from transformers.pytorch_utils import Conv1D
 
     linear = linear_layers(model)
-    config = LoraConfig(
-        r=rank,
-        lora_alpha=rank if alpha is None else alpha,
-        lora_dropout=dropout,
-        bias="none",
-        use_rslora=True,
-        target_modules=_targets(model, list(linear), targets),
+    config = {
+        "r": rank,
+        "lora_alpha": rank if alpha is None else alpha,
+        "lora_dropout": dropout,
+        "target_modules": _targets(model, list(linear), targets),
         # GPT-2 keeps the weights of its layers transposed.
-        fan_in_fan_out=any(isinstance(module, Conv1D) for module in linear.values()),
-    )
+        "fan_in_fan_out": any(isinstance(module, Conv1D) for module in linear.values()),
+    }
     _inject(model, config, seed)
 
 
@@ -133,6 +136,10 @@ def merge_adapters(model: torch.nn.Module) -> None:
             parent, _, child = name.rpartition(".")
             setattr(model.get_submodule(parent), child, module.get_base_layer())
     vars(model).pop("peft_config", None)
+    if getattr(model, "_hf_peft_config_loaded", False):
+        # Transformers would save adapters alone, and rename all weights to those of an adapter.
+        model._hf_peft_config_loaded = False
+        vars(model).pop("_weight_conversions", None)
     for parameter in model.parameters():
         parameter.requires_grad_(True)
 
@@ -204,18 +211,41 @@ def load_adapters(model: torch.nn.Module, folder: Path) -> None:
     Raises
     ------
     ValueError
-        If the adapters do not fit the model.
+        If the adapters do not fit the model, or are none that we save.
     """
     from safetensors.torch import load_file
 
-    _inject(model, LoraConfig.from_pretrained(str(folder)), seed=0)
-    load_adapter_state(model, load_file(folder / _WEIGHTS))
+    state = load_file(folder / _WEIGHTS)
+    _inject(model, _read_config(folder / _CONFIG, state), seed=0)
+    load_adapter_state(model, state)
+
+
+def _read_config(file: Path, state: dict[str, torch.Tensor]) -> dict[str, Any]:
+    """What :func:`add_adapters` sets; peft's other options stay as they are.
+
+    Anybody may have written the file. peft takes a string of targets as a regular expression,
+    which can run for ever; and adapters of a huge rank would be made before their weights are
+    compared.
+    """
+    config = json.loads(file.read_text(encoding="utf-8"))
+    targets = config["target_modules"]
+    if not isinstance(targets, list) or not all(
+        isinstance(name, str) and _PLAIN.fullmatch(name) for name in targets
+    ):
+        raise ValueError(f"target_modules in {file.name} must be a list of names of layers")
+    ranks = {len(tensor) for name, tensor in state.items() if ".lora_A." in name}
+    if ranks != {config["r"]}:
+        raise ValueError(
+            f"adapters have the ranks {sorted(ranks)}, and {file.name} has r = {config['r']!r}"
+        )
+    return {name: config[name] for name in _OPTIONS}
 
 
 # -- helpers ----------------------------------------------------------------------------------
 
 
-def _inject(model: torch.nn.Module, config, seed: int) -> None:
+def _inject(model: torch.nn.Module, options: dict[str, Any], seed: int) -> None:
+    config = LoraConfig(bias="none", use_rslora=True, **options)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         inject_adapter_in_model(config, model)

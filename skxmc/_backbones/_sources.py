@@ -150,6 +150,7 @@ def find_model(
     kind: Kind = "text",
     revision: str | None = None,
     trust_remote_code: bool = False,
+    folders: bool = True,
 ) -> ModelSource:
     """Find the weights of a pretrained model, or download them.
 
@@ -167,6 +168,8 @@ def find_model(
         Branch, tag or commit on the hub; a folder or a package has none.
     trust_remote_code : bool, default=False
         Whether to download the Python files of the model as well.
+    folders : bool, default=True
+        Whether the name may be that of a folder or file; False is for names from strangers.
 
     Returns
     -------
@@ -180,17 +183,12 @@ def find_model(
         If the weights in a package are not those that were published, or are of another kind.
     """
     name = os.fspath(name)
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        return ModelSource(name, folder, "folder", gguf_file=_only_gguf(folder, kind))
-    if folder.is_file() and folder.suffix == ".gguf" and kind == "decoder":
-        return ModelSource(name, folder.parent, "folder", gguf_file=folder.name)
-    if folder.is_file():
-        raise ModelNotFoundError(
-            f"{name!r} is a file, but a model is a folder (weights, configuration and, for text, a "
-            f"tokenizer); pass the folder that holds it, such as {str(folder.parent)!r}."
-        )
-    tried = [f"folder: {folder.absolute()} does not exist"]
+    tried = ["folder: not looked for, the name comes from a saved model"]
+    if folders:
+        found = _find_in_folder(name, kind)
+        if found is not None:
+            return found
+        tried = [f"folder: {Path(name).expanduser().absolute()} does not exist"]
     name = _ALIASES.get(name, name)
     packaged = _PACKAGED.get(name)
     if packaged is not None and revision is None:
@@ -224,6 +222,21 @@ def find_model(
         + ", or ".join(fixes)
         + "."
     )
+
+
+def _find_in_folder(name: str, kind: Kind) -> ModelSource | None:
+    """The model in a folder, or in a GGUF file; None if there is no such."""
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return ModelSource(name, folder, "folder", gguf_file=_only_gguf(folder, kind))
+    if folder.is_file() and folder.suffix == ".gguf" and kind == "decoder":
+        return ModelSource(name, folder.parent, "folder", gguf_file=folder.name)
+    if folder.is_file():
+        raise ModelNotFoundError(
+            f"{name!r} is a file, but a model is a folder (weights, configuration and, for text, a "
+            f"tokenizer); pass the folder that holds it, such as {str(folder.parent)!r}."
+        )
+    return None
 
 
 def _find_in_package(name: str, packaged: _Packaged, kind: Kind) -> ModelSource | None:
@@ -345,3 +358,30 @@ def _hash_file(path: str, size: int, modified: int) -> str:
     """Hash of a file, computed once in a process unless size or time of change differ."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_no_image_model(folder: str | Path) -> None:
+    """Raise if a folder holds a model of pictures, alone or beside one of texts, as of CLIP.
+
+    Raises
+    ------
+    ValueError
+        If it does; such a model is an image encoder.
+    """
+    try:
+        content = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return  # a folder of adapters, or of another form
+    from transformers.models.auto import modeling_auto as auto
+
+    kind = content.get("model_type")
+    sees = {
+        **auto.MODEL_FOR_ZERO_SHOT_IMAGE_CLASSIFICATION_MAPPING_NAMES,
+        **auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES,
+    }
+    reads = "vocab_size" in content or kind in auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    if (kind in sees and not reads) or str(kind).endswith(("_vision_model", "timm_wrapper")):
+        raise ValueError(
+            f"the encoder in {str(folder)!r} ({kind}) is an image encoder; pass it as "
+            "image_encoder, and a text encoder as encoder."
+        )

@@ -51,6 +51,17 @@ def check_allowed(exclude: Any, only: Any, n_samples: int, classes: np.ndarray) 
     return Allowed(n_labels, pairs, mask if rows is None else rows)
 
 
+def excluded_pairs(exclude: Any, n_samples: int, classes: np.ndarray) -> sp.csr_array | None:
+    """What `exclude` forbids, in any of its forms, as pairs: (n_samples, n_labels), bool."""
+    excluded = _as_mask(exclude, classes, "exclude")
+    if excluded is None:
+        return check_exclude(exclude, n_samples, len(classes))
+    columns = np.flatnonzero(excluded)
+    rows = np.repeat(np.arange(n_samples), len(columns))
+    pairs = (rows, np.tile(columns, n_samples))
+    return sp.csr_array((np.ones(len(rows), dtype=bool), pairs), shape=(n_samples, len(classes)))
+
+
 def _keep_columns(pairs: sp.csr_array, mask: np.ndarray) -> sp.csr_array:
     kept = sp.csr_array(pairs.multiply(mask[np.newaxis, :]))
     kept.eliminate_zeros()
@@ -64,6 +75,11 @@ def _as_mask(given: Any, classes: np.ndarray, argument: str) -> np.ndarray | Non
         return None
     if isinstance(given, str):
         given = [given]
+    if not hasattr(given, "__len__"):
+        raise TypeError(
+            f"{argument} is of type {type(given).__name__}; pass a list of label names, a mask, or "
+            "a matrix with a row for each document."
+        )
     values = sequence_to_list(given) if not isinstance(given, set | frozenset) else list(given)
     if np.ndim(given) == 1 and np.asarray(given).dtype == bool:
         if len(given) != len(classes):

@@ -13,9 +13,10 @@ from sklearn.utils.validation import validate_data
 
 from .._features._blocks import Features, unit_rows
 from .._inputs._document_ids import check_document_ids
-from .._inputs._images import ImageItems, collect_images
+from .._inputs._images import ImageFeatures, ImageItems, collect_images, with_pictures
+from .._inputs._label_set import Labels, joined_texts, read_labels
 from .._inputs._targets import check_exclude, encode_targets, without_pairs
-from .._inputs._texts import check_texts, sequence_to_list
+from .._inputs._texts import check_texts
 from .._ranking._holdout import FEW_DOCUMENTS, fold_documents, hold_out
 from .._ranking._ranker import Ranker, RankingOptions, TrainingSet
 from .._runtime import limits
@@ -36,7 +37,7 @@ from ._parameters import (
     settings_of,
 )
 from ._persistence import PersistenceMixin, skxmc_version
-from ._prediction import PredictionMixin, with_pictures
+from ._prediction import PredictionMixin
 from ._tuning import Representation, TrainingData, Tuning, represent_tuned, represent_untuned
 
 if TYPE_CHECKING:
@@ -70,16 +71,18 @@ class BaseXMCClassifier(
 
         Parameters
         ----------
-        X : sequence of str of length n_samples, or DataFrame
-            The documents' texts, or a pandas or polars DataFrame with a text column and, if
-            there are pictures, an image column. With ``encoder="precomputed"`` a float array of
-            shape (n_samples, n_features), whose rows are scaled to unit length.
-        y : sparse or dense indicator of shape (n_samples, n_labels), or sequence of lists
-            Which labels each document has; lists hold label names.
+        X : sequence of str of length n_samples, or table
+            The documents' texts, or a table (DataFrame of pandas or polars, Table of pyarrow, dict
+            of columns) with one or more text columns and, if there are pictures, an image column.
+            With ``encoder="precomputed"`` a float array of shape (n_samples, n_features), whose
+            rows are scaled to unit length.
+        y : sparse or dense indicator of shape (n_samples, n_labels), table, or sequence of lists
+            Which labels each document has; lists hold ids of labels. The columns of a table that
+            is an indicator are named by the ids; a table of str holds ids, several in a row.
         images : sequence of length n_samples, or float array, default=None
-            Pictures of each document: None, a PIL image, a uint8 array of shape (H, W, 3), a
-            path, bytes, or a list of those; or ready embeddings of shape (n_samples, d) or
-            (n_samples, n_images, d) for all documents.
+            Pictures of each document: None, a PIL image, a uint8 array of shape (H, W, 3), a path,
+            bytes, an open file, a dict with "bytes" or "path", or a list of those; or ready
+            embeddings of shape (n_samples, d) or (n_samples, n_images, d) for all documents.
         exclude : sparse matrix of shape (n_samples, n_labels), default=None
             Pairs that are neither positive nor negative, such as a document that is itself a
             label.
@@ -103,7 +106,7 @@ class BaseXMCClassifier(
         featurizer, digest = self._make_featurizer(data)
         self._represent_sides(featurizer, data, kinds)
         embeddings = featurizer.encode_untuned(data.X, digest, self.memory)
-        folds = self._hold_out(embeddings, data.usable, validation, rng)
+        folds = self._hold_out(embeddings, data, validation, rng)
 
         history: list[dict] = []
         if self._mode.tuned:
@@ -115,14 +118,15 @@ class BaseXMCClassifier(
         else:
             labels = data.label_text
             if labels is not None:
-                labels = featurizer.encode_untuned(labels, digest, self.memory)
+                labels = featurizer.encode_labels(labels, digest, self.memory)
             represented = represent_untuned(embeddings, labels)
 
         setting, options = self._ranking_setting(featurizer), self._ranking_options(validation)
         self.ranker_ = Ranker(kinds, setting, options).fit(
             self._training_set(data, featurizer, represented, folds), rng
         )
-        self.classes_, self.history_, self.featurizer_ = data.classes, history, featurizer
+        self.classes_, self.history_, self.featurizer_ = data.labels.ids, history, featurizer
+        self.label_texts_, self.label_parents_ = data.labels.texts, data.labels.parents
         self.threshold_, self.document_ids_ = self.ranker_.threshold_, document_ids
         return self
 
@@ -157,26 +161,23 @@ class BaseXMCClassifier(
         self, X, y, images, exclude, kinds: list[Evidence], objective: Objective | None
     ) -> TrainingData:
         X, images = self._check_documents(X, images, reset=True)
-        Y, classes = encode_targets(y, len(X), label_text=self.label_text)
+        labels = read_labels(self.label_text)
+        Y, ids = encode_targets(y, len(X), label_text=labels)
         exclude = check_exclude(exclude, len(X), Y.shape[1])
         empty = np.diff(Y.indptr) == 0
         if exclude is not None:
             Y = without_pairs(Y, exclude)
         if Y.nnz == 0:
             raise ValueError("y has no positive label at all; give the documents their labels.")
-        label_text = self._check_label_text(classes, kinds, objective)
-        label_images = collect_images(
-            self.label_images,
-            len(classes),
-            max_images=self._max_images,
-            argument="label_images",
-        )
+        labels = labels.with_ids(ids).with_images(self.label_images)
+        label_images = self._collect_images(labels.images, len(ids), "label_images")
+        label_text = self._check_label_text(labels, kinds, objective)
         return TrainingData(
             X,
             with_pictures(images),
             Y,
             empty | (np.diff(Y.indptr) > 0),
-            classes,
+            labels,
             exclude,
             label_text,
             with_pictures(label_images),
@@ -190,23 +191,38 @@ class BaseXMCClassifier(
         """Texts, or ready embeddings; and pictures, decoded later, or their ready vectors."""
         if self._mode.ready:
             # All evidence compares by cosine, and is tuned to vectors of unit length.
-            X = unit_rows(validate_data(self, X, reset=reset, dtype=np.float32))
+            if not reset and not isinstance(X, np.ndarray) and hasattr(X, "__len__") and not len(X):
+                X = np.zeros((0, self.n_features_in_), dtype=np.float32)
+            X = validate_data(self, X, reset=reset, dtype=np.float32, ensure_min_samples=int(reset))
+            X = unit_rows(X)
         else:
             X, images = check_texts(
-                X, text_column=self.text_column, image_column=self.image_column, images=images
+                X,
+                text_column=self.text_column,
+                image_column=self.image_column,
+                images=images,
+                allow_empty=not reset,
             )
-        return X, collect_images(images, len(X), max_images=self._max_images)
+        return X, self._collect_images(images, len(X), "images")
+
+    def _collect_images(
+        self, images, n_items: int, argument: str
+    ) -> ImageItems | ImageFeatures | None:
+        """Pictures in one form; what of them is missing is handled as the image encoder says."""
+        encoder = resolve_image_encoder(self.image_encoder)
+        return collect_images(
+            images,
+            n_items,
+            max_images=encoder.max_images,
+            argument=argument,
+            missing=encoder.missing,
+        )
 
     def _check_label_text(
-        self, classes: np.ndarray, kinds: list[Evidence], objective: Objective | None
-    ) -> list[str] | None:
-        """The labels' texts: those given, or their names if these are words."""
-        texts = None
-        if not self._mode.ready:
-            if self.label_text is not None:
-                texts = [str(text) for text in sequence_to_list(self.label_text)]
-            elif all(isinstance(name, str) for name in classes):
-                texts = list(classes)
+        self, labels: Labels, kinds: list[Evidence], objective: Objective | None
+    ) -> list[list[str]] | None:
+        """The labels' texts, if there is an encoder to read them."""
+        texts = None if self._mode.ready else labels.texts
         if texts is None and objective is not None and objective.needs_label_texts:
             raise ValueError(
                 f"train_encoder={self.train_encoder!r} needs the labels' texts, and y has only "
@@ -255,16 +271,17 @@ class BaseXMCClassifier(
         )
 
     def _hold_out(
-        self, embeddings: np.ndarray, usable: np.ndarray, validation: Validation, rng
+        self, embeddings: np.ndarray, data: TrainingData, validation: Validation, rng
     ) -> list[np.ndarray]:
         """Documents that choose how to rank, in parts that each are left out once.
 
         A tuned encoder has seen all but one part. Few documents are all left out in turn, so that
-        there are enough to choose with.
+        there are enough to choose with, unless evidence is too large to be learned again.
         """
-        share = validation.fraction
+        share, usable = validation.fraction, data.usable
         if share == "auto":
-            if not self._mode.tuned and np.count_nonzero(usable) < FEW_DOCUMENTS:
+            few = np.count_nonzero(usable) < FEW_DOCUMENTS
+            if few and not self._mode.tuned and max(data.Y.shape) <= limits.MAX_REBUILT:
                 return fold_documents(embeddings, usable, rng)
             share = self._mode.held_out_share(np.count_nonzero(usable))
         held_out = hold_out(embeddings, usable, share, rng)
@@ -285,6 +302,8 @@ class BaseXMCClassifier(
             batch_size=options.batch_size,
             memory=self.memory,
             trust_remote_code=options.trust_remote_code,
+            layers=options.layers,
+            padding=options.padding,
             verbose=self.verbose,
         )
 
@@ -294,7 +313,9 @@ class BaseXMCClassifier(
         """Words and pictures, which stand beside the embeddings; pictures become vectors."""
         if self._sees_words(kinds, data.Y.shape[1]):
             featurizer.fit_words(data.X, required=self.text_features == "tfidf")
-        data.images, data.label_images = featurizer.fit_images(data.images, data.label_images)
+        missing = resolve_image_encoder(self.image_encoder).missing
+        pictures = featurizer.fit_images(data.images, data.label_images, missing)
+        data.images, data.label_images = pictures
 
     def _sees_words(self, kinds: list[Evidence], n_labels: int) -> bool:
         """Whether words are asked for, and any evidence has a use for them."""
@@ -326,7 +347,8 @@ class BaseXMCClassifier(
 
             plan = (settings_of(objective), settings_of(adapter), replace(options, verbose=0))
             validated = (validation.metric, validation.patience)
-            inputs = (data.X, data.images, data.Y, data.exclude, data.label_text, data.label_images)
+            texts = joined_texts(data.label_text)
+            inputs = (data.X, data.images, data.Y, data.exclude, texts, data.label_images)
             code = (skxmc_version(), type(self).__name__)
             start = (digest, settings, rng.get_state(legacy=False))
             return Checkpoint.of(self.memory, code, plan, validated, start, inputs, held_out)
@@ -355,6 +377,7 @@ class BaseXMCClassifier(
             max_grad_norm=training.max_grad_norm,
             propensity=tuple(validation.propensity),
             schedule=schedule,
+            image_dropout=training.image_dropout,
             max_graph_bytes=training.max_graph_memory,
             precision=getattr(torch, featurizer.precision),
             patience=validation.patience,
@@ -374,7 +397,9 @@ class BaseXMCClassifier(
         if represented.labels is not None and data.label_text is None:
             labels = Features(represented.labels)  # the vectors of a head
         elif represented.labels is not None:
-            labels = featurizer.complete(represented.labels, data.label_text, data.label_images)
+            labels = featurizer.complete_labels(
+                represented.labels, data.label_text, data.label_images
+            )
         return TrainingSet(
             features=featurizer.complete(represented.documents, data.X, data.images),
             Y=data.Y,

@@ -38,7 +38,7 @@ class ExplainingMixin:
         images : sequence of length n_samples, or float array, default=None
             As in :meth:`fit`.
         k : int, default=5
-            Number of best labels, at most the number of known ones; unused if `labels` are given.
+            Number of best labels, where there are as many; unused if `labels` are given.
         n_nearest : int, default=3
             Most training documents that are named for a label. A document that is itself a
             training document comes first, with a cosine of 1.
@@ -71,7 +71,7 @@ class ExplainingMixin:
         n_nearest = _check_number(n_nearest, "n_nearest")
         n_words = _check_number(n_words, "n_words")
         if labels is None:
-            k = check_top_k(k, len(self.classes_))
+            k = min(check_top_k(k), len(self.classes_))
         X, images = self._check_new_documents(X, images)
         asked = None if labels is None else self._labels_of_rows(labels, len(X))
         if asked is not None and not asked.size:
@@ -96,23 +96,23 @@ class ExplainingMixin:
         X : sequence of str of length n_samples, or DataFrame
             As in :meth:`fit`.
         n : int, default=5
-            Number of training documents, at most the number that was learned from.
+            Number of training documents. Where there are fewer, rows are padded as below.
         images : sequence of length n_samples, or float array, default=None
             As in :meth:`fit`.
 
         Returns
         -------
         documents : ndarray of shape (n_samples, n), int64, or object
-            Rows of the X that :meth:`fit` was given, nearest first; -1 where an approximate index
-            finds fewer. Where `document_ids` were given, these ids instead, and None.
+            Rows of the X that :meth:`fit` was given, nearest first; -1 where there are fewer. Where
+            `document_ids` were given, these ids instead, and None.
         cosines : ndarray of shape (n_samples, n), float32
             -inf where there is no document.
 
         Raises
         ------
         ValueError
-            If the model has no neighbours among its evidence, `n` is out of range, or input is not
-            as in :meth:`fit`.
+            If the model has no neighbours among its evidence, `n` is below 1, or input is not as in
+            :meth:`fit`.
 
         Examples
         --------
@@ -131,8 +131,7 @@ class ExplainingMixin:
                 f"neighbours: its evidence is {list(self.evidence_)}; fit with "
                 "evidence=['neighbours', ...]."
             )
-        n_known = len(self.ranker_.rows_)
-        n = _check_number(n, "n", 1, n_known, "the number of training documents")
+        n = _check_number(n, "n", 1)
         rows, cosines = nearest_documents(self.ranker_, finder, self._features(X, images), n)
         if self.document_ids_ is not None:
             return labels_to_names(rows, self.document_ids_), cosines
@@ -217,13 +216,10 @@ def _picture_parts(features: Features, reasons: Reasons, row: int) -> list[float
     return reasons.pictures[row].tolist()
 
 
-def _check_number(
-    value: Any, argument: str, least: int = 0, most: int | None = None, what: str = ""
-) -> int:
-    """An int within bounds, or an error that says which argument is wrong."""
+def _check_number(value: Any, argument: str, least: int = 0) -> int:
+    """An int that is large enough, or an error that says which argument is wrong."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, Integral):
         raise TypeError(f"{argument} must be an int, got {value!r} of type {type(value).__name__}.")
-    if value < least or (most is not None and value > most):
-        bound = f"at least {least}" if most is None else f"within {least} and {what}, {most}"
-        raise ValueError(f"{argument} must be {bound}; got {argument}={value}.")
+    if value < least:
+        raise ValueError(f"{argument} must be at least {least}, got {argument}={value}.")
     return int(value)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from sklearn.utils.validation import check_memory
 
-from .._features._blocks import Features, unit_rows
+from .._features._blocks import Features, mean_rows, unit_rows
 from .._features._whitening import PICTURE_SCALE, ImageWhitener
-from .._inputs._images import ImageFeatures, ImageItems
+from .._inputs._images import ImageFeatures, ImageItems, with_pictures
+from .._inputs._label_set import flatten_texts, joined_texts
 from .._runtime import limits
+from .._runtime._memory import check_memory
 
 
 class Featurizer:
@@ -57,17 +58,20 @@ class Featurizer:
                 raise  # else the embedding alone has to do
 
     def fit_images(
-        self, images: ImageItems | ImageFeatures | None, label_images: Any
+        self,
+        images: ImageItems | ImageFeatures | None,
+        label_images: ImageItems | ImageFeatures | None,
+        missing: str,
     ) -> tuple[ImageFeatures | None, ImageFeatures | None]:
         """Encode pictures of documents and labels, and learn to whiten those of documents."""
-        images = self.encode_images(images)
+        images = with_pictures(self.encode_images(images, missing))
         if images is not None:
             self.whitener = ImageWhitener().fit(images)
         elif label_images is not None:
             raise ValueError(
                 "label_images is given, but no document has a picture; pass images to fit."
             )
-        return images, self.encode_images(label_images)
+        return images, with_pictures(self.encode_images(label_images, missing))
 
     def encode_untuned(self, X: Any, digest: str, memory: Any) -> np.ndarray:
         """Embeddings of the pretrained encoder, cached where there is a memory.
@@ -90,11 +94,20 @@ class Featurizer:
             embeddings[start : start + len(block)] = cached(key, block, featurizer=self)
         return embeddings
 
+    def encode_labels(self, texts: list[list[str]], digest: str, memory: Any) -> np.ndarray:
+        """Embeddings of labels by the pretrained encoder: of several texts, their mean."""
+        flat, owner = flatten_texts(texts)
+        return mean_rows(self.encode_untuned(flat, digest, memory), owner)
+
     # -- features -----------------------------------------------------------------------------
 
-    def encode_images(self, images: ImageItems | ImageFeatures | None) -> ImageFeatures | None:
+    def encode_images(
+        self, images: ImageItems | ImageFeatures | None, missing: str = "raise"
+    ) -> ImageFeatures | None:
         """One vector for each distinct picture; ready ones stay as they are."""
-        return self.image_encoder.encode(images) if isinstance(images, ImageItems) else images
+        if not isinstance(images, ImageItems):
+            return images
+        return self.image_encoder.encode(images, missing=missing)
 
     def encode(
         self, texts: list[str], images: ImageFeatures | None = None, tower: Any = None
@@ -125,20 +138,55 @@ class Featurizer:
         """
         if self.tower is None:
             return self.complete(X, X, images)
-        embeddings = self.encode(X, images, self.serving_tower(backend))
+        if not len(X):
+            embeddings = np.zeros((0, self.tower.dimension), dtype=np.float32)
+        else:
+            embeddings = self.encode(X, images, self.serving_tower(backend))
         return self.complete(embeddings, X, images)
+
+    def label_features(
+        self, texts: list[list[str]], images: ImageFeatures | None, *, tuned: bool
+    ) -> Features:
+        """All blocks of new labels, made as in fit.
+
+        A tuned encoder reads all texts of a label as one; those of another are averaged.
+        """
+        tower = self.serving_tower()
+        if tuned:
+            return self.complete_labels(
+                self.encode(joined_texts(texts), images, tower), texts, images
+            )
+        flat, owner = flatten_texts(texts)
+        pictures = None if images is None else images.take(owner)
+        embeddings = mean_rows(self.encode(flat, pictures, tower), owner)
+        return self.complete_labels(embeddings, texts, images)
 
     def complete(
         self, embeddings: np.ndarray, X: list[str] | np.ndarray, images: ImageFeatures | None
     ) -> Features:
         """The blocks that stand beside ready embeddings of documents."""
-        pictures = None
-        if self.whitener is not None:
-            pictures = np.zeros((len(X), self.whitener.components_.shape[1]), dtype=np.float32)
-            if images is not None:
-                pictures = PICTURE_SCALE * unit_rows(self.whitener.transform(images).mean())
         words = None if self.words is None else self.words.transform(X)
-        return Features(embeddings, pictures, words)
+        return Features(embeddings, self._picture_block(len(X), images), words)
+
+    def complete_labels(
+        self, embeddings: np.ndarray, texts: list[list[str]], images: ImageFeatures | None
+    ) -> Features:
+        """The blocks that stand beside ready embeddings of labels.
+
+        Words of several texts are averaged like embeddings, so that a long description does not
+        drown a short name.
+        """
+        flat, owner = flatten_texts(texts)
+        words = None if self.words is None else mean_rows(self.words.transform(flat), owner)
+        return Features(embeddings, self._picture_block(len(texts), images), words)
+
+    def _picture_block(self, n_items: int, images: ImageFeatures | None) -> np.ndarray | None:
+        if self.whitener is None:
+            return None
+        if images is None:
+            width = self.whitener.components_.shape[1]
+            return np.zeros((n_items, width), dtype=np.float32)
+        return PICTURE_SCALE * unit_rows(self.whitener.transform(images).mean())
 
     def move_to(self, device: Any, precision: str) -> None:
         """Compute on another device, or in another precision."""

@@ -29,15 +29,16 @@ _SMALLEST, _LARGEST = 32, 512
 shared_constraints: dict = {
     "encoder": [str, os.PathLike, TextEncoder, LanguageModel],
     "image_encoder": [str, os.PathLike, callable, ImageEncoder],
-    "label_text": ["array-like", None],
-    "label_images": ["array-like", None],
+    # Read by `read_labels` and `collect_images`, which say what is wrong with them.
+    "label_text": [object],
+    "label_images": [object],
     "train_encoder": [StrOptions({"full", "lora", "frozen"})],
     "adapter": [LoRA, None],
     "objective": [str, HasMethods(["compute_loss"]), None],
     "evidence": [list, tuple, None],
     "index": [str, HasMethods(["search"])],
     "text_features": [StrOptions({"embedding", "tfidf", "both"})],
-    "text_column": [str],
+    "text_column": [str, "array-like"],
     "image_column": [str],
     "epochs": [Interval(Integral, 1, None, closed="left")],
     "max_steps": [Interval(Integral, 1, None, closed="left"), None],
@@ -50,7 +51,7 @@ shared_constraints: dict = {
         Interval(Real, 0, 1, closed="both"),
         Precision,
     ],
-    "device": [str],
+    "device": [object],  # read by `resolve_device`
     "precision": [StrOptions({"auto", "float32", "bfloat16"})],
     "memory": [str, os.PathLike, HasMethods(["cache"]), None],
     "random_state": ["random_state"],
@@ -74,6 +75,7 @@ class Recipe:
     head_learning_rate : float
     max_grad_norm : float or None
     max_graph_memory : float
+    image_dropout : float
     """
 
     encoder: type
@@ -83,6 +85,7 @@ class Recipe:
     head_learning_rate: float
     max_grad_norm: float | None
     max_graph_memory: float
+    image_dropout: float = 0.3
 
 
 @dataclass(frozen=True)
@@ -158,7 +161,7 @@ def resolve_training(training: Any, recipe: Recipe) -> Any:
 
     training = Training() if training is None else clone(training)
     training._validate_params()
-    for name in ("head_learning_rate", "max_grad_norm", "max_graph_memory"):
+    for name in ("head_learning_rate", "max_grad_norm", "max_graph_memory", "image_dropout"):
         if getattr(training, name) == "auto":
             setattr(training, name, getattr(recipe, name))
     return training

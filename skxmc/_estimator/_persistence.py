@@ -20,6 +20,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._features._whitening import ImageWhitener
 from .._folders._content import readings, write_content
 from .._folders._replacing import replacing
+from .._inputs._label_set import plain_labels, plain_mapping
 from .._inputs._texts import sequence_to_list
 from .._ranking._ranker import Ranker
 from ..encoders import ImageEncoder
@@ -29,6 +30,9 @@ from ._parameters import resolve_image_encoder
 from ._plugins_io import describe, rebuild
 
 TOWER = "tower"
+
+# Parameters that may be mappings of ids, or tables.
+_OF_LABELS = {"label_text": plain_labels, "label_images": plain_mapping}
 
 # What a folder may never set, whatever it says, and why.
 NEVER_FROM_A_FOLDER = {
@@ -81,8 +85,9 @@ class PersistenceMixin:
         """
         check_is_fitted(self)
         parameters, notes = _storable_parameters(self)
-        if "label_images" in notes:
-            _warn_of_loss(notes, "label_images")
+        for name in _OF_LABELS:
+            if name in notes:
+                _warn_of_loss(notes, name)
         if "image_encoder" in notes and self.featurizer_.image_encoder is not None:
             _warn_of_loss(notes, "image_encoder")
         with replacing(folder) as temporary:
@@ -131,7 +136,8 @@ class PersistenceMixin:
             model alone; what else was said by an `ImageEncoder` stays.
         base : str, default=None
             Where the language model under the adapters is, for a model saved without it; None
-            looks for it under the name that it had. Other weights are refused.
+            looks for it in packages and on the hub, under the name that it had. One that came
+            from a folder has to be passed. Other weights are refused.
         trust_remote_code : bool, default=False
             Whether Python code that comes with a model may run; it becomes the parameter of
             that name of encoders that are objects.
@@ -270,7 +276,7 @@ def _storable_parameters(estimator: Any) -> tuple[dict[str, Any], dict[str, str]
             notes[name] = NEVER_FROM_A_FOLDER[name]
             continue
         try:
-            parameters[name] = _plain(value)
+            parameters[name] = _plain(_OF_LABELS.get(name, _as_it_is)(value))
         except TypeError as error:
             notes[name] = f"{error}; set it after loading, before another fit"
     if "image_encoder" in notes:
@@ -281,6 +287,10 @@ def _storable_parameters(estimator: Any) -> tuple[dict[str, Any], dict[str, str]
     return parameters, notes
 
 
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
 def _plain(value: Any, nested: bool = False) -> Any:
     """A parameter as numbers, strings, lists, tuples, or one array of numbers."""
     if isinstance(value, BaseEstimator):
@@ -289,10 +299,16 @@ def _plain(value: Any, nested: bool = False) -> Any:
         return value
     if isinstance(value, os.PathLike):
         return os.fspath(value)
+    if type(value).__module__ == "torch" and type(value).__name__ == "device":
+        return str(value)
     if isinstance(value, np.ndarray) and value.dtype.kind in "biuf" and not nested:
         return value
     if isinstance(value, tuple):
         return tuple(_plain(part, True) for part in value)
+    if isinstance(value, dict):
+        if not all(isinstance(name, str) for name in value):
+            raise TypeError("holds a dict whose keys are no str")
+        return {name: _plain(part, True) for name, part in value.items()}
     is_array = isinstance(value, np.ndarray) and nested  # a picture
     if callable(value) or is_array or isinstance(value, bytes) or not hasattr(value, "__len__"):
         raise TypeError(f"holds an object of type {type(value).__name__}")
@@ -345,6 +361,8 @@ def _save_featurizer(featurizer: Featurizer, folder: Path, include_base: bool) -
         encoder = {
             "model": None if callable(model) else os.fspath(model),
             "batch_size": featurizer.image_encoder.batch_size,
+            "layers": featurizer.image_encoder.layers,
+            "padding": featurizer.image_encoder.padding,
             "dimension": featurizer.image_encoder.dimension,
         }
     return {
@@ -377,11 +395,13 @@ def _load_featurizer(
                 f"the text encoder in {str(folder / TOWER)!r} cannot be loaded: {error}"
             ) from error
     if state["image_encoder"] is not None:
-        from .._pictures import _image_encoder
+        from .._pictures._image_encoder import ImageEncoder as LoadedEncoder
 
-        encoder = _image_encoder.ImageEncoder(
+        encoder = LoadedEncoder(
             image_encoder or state["image_encoder"]["model"],
             batch_size=state["image_encoder"]["batch_size"],
+            layers=state["image_encoder"]["layers"],
+            padding=state["image_encoder"]["padding"],
             trust_remote_code=trust_remote_code,
             verbose=estimator.verbose,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from numbers import Integral
+from itertools import pairwise
 
 import numpy as np
 import scipy.sparse as sp
@@ -11,12 +11,13 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from .._features._blocks import Features
-from .._inputs._images import ImageFeatures, ImageItems, collect_images
-from .._inputs._targets import check_exclude, encode_targets, encode_truth, labels_to_names
-from .._inputs._texts import check_texts, check_top_k, sequence_to_list
+from .._inputs._images import ImageFeatures, ImageItems, with_pictures
+from .._inputs._targets import encode_targets, encode_truth, labels_to_names
+from .._inputs._texts import check_top_k, sequence_to_list
 from .._ranking._allowed import Allowed
-from ._allowed_labels import check_allowed
-from ._parameters import BACKENDS
+from ._allowed_labels import check_allowed, excluded_pairs
+from ._parameters import BACKENDS, resolve_image_encoder
+from ._results import candidates_frame, pad_candidates, read_new_labels
 
 # Largest dense result of decision_function, in bytes.
 MAX_DENSE_BYTES = 4e9
@@ -32,7 +33,17 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     # What runs the text encoder; a parameter where there is a choice.
     backend = "torch"
 
-    def predict_topk(self, X, k=5, *, images=None, exclude=None, only=None, return_labels=False):
+    def predict_topk(
+        self,
+        X,
+        k=5,
+        *,
+        images=None,
+        exclude=None,
+        only=None,
+        return_labels=False,
+        as_frame=False,
+    ):
         """The k best labels of each document, best first.
 
         Parameters
@@ -40,8 +51,8 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         X : sequence of str of length n_samples, or DataFrame
             As in :meth:`fit`.
         k : int, default=5
-            Number of labels, at most the number of known ones. Which labels are first, and their
-            probabilities, do not depend on it.
+            Number of labels; where there are fewer, rows are padded as below. Which labels are
+            first, and their probabilities, do not depend on it.
         images : sequence of length n_samples, or float array, default=None
             As in :meth:`fit`.
         exclude : sparse matrix of shape (n_samples, n_labels), or sequence of labels, default=None
@@ -51,12 +62,16 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             Labels that may be returned, in the same forms. The best of these are found, however few
             they are.
         return_labels : bool, default=False
-            Whether to return label names in place of column numbers.
+            Whether to return ids of labels, as in `classes_`, in place of column numbers.
+        as_frame : bool, default=False
+            Whether to return a pandas DataFrame with a row for each candidate and the columns
+            ``document`` (row of X), ``rank`` (from 1), ``label`` (id), ``text`` and ``score``.
 
         Returns
         -------
         labels : ndarray of shape (n_samples, k), int64, or object with `return_labels`
-            Column numbers (or names); -1 (or None) where a document has fewer candidates.
+            Column numbers (or ids); -1 (or None) where a document has fewer candidates. With
+            `as_frame` the table alone is returned.
         probabilities : ndarray of shape (n_samples, k), float32
             Probability that a label is right; -inf where there is no candidate. Those of a document
             do not compete for a sum of 1.
@@ -64,13 +79,16 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         Raises
         ------
         ValueError
-            If k is not within 1 and n_labels, or input is not as in :meth:`fit`.
+            If k is below 1, or input is not as in :meth:`fit`.
         """
         check_is_fitted(self)
-        k = check_top_k(k, len(self.classes_))
+        k = check_top_k(k)
         features = self._features(X, images)
         allowed = check_allowed(exclude, only, len(features), self.classes_)
-        indices, scores = self.ranker_.predict(features, k, allowed)
+        found = self.ranker_.predict(features, min(k, len(self.classes_)), allowed)
+        indices, scores = pad_candidates(*found, k)
+        if as_frame:
+            return candidates_frame(indices, scores, self.classes_, self.label_texts_)
         return (labels_to_names(indices, self.classes_) if return_labels else indices), scores
 
     def predict(self, X, images=None, exclude=None, only=None, max_labels=1000):
@@ -220,23 +238,25 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         """
         from ..metrics import precision_at_k
 
-        indices, _ = self.predict_topk(X, k=1, images=images, exclude=exclude)
-        Y = encode_truth(y, len(indices), self.classes_)
-        exclude = check_exclude(exclude, len(indices), len(self.classes_))
+        found = self.predict_topk(X, k=1, images=images, exclude=exclude)
+        n_samples = len(found[0])
+        Y = encode_truth(y, n_samples, self.classes_)
+        exclude = excluded_pairs(exclude, n_samples, self.classes_)
         if exclude is not None:
             exclude.resize(Y.shape)
-        return precision_at_k(Y, indices, k=1, exclude=exclude, sample_weight=sample_weight)
+        return precision_at_k(Y, found, k=1, exclude=exclude, sample_weight=sample_weight)
 
-    def add_labels(self, labels, *, label_text=None, images=None):
+    def add_labels(self, labels, *, label_text=None, label_images=None):
         """Make new labels known without training: their prototypes are their embeddings.
 
         Parameters
         ----------
-        labels : sequence of str or int
-            Names of the new labels, appended to `classes_`, of whose type they are.
-        label_text : sequence of str, default=None
-            Their texts; None takes the names.
-        images : sequence of length n_new, default=None
+        labels : sequence of str or int, mapping of id to texts, or table
+            Ids of the new labels, appended to `classes_`, of whose type they are; or all that is
+            known of them, in the forms that the parameter `label_text` takes.
+        label_text : sequence of str or of lists of str, or mapping of id to these, default=None
+            Their texts; None takes the ids.
+        label_images : sequence of length n_new, or mapping of id to pictures, default=None
             Their pictures.
 
         Returns
@@ -246,57 +266,35 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         Raises
         ------
         TypeError
-            If a name is not of the type of the names in `classes_`.
+            If an id is not of the type of those in `classes_`.
         ValueError
-            If a name is known already, or the model was fitted with ``encoder="precomputed"``.
+            If an id is known already, or the model was fitted with ``encoder="precomputed"``.
         """
         check_is_fitted(self)
         if self.featurizer_.tower is None:
             raise ValueError(
                 "add_labels needs an encoder, and this model has encoder='precomputed'."
             )
-        names = sequence_to_list(labels) if not isinstance(labels, str) else [labels]
-        if not names:
+        new = read_new_labels(labels, label_text, self.classes_)
+        if not len(new.ids):
             return self
-        names = self._check_new_names(names)
-        if label_text is None:
-            texts = [str(name) for name in names]
-        else:
-            texts, _ = check_texts(label_text, argument="label_text")
-        if len(texts) != len(names):
-            raise ValueError(f"label_text has {len(texts)} entries for {len(names)} labels.")
+        new = new.with_images(label_images)
         collected = self._check_image_kind(
-            collect_images(images, len(names), max_images=self._max_images, argument="images")
+            self._collect_images(new.images, len(new.ids), "label_images"), "label_images"
         )
-        features = self.featurizer_.features(texts, self.featurizer_.encode_images(collected))
+        features = self.featurizer_.label_features(
+            new.texts, self._encode_images(collected), tuned=self._mode.tuned
+        )
         self.ranker_.add_labels(features)
-        self.classes_ = np.concatenate(
-            [self.classes_, np.asarray(names, dtype=self.classes_.dtype)]
-        )
+        self.classes_ = np.concatenate([self.classes_, new.ids])
+        if self.label_texts_ is not None:
+            self.label_texts_ = [*self.label_texts_, *new.texts]
+        if self.label_parents_ is not None:
+            self.label_parents_ = [*self.label_parents_, *([] for _ in new.ids)]
         return self
 
-    def _check_new_names(self, names: list) -> list:
-        """Names of the type of the known ones, none of which is known."""
-        is_text = isinstance(self.classes_[0], str)
-        known = set(self.classes_.tolist())
-        checked = []
-        for position, name in enumerate(names):
-            wanted = isinstance(name, str) if is_text else isinstance(name, Integral)
-            if not wanted or isinstance(name, bool):
-                raise TypeError(
-                    f"labels[{position}] is {name!r} of type {type(name).__name__}, but the names "
-                    f"of the model's labels are {'str' if is_text else 'int'}; name new labels "
-                    "alike, and give their texts as label_text."
-                )
-            name = str(name) if is_text else int(name)
-            if name in known:
-                raise ValueError(f"labels[{position}] is known already: {name!r}; leave it out.")
-            known.add(name)
-            checked.append(name)
-        return checked
-
     def inverse_transform(self, Y):
-        """Names of the labels that an indicator marks.
+        """Ids of the labels that an indicator marks.
 
         Parameters
         ----------
@@ -306,13 +304,13 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         Returns
         -------
         names : list of tuple
-            One tuple of names a row, in the order of the columns.
+            One tuple of ids a row, in the order of the columns.
         """
         check_is_fitted(self)
         n_samples = Y.shape[0] if hasattr(Y, "shape") else len(Y)
         Y, _ = encode_targets(Y, n_samples, classes=self.classes_)
         names = self.classes_[Y.indices]
-        return [tuple(part) for part in np.split(names, Y.indptr[1:-1])]
+        return [tuple(names[start:stop]) for start, stop in pairwise(Y.indptr)]
 
     def _features(self, X, images) -> Features:
         return self._featurize(*self._check_new_documents(X, images))
@@ -320,13 +318,16 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     def _featurize(self, X, images) -> Features:
         if self.backend not in BACKENDS:  # set after fit, which would have said so
             raise ValueError(f"backend must be one of {BACKENDS}, got {self.backend!r}")
-        images = self.featurizer_.encode_images(images)
-        return self.featurizer_.features(X, images, self.backend)
+        return self.featurizer_.features(X, self._encode_images(images), self.backend)
+
+    def _encode_images(self, images: ImageItems | ImageFeatures | None) -> ImageFeatures | None:
+        missing = resolve_image_encoder(self.image_encoder).missing
+        return self.featurizer_.encode_images(images, missing)
 
     def _check_new_documents(self, X, images):
         """Documents as in fit, with the kind of pictures that fit had."""
         X, images = self._check_documents(X, images, reset=False)
-        if images is None and self.featurizer_.whitener is not None:
+        if images is None and self.featurizer_.whitener is not None and len(X):
             warnings.warn(
                 "the model was fitted with pictures and gets none now; pass images= (None for "
                 "a document without) for results as good as in fit",
@@ -336,7 +337,7 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         return X, self._check_image_kind(images)
 
     def _check_image_kind(
-        self, images: ImageItems | ImageFeatures | None
+        self, images: ImageItems | ImageFeatures | None, argument: str = "images"
     ) -> ImageItems | ImageFeatures | None:
         """Pictures of the kind that fit had; None if there is none at all."""
         images = with_pictures(images)
@@ -345,19 +346,19 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         whitener = self.featurizer_.whitener
         if whitener is None:
             raise ValueError(
-                "images is given, but the model was fitted without pictures; leave it out, or fit "
-                "with images."
+                f"{argument} is given, but the model was fitted without pictures; leave it out, or "
+                "fit with images."
             )
         if isinstance(images, ImageItems):
             if self.featurizer_.image_encoder is None:
                 raise ValueError(
-                    "images holds pictures, but the model was fitted with ready image embeddings; "
-                    "pass embeddings of the same encoder."
+                    f"{argument} holds pictures, but the model was fitted with ready image "
+                    "embeddings; pass embeddings of the same encoder."
                 )
         elif images.dimension != len(whitener.mean_):
             raise ValueError(
-                f"images has vectors of length {images.dimension}, and the model was fitted with "
-                f"vectors of length {len(whitener.mean_)}; use the same image encoder."
+                f"{argument} has vectors of length {images.dimension}, and the model was fitted "
+                f"with vectors of length {len(whitener.mean_)}; use the same image encoder."
             )
         return images
 
@@ -402,10 +403,3 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     def _n_candidates(self) -> int:
         """Labels of a document that can have a probability."""
         return min(self.ranker_.setting.shortlist, len(self.classes_))
-
-
-def with_pictures(
-    images: ImageItems | ImageFeatures | None,
-) -> ImageItems | ImageFeatures | None:
-    """The pictures; None if every item is without one."""
-    return images if images is not None and (images.index >= 0).any() else None

@@ -10,6 +10,7 @@ import numpy as np
 
 from .._features._joint_space import WORDS_DIMENSION
 from .._features._whitening import PICTURES_PER_COMPONENT
+from .._inputs._label_set import joined_texts, read_labels
 from .._inputs._targets import encode_targets
 from .._inputs._texts import check_texts
 from .._runtime import limits
@@ -121,15 +122,17 @@ def estimate_memory(clf: Any, X: Any, Y: Any, images: Any = None) -> MemoryEstim
     >>> estimate.optimizer
     0.0
     """
-    Y, names = encode_targets(Y, len(X), label_text=clf.label_text)
-    n, n_labels = Y.shape
-    kinds, objective = clf._check_plugins()
-    texts, shape = None, _Shape(width=np.shape(X)[-1])
+    texts = None
     if not clf._mode.ready:
         texts, images = check_texts(
             X, text_column=clf.text_column, image_column=clf.image_column, images=images
         )
-        shape = _shape_of(clf)
+    labels = read_labels(clf.label_text)
+    Y, ids = encode_targets(Y, len(X if texts is None else texts), label_text=labels)
+    label_texts = joined_texts(labels.with_ids(ids).texts)
+    n, n_labels = Y.shape
+    kinds, objective = clf._check_plugins()
+    shape = _Shape(width=np.shape(X)[-1]) if texts is None else _shape_of(clf)
     pictures = 0 if images is None else min(512, max(1, n // PICTURES_PER_COMPONENT))
     n_nonzero = _terms_of(texts) if clf._sees_words(kinds, n_labels) else 0.0
     size = _size_of(clf, n, n_labels, shape.width + pictures, n_nonzero > 0)
@@ -147,7 +150,7 @@ def estimate_memory(clf: Any, X: Any, Y: Any, images: Any = None) -> MemoryEstim
         base_weights=shape.base_bytes,
         adapters=4.0 * shape.adapters,
         optimizer=12.0 * trained if clf._mode.tuned else 0.0,
-        activations=_activations(clf, shape, texts, names, images is not None),
+        activations=_activations(clf, shape, texts, label_texts, images is not None),
         label_state=max([state, *(fitting for fitting, _ in memories)]),
         features=n * (copies * 4.0 * (shape.width + pictures) + 8.0 * n_nonzero),
         index=sum(kept for _, kept in memories),
@@ -215,7 +218,11 @@ def _shape_of(clf: Any) -> _Shape:
 
 
 def _activations(
-    clf: Any, shape: _Shape, texts: list[str] | None, names: np.ndarray, pictures: bool
+    clf: Any,
+    shape: _Shape,
+    texts: list[str] | None,
+    label_texts: list[str] | None,
+    pictures: bool,
 ) -> float:
     """The larger of a batch's graphs and of a forward pass over many tokens."""
     if texts is None:
@@ -234,8 +241,8 @@ def _activations(
     graphs = resolve_training(clf.training, clf._recipe).max_graph_memory
     n_documents = resolve_batch_size(clf.batch_size, len(texts), clf._recipe.n_batches)
     batch = n_documents * tokens
-    if names.dtype.kind in "UO":  # else labels are numbers without a text
-        batch += min(n_documents, len(names)) * min(_tokens(names), limit)
+    if label_texts is not None:
+        batch += min(n_documents, len(label_texts)) * min(_tokens(label_texts), limit)
     return max(encode, min(graphs, batch * per_token))
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from .._features._centroids import untuned_prototypes
+from .._inputs._label_set import Labels, joined_texts
 from .._ranking._holdout import without_rows
 from ..encoders import LoRA
 from ..model_selection import Validation
@@ -29,18 +30,20 @@ class TrainingData:
     Y : csr_array of shape (n_documents, n_labels)
     usable : ndarray of shape (n_documents,), bool
         Documents whose labels are known: all but those that lost theirs as excluded pairs.
-    classes : ndarray of shape (n_labels,)
+    labels : Labels
+        What is known of the columns of Y.
     exclude : csr_array of shape (n_documents, n_labels), or None
-    label_text : list of str, or None
+    label_text : list of list of str, or None
+        The labels' texts, where an encoder reads them.
     """
 
     X: Any
     images: Any
     Y: sp.csr_array
     usable: np.ndarray
-    classes: np.ndarray
+    labels: Labels
     exclude: sp.csr_array | None
-    label_text: list[str] | None
+    label_text: list[list[str]] | None
     label_images: Any
 
 
@@ -126,13 +129,15 @@ def represent_tuned(
     tower = featurizer.tower
     checkpoint = tuning.checkpoint(data, held_out, rng)
     if data.images is not None:
-        tower.add_images(data.images.vectors, seed=int(rng.randint(2**31)))
+        seed = int(rng.randint(2**31))
+        tower.add_images(data.images.vectors, seed=seed, widths=data.images.widths)
     if tuning.adapter is None:
         tower.backbone.model.requires_grad_(True)
     else:
         tuning.adapter.add(tower.backbone.model, seed=int(rng.randint(2**31)))
     documents = tower.items(data.X, data.images)
-    labels = None if data.label_text is None else tower.items(data.label_text, data.label_images)
+    labels = joined_texts(data.label_text)
+    labels = None if labels is None else tower.items(labels, data.label_images)
     validate = None
     if tuning.validation.patience is not None and len(held_out):
         validate = PrototypeValidation(

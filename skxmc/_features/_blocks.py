@@ -76,8 +76,61 @@ def unit_rows(vectors: np.ndarray, *, overwrite: bool = False) -> np.ndarray:
     return np.divide(vectors, lengths, out=vectors if overwrite else None)
 
 
+def mean_rows(rows: Block, owner: np.ndarray) -> Block:
+    """The mean of the rows of each owner, scaled to unit norm.
+
+    Parameters
+    ----------
+    rows : ndarray or csr_array of shape (n, d), float32
+    owner : ndarray of shape (n,), int64
+        Sorted numbers from 0 upwards, each of which owns a row.
+
+    Returns
+    -------
+    means : ndarray or csr_array of shape (n_owners, d), float32
+        `rows` itself where each owner has one.
+    """
+    n_owners = int(owner[-1]) + 1 if len(owner) else 0
+    if n_owners == len(owner):
+        return rows
+    counts = np.bincount(owner)
+    shares = (1 / counts[owner]).astype(np.float32)
+    average = sp.csr_array((shares, np.arange(len(owner)), np.r_[0, np.cumsum(counts)]))
+    means = average @ rows
+    if isinstance(means, np.ndarray):
+        means = unit_rows(means)
+        means[counts == 1] = rows[counts[owner] == 1]  # these are of unit norm, to the bit
+        return means
+    norms = np.sqrt(np.asarray(means.multiply(means).sum(axis=1)))
+    means.data /= np.repeat(np.maximum(norms, np.float32(1e-12)), np.diff(means.indptr))
+    return means
+
+
 def row_norms(vectors: np.ndarray) -> np.ndarray:
     """Norms of rows, (n, 1), without the squares of all numbers at once."""
     starts = range(0, max(1, len(vectors)), limits.ROWS)
     parts = (vectors[start : start + limits.ROWS] for start in starts)
     return np.concatenate([np.linalg.norm(part, axis=1, keepdims=True) for part in parts])
+
+
+def block_scales(centred: np.ndarray, widths: tuple[int, ...] = ()) -> np.ndarray:
+    """What to divide centred vectors by, so that their blocks are of the same mean length.
+
+    The blocks together are of mean length 1, or a little less.
+
+    Parameters
+    ----------
+    centred : ndarray of shape (n, dimension)
+        Vectors without their mean.
+    widths : tuple of int, default=()
+        Widths of the blocks; empty for one block.
+
+    Returns
+    -------
+    scales : ndarray of shape (dimension,)
+        1 for a block that is the same everywhere.
+    """
+    widths = widths or (centred.shape[1],)
+    parts = np.split(centred, np.cumsum(widths)[:-1], axis=1)
+    lengths = np.array([np.linalg.norm(part, axis=1).mean() for part in parts])
+    return np.repeat(np.where(lengths > 0, lengths, 1) * len(widths) ** 0.5, widths)

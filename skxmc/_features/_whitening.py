@@ -8,10 +8,10 @@ import numpy as np
 
 from .._inputs._images import ImageFeatures
 from .._runtime._threads import product
-from ._blocks import unit_rows
+from ._blocks import block_scales, unit_rows
 
 # Length of a document's picture block; its text embedding has length 1.
-PICTURE_SCALE = 0.7
+PICTURE_SCALE = 1.0
 
 # Training pictures that it takes to know the spread along one more direction.
 PICTURES_PER_COMPONENT = 8
@@ -22,8 +22,8 @@ class ImageWhitener:
 
     Networks trained on photographs spread other pictures along a few directions only (a large
     mean, and the strokes of a drawing), which drown all differences. Whitening by the principal
-    components of the training pictures evens them out: with EfficientNet-lite0 on icons the
-    nearest picture shares a label in 50 of 100 cases instead of 46.
+    components of the training pictures evens them out. Vectors of several layers are first
+    centred and scaled block by block: else the layer with the largest numbers hides the others.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ class ImageWhitener:
     ----------
     mean_ : ndarray of shape (image_dimension,), float32
     components_ : ndarray of shape (image_dimension, n_kept), float32
-        Directions, divided by the spread along them.
+        Directions, divided by the spread along them and by the scales of the blocks.
     """
 
     def __init__(self, n_components: int = 512) -> None:
@@ -45,7 +45,8 @@ class ImageWhitener:
         """Learn from the distinct pictures."""
         vectors = images.vectors.astype(np.float64)
         mean = vectors.mean(axis=0)
-        centred = vectors - mean
+        scale = block_scales(vectors - mean, images.widths)
+        centred = (vectors - mean) / scale
         variances, directions = np.linalg.eigh(centred.T @ centred / len(centred))
         n_kept = max(
             1, min(self.n_components, vectors.shape[1], len(vectors) // PICTURES_PER_COMPONENT)
@@ -54,7 +55,7 @@ class ImageWhitener:
         # A little of the mean variance keeps directions without any from being blown up.
         spread = np.sqrt(np.maximum(variances, 0) + 1e-3 * variances.mean() + 1e-12)
         self.mean_ = mean.astype(np.float32)
-        self.components_ = (directions / spread).astype(np.float32)
+        self.components_ = (directions / spread / scale[:, np.newaxis]).astype(np.float32)
         return self
 
     def transform(self, images: ImageFeatures) -> ImageFeatures:

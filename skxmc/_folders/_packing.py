@@ -148,7 +148,7 @@ def _pack(
         return {"$csr": pack_part({**parts, "shape": value.shape})}
     if isinstance(value, Storable):
         # Named by whose index it is.
-        owner = next((part for part in reversed(place) if part not in ("index", "index_")), "")
+        owner = next((part for part in reversed(place) if part not in ("index", "index_")), "index")
         stem = re.sub(r"[^A-Za-z0-9_-]", "_", owner)[:60]
         name = f"{_unused(stem, {name.removesuffix('.index') for name in indexes})}.index"
         indexes[name] = value

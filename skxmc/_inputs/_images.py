@@ -3,22 +3,42 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Set
-from contextlib import contextmanager
+import warnings
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from hashlib import blake2b
-from io import BytesIO
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ._decoding import (
+    IMAGE_FORMS,
+    ImageError,
+    decode_image,
+    decoding,
+    load_pixels,
+    orientation,
+    read_file,
+)
 from ._texts import is_missing, sequence_to_list
+from ._values import is_blank
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_FORMS = "a path, bytes, a PIL image, a uint8 array of shape (H, W, 3) or None"
+__all__ = [
+    "ImageFeatures",
+    "ImageItems",
+    "collect_images",
+    "decode_image",
+    "handle_problems",
+    "with_pictures",
+]
+
+# What to do about pictures that are missing or cannot be decoded.
+MISSING = ("raise", "warn", "ignore")
+
+_SHOWN = 5  # pictures that a message names
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,10 +50,14 @@ class ImageFeatures:
     vectors : ndarray of shape (n_distinct, dimension), float32
     index : ndarray of shape (n_items, max_images), int32
         Rows of `vectors`, -1 where there is no picture. The missing ones stand last in a row.
+    widths : tuple of int
+        Widths of the blocks that a vector is made of, one a layer of the network. Empty for
+        vectors of one block.
     """
 
     vectors: np.ndarray
     index: np.ndarray
+    widths: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.index)
@@ -45,7 +69,7 @@ class ImageFeatures:
 
     def take(self, rows: Any) -> ImageFeatures:
         """The items `rows` (indices, a slice or a mask); the vectors are shared, not copied."""
-        return ImageFeatures(self.vectors, self.index[rows])
+        return ImageFeatures(self.vectors, self.index[rows], self.widths)
 
     def mean(self) -> np.ndarray:
         """Mean of each item's vectors.
@@ -95,6 +119,18 @@ class ImageItems:
         """Number of distinct pictures."""
         return len(self.sources)
 
+    def without(self, positions: Sequence[int]) -> ImageItems:
+        """The items without some of the distinct pictures; the others move up."""
+        kept = np.ones(self.n_distinct, dtype=bool)
+        kept[list(positions)] = False
+        moved = np.append(np.where(kept, np.cumsum(kept) - 1, -1), -1)  # -1 stays -1
+        rows = [moved[row][moved[row] >= 0].tolist() for row in self.index]
+        parts = (self.sources, self.hashes, self.names)
+        sources, hashes, names = (
+            tuple(part for part, keep in zip(whole, kept, strict=True) if keep) for whole in parts
+        )
+        return ImageItems(sources, hashes, _padded(rows), names)
+
     def decode(self, position: int) -> Image:
         """Picture number `position`, decoded to a PIL image of mode RGB.
 
@@ -107,7 +143,12 @@ class ImageItems:
 
 
 def collect_images(
-    images: Any, n_items: int, *, max_images: int = 3, argument: str = "images"
+    images: Any,
+    n_items: int,
+    *,
+    max_images: int = 3,
+    argument: str = "images",
+    missing: str = "raise",
 ) -> ImageItems | ImageFeatures | None:
     """Bring all forms in which a user may pass pictures into one.
 
@@ -115,7 +156,9 @@ def collect_images(
     ----------
     images : sequence of length n_items, float ndarray, ImageFeatures or None
         An entry is None (or NaN), a PIL image, a uint8 array of shape (H, W), (H, W, 3) or
-        (H, W, 4), a path, bytes, or a list of those. A float array of shape (n_items, dimension)
+        (H, W, 4), a path, bytes, an open binary file, a dict with "bytes" or "path" as Hugging Face
+        has them, or a list of those. A blank path is no picture, and ``~`` is the home folder. A
+        float array of shape (n_items, dimension)
         or (n_items, n_columns, dimension) holds ready embeddings; a row of NaN is a missing
         picture. ImageFeatures, as of ``skxmc.datasets.image_vectors``, hold them with an index.
     n_items : int
@@ -124,6 +167,9 @@ def collect_images(
         How many pictures an item may have.
     argument : str, default="images"
         What the user calls `images`; for messages.
+    missing : {"raise", "warn", "ignore"}, default="raise"
+        What to do about files that are missing or cannot be read, and pictures that cannot be
+        decoded: the latter two leave them out.
 
     Returns
     -------
@@ -135,9 +181,11 @@ def collect_images(
     TypeError
         If `images` or an entry is of a type that is no picture.
     ValueError
-        If the length is wrong, a file is missing, an item has more than `max_images` pictures, or
-        an embedding is not finite.
+        If `missing` is none of these, the length is wrong, a file is missing, an item has more
+        than `max_images` pictures, or an embedding is not finite.
     """
+    if missing not in MISSING:
+        raise ValueError(f"missing is {missing!r}; pass 'raise', 'warn' or 'ignore'.")
     if images is None:
         return None
     if isinstance(images, (str, bytes, os.PathLike, Mapping, Set)) or not hasattr(
@@ -177,7 +225,35 @@ def collect_images(
             "pass a list of bytes or an array with dtype=object."
         )
     entries = sequence_to_list(images) if is_series else list(images)
-    return _collect(entries, max_images, argument)
+    return _collect(entries, max_images, argument, missing)
+
+
+def with_pictures(
+    images: ImageItems | ImageFeatures | None,
+) -> ImageItems | ImageFeatures | None:
+    """The pictures; None if every item is without one."""
+    return images if images is not None and (images.index >= 0).any() else None
+
+
+def handle_problems(problems: Sequence[ImageError], missing: str) -> None:
+    """Raise, warn of or ignore pictures that are missing or cannot be decoded.
+
+    Raises
+    ------
+    ImageError
+        With `missing` "raise": how many there are, and the first five.
+    """
+    if not problems or missing == "ignore":
+        return
+    text = str(problems[0])
+    if len(problems) > 1:
+        shown = "".join(f"\n* {problem}" for problem in problems[:_SHOWN])
+        rest = "\n* ..." if len(problems) > _SHOWN else ""
+        text = f"{len(problems)} pictures cannot be used:{shown}{rest}"
+    if missing == "raise":
+        mend = "set image_encoder=ImageEncoder(missing='warn') to leave such pictures out."
+        raise ImageError(f"{text}{' Or ' if len(problems) == 1 else chr(10) + 'Or '}{mend}")
+    warnings.warn(f"pictures are left out: {text}", UserWarning, stacklevel=5)
 
 
 def _ready_features(embeddings: np.ndarray, max_images: int, argument: str) -> ImageFeatures:
@@ -196,8 +272,8 @@ def _ready_features(embeddings: np.ndarray, max_images: int, argument: str) -> I
         row, column = divmod(int(bad[0]), blocks.shape[1])
         place = f"[{row}]" if embeddings.ndim == 2 else f"[{row}, {column}]"
         raise ValueError(
-            f"{argument}{place} holds NaN or infinity (or a value too large for float32); mend the "
-            "embedding, or fill it with NaN throughout if the picture is missing."
+            f"{argument}{place} holds NaN or infinity (or a value too large for float32); correct "
+            "the embedding, or fill it with NaN throughout if the picture is missing."
         )
     present = present.reshape(blocks.shape[:2])
     counts = present.sum(axis=1)
@@ -218,34 +294,81 @@ def _too_many(name: str, count: int, max_images: int) -> ValueError:
     )
 
 
-def _collect(entries: list, max_images: int, argument: str) -> ImageItems:
+def _collect(entries: list, max_images: int, argument: str, missing: str) -> ImageItems:
     """Hash all pictures and keep each distinct one once."""
     position_of: dict[str, int] = {}
     hash_of_path: dict[str, str] = {}  # the same file is often named by many rows
-    sources, names, rows = [], [], []
+    sources, names, rows, problems = [], [], [], []
     for row, entry in enumerate(entries):
         name = f"{argument}[{row}]"
         group = _as_group(entry)
         if group is None:
-            pictures = [(name, entry)]
+            pictures = [(name, _unwrap(entry, name))]
         else:
-            pictures = [(f"{name}[{column}]", picture) for column, picture in enumerate(group)]
-        pictures = [(place, picture) for place, picture in pictures if not is_missing(picture)]
+            pictures = [
+                (f"{name}[{column}]", _unwrap(picture, f"{name}[{column}]"))
+                for column, picture in enumerate(group)
+            ]
+        pictures = [(place, picture) for place, picture in pictures if picture is not None]
         if len(pictures) > max_images:
             raise _too_many(name, len(pictures), max_images)
         rows.append([])
         for place, picture in pictures:
-            source, digest = _identify(picture, place, hash_of_path)
+            try:
+                source, digest = _identify(picture, place, hash_of_path)
+            except ImageError as problem:
+                problems.append(problem)
+                continue
             position = position_of.setdefault(digest, len(sources))
             if position == len(sources):
                 sources.append(source)
                 names.append(place)
             rows[-1].append(position)
+    handle_problems(problems, missing)
+    return ImageItems(tuple(sources), tuple(position_of), _padded(rows), tuple(names))
+
+
+def _padded(rows: list[list[int]]) -> np.ndarray:
+    """Rows of unequal length as one int32 array, filled up with -1."""
     width = max([len(row) for row in rows], default=0)
     index = np.full((len(rows), max(width, 1)), -1, dtype=np.int32)
     for row, positions in enumerate(rows):
         index[row, : len(positions)] = positions
-    return ImageItems(tuple(sources), tuple(position_of), index, tuple(names))
+    return index
+
+
+def _unwrap(picture: Any, name: str) -> Any:
+    """What holds a picture, such as a row of Hugging Face or an open file, without its cover.
+
+    None if there is no picture.
+    """
+    if isinstance(picture, Mapping):
+        if not picture or not set(picture) <= {"bytes", "path"}:
+            raise TypeError(
+                f"{name} is a dict with the keys {list(picture)[:5]}; pass {IMAGE_FORMS}."
+            )
+        content = picture.get("bytes")
+        picture = picture.get("path") if is_missing(content) else content
+    if is_missing(picture) or is_blank(picture):
+        return None
+    if hasattr(picture, "read") and not hasattr(picture, "__fspath__"):
+        return _read_open_file(picture, name)
+    return picture
+
+
+def _read_open_file(file: Any, name: str) -> bytes:
+    """All bytes from where an open file stands, which it is put back to for the next reader."""
+    seekable = hasattr(file, "seekable") and file.seekable()
+    position = file.tell() if seekable else None
+    content = file.read()
+    if seekable:
+        file.seek(position)
+    if not isinstance(content, bytes):
+        raise TypeError(
+            f"{name} is a {type(file).__name__} that reads {type(content).__name__} and not bytes; "
+            "open the file with mode 'rb', or pass its bytes."
+        )
+    return content
 
 
 def _as_group(entry: Any) -> list | None:
@@ -262,19 +385,19 @@ def _identify(picture: Any, name: str, hash_of_path: dict[str, str]) -> tuple[An
     from PIL.Image import Image
 
     if isinstance(picture, (str, os.PathLike)):
-        path = str(os.fspath(picture))  # numpy's str too
+        path = os.path.expanduser(str(os.fspath(picture)))  # numpy's str too
         if path not in hash_of_path:
-            hash_of_path[path] = _hash(b"file", _read_file(path, name))
+            hash_of_path[path] = _hash(b"file", read_file(path, name))
         return path, hash_of_path[path]
     if isinstance(picture, (bytes, bytearray, memoryview)):
         content = bytes(picture)
         return content, _hash(b"file", content)
     if isinstance(picture, Image):
-        with _decoding(name):
-            _load(picture)
+        with decoding(name):
+            load_pixels(picture)
         palette = picture.getpalette(None) if picture.mode in ("P", "PA") else None
         transparency = picture.info.get("transparency")
-        described = (picture.mode, picture.size, palette, transparency, _orientation(picture))
+        described = (picture.mode, picture.size, palette, transparency, orientation(picture))
         return picture, _hash(b"pixels", repr(described).encode(), picture.tobytes())
     if hasattr(picture, "__array__"):
         array = np.asarray(picture)
@@ -291,7 +414,7 @@ def _identify(picture: Any, name: str, hash_of_path: dict[str, str]) -> tuple[An
         mode = {1: "L", 3: "RGB", 4: "RGBA"}[channels]
         described = (mode, array.shape[1::-1], None, None, 1)  # as a PIL image of these pixels
         return array, _hash(b"pixels", repr(described).encode(), array.tobytes())
-    raise TypeError(f"{name} is of type {type(picture).__name__}; pass {_FORMS}.")
+    raise TypeError(f"{name} is of type {type(picture).__name__}; pass {IMAGE_FORMS}.")
 
 
 def _hash(*parts: bytes) -> str:
@@ -300,165 +423,3 @@ def _hash(*parts: bytes) -> str:
         digest.update(len(part).to_bytes(8, "little"))
         digest.update(part)
     return digest.hexdigest()
-
-
-def _read_file(path: str, name: str) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except FileNotFoundError:
-        problem = "no such file exists"
-    except IsADirectoryError:
-        problem = "it is a folder"
-    except (OSError, ValueError) as error:  # ValueError: a zero character in the path
-        problem = f"it cannot be read ({error})"
-    hint = "; download it first" if "://" in path else ""
-    raise ValueError(f"{name} is a path but {problem}: {path!r}{hint}; pass {_FORMS}.")
-
-
-def decode_image(source: Any, *, name: str = "image") -> Image:
-    """Decode a picture to RGB, upright and without transparency.
-
-    EXIF rotation is applied, transparency is composited on white, of an animation the first
-    frame is taken, and grey values of 16 bits are scaled to 8 (PIL would clip them).
-
-    Parameters
-    ----------
-    source : str, path-like, bytes, PIL image or uint8 ndarray
-    name : str, default="image"
-        What the user calls this picture; for messages.
-
-    Returns
-    -------
-    image : PIL.Image.Image of mode RGB
-        A new image; `source` is not changed.
-
-    Raises
-    ------
-    ValueError
-        If `source` is no picture, is damaged or truncated, or has more pixels than
-        ``PIL.Image.MAX_IMAGE_PIXELS`` (a decompression bomb).
-    """
-    from PIL import Image
-
-    if isinstance(source, (str, os.PathLike)):
-        source = _read_file(os.fspath(source), name)
-    with _decoding(name):
-        if isinstance(source, bytes):
-            reader = _StrictReader(source)
-            image = Image.open(reader)
-            _load(image, reader)
-        elif isinstance(source, np.ndarray):
-            image = Image.fromarray(source)
-        else:
-            image = source
-            _load(image)
-        return _flatten(_upright(image))
-
-
-@contextmanager
-def _decoding(name: str) -> Iterator[None]:
-    """Turn whatever PIL raises into a ValueError that names the picture."""
-    try:
-        yield
-    except Exception as error:  # on a damaged file PIL's plugins raise nearly anything
-        raise ValueError(
-            f"{name} cannot be decoded: {error or type(error).__name__}; mend the file or pass "
-            "None for this picture."
-        ) from error
-
-
-class _StrictReader(BytesIO):
-    """A file that refuses to be read past its end once `strict` is set.
-
-    Some libraries set ``PIL.ImageFile.LOAD_TRUNCATED_IMAGES``, after which PIL fills up what is
-    missing with grey and says nothing.
-    """
-
-    strict = False
-
-    def read(self, size: int | None = -1) -> bytes:
-        data = super().read(size)
-        if self.strict and not data and size != 0:
-            raise OSError("image file is truncated")
-        return data
-
-
-def _load(image: Image, reader: _StrictReader | None = None) -> None:
-    """Decode the pixels of an opened image, unless that is dangerous."""
-    from PIL import Image, ImageFile
-
-    limit = Image.MAX_IMAGE_PIXELS
-    width, height = image.size
-    if limit is not None and width * height > limit:
-        raise ValueError(
-            f"{width} x {height} pixels are more than PIL.Image.MAX_IMAGE_PIXELS = {limit} allows "
-            "(it may be a decompression bomb)"
-        )
-    if width * height == 0:
-        raise ValueError(f"it has no pixels ({width} x {height})")
-    if reader is not None:
-        if image.format == "EPS":
-            raise ValueError("EPS is a program that PIL would run, not a picture")
-        # JPEG 2000 is left to PIL: its decoder reads past the end of sound files too.
-        reader.strict = ImageFile.LOAD_TRUNCATED_IMAGES and image.format != "JPEG2000"
-    image.load()
-
-
-def _orientation(image: Image) -> int:
-    """EXIF orientation of a loaded image, 1 to 8; 1 is upright."""
-    try:
-        return int(image.getexif().get(0x0112, 1))
-    except Exception:  # damaged EXIF data, on which PIL raises nearly anything
-        return 1  # the pixels are sound all the same
-
-
-def _upright(image: Image) -> Image:
-    from PIL.Image import Transpose
-
-    method = {
-        2: Transpose.FLIP_LEFT_RIGHT,
-        3: Transpose.ROTATE_180,
-        4: Transpose.FLIP_TOP_BOTTOM,
-        5: Transpose.TRANSPOSE,
-        6: Transpose.ROTATE_270,
-        7: Transpose.TRANSVERSE,
-        8: Transpose.ROTATE_90,
-    }.get(_orientation(image))
-    return image if method is None else image.transpose(method)
-
-
-def _flatten(image: Image) -> Image:
-    """A new RGB image: depth reduced to 8 bits, transparency composited on white."""
-    from PIL import Image
-
-    if image.mode.startswith("I") or image.mode == "F":
-        image = _reduce_depth(image)
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    if image.mode == "La":
-        image = image.convert("LA")  # PIL converts it to nothing else
-    image = image.convert("RGBA")
-    page = Image.new("RGB", image.size, "white")
-    page.paste(image, mask=image.getchannel("A"))
-    return page
-
-
-def _reduce_depth(image: Image) -> Image:
-    """Grey values of 16 or 32 bits, or float, to 8 bits; mode L, or LA if one is transparent."""
-    from PIL import Image
-
-    values = np.asarray(image)
-    if not np.isfinite(values).all():
-        raise ValueError("it holds NaN or infinite pixels")
-    white = 65535
-    if not image.mode.startswith("I;16"):
-        # What is white is not written in such files: the smallest usual value that fits.
-        usual = (1, 255, 65535) if image.mode == "F" else (255, 65535)
-        top = values.max()
-        white = next((value for value in usual if value >= top), top)
-    grey = (np.clip(values / white, 0, 1) * 255 + 0.5).astype(np.uint8)
-    transparent = image.info.get("transparency")
-    if transparent is None:
-        return Image.fromarray(grey)
-    alpha = np.where(values == transparent, 0, 255).astype(np.uint8)
-    return Image.merge("LA", [Image.fromarray(grey), Image.fromarray(alpha)])

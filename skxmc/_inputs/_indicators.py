@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
-from ._texts import sequence_to_list
+from ._tables import column_names, is_table, table_column
+from ._values import plain_text
 
-__all__ = ["as_indicator", "index_names", "move_columns", "named_columns", "narrow_indices"]
+__all__ = [
+    "FITTED",
+    "as_indicator",
+    "index_names",
+    "move_columns",
+    "named_columns",
+    "narrow_indices",
+    "own_columns",
+]
 
 # How messages call the names of a fitted model's labels.
 FITTED = "the fitted classes"
@@ -18,14 +28,16 @@ FITTED = "the fitted classes"
 
 def as_indicator(Y: Any, argument: str = "y") -> sp.csr_array | None:
     """Return `Y` as canonical CSR if it is an indicator, None if it holds names."""
+    if hasattr(getattr(Y, "sparse", None), "to_coo"):  # a DataFrame whose columns are all sparse
+        Y = Y.sparse.to_coo()
     if not sp.issparse(Y):
         if isinstance(Y, (list, tuple)) or len(getattr(Y, "shape", ())) != 2:
             return None
-        dense = np.asarray(Y)
+        dense = _dense_of_table(Y) if hasattr(Y, "column_names") else np.asarray(Y)
         if dense.dtype.kind in "US":
             return None
         if dense.dtype == object:
-            if any(isinstance(entry, str) for entry in dense.flat):
+            if any(isinstance(entry, (str, list, tuple, set, np.ndarray)) for entry in dense.flat):
                 return None
             dense = _object_to_numbers(dense, argument)
         if dense.dtype.kind not in "biuf":
@@ -61,6 +73,17 @@ def as_indicator(Y: Any, argument: str = "y") -> sp.csr_array | None:
     return narrow_indices(csr.astype(np.float32, copy=False))
 
 
+def _dense_of_table(table: Any) -> np.ndarray:
+    """The cells of a table of pyarrow or Hugging Face, shape (n_rows, n_columns)."""
+    columns = [table_column(table, name) for name in column_names(table)]
+    if not columns:
+        return np.empty((len(table), 0))
+    dense = np.empty((len(columns[0]), len(columns)), dtype=object)
+    for position, column in enumerate(columns):
+        dense[:, position] = column
+    return dense
+
+
 def narrow_indices(csr: sp.csr_array) -> sp.csr_array:
     """Hold indices as int32 where they fit: half the memory, and one type for what follows."""
     if csr.indices.dtype == np.int32 or max(*csr.shape, csr.nnz) > np.iinfo(np.int32).max:
@@ -92,31 +115,82 @@ def named_columns(Y: Any, classes: np.ndarray, argument: str = "y") -> list | No
     `classes` count only if there are more or fewer of them than classes: tables are numbered by
     default, and so are the classes of a model that was fitted on an indicator.
     """
-    if not hasattr(Y, "columns"):
+    if not is_table(Y):
         return None
-    names, known = sequence_to_list(Y.columns), classes.tolist()
+    names, known = _plain_columns(Y), classes.tolist()
     common = set(known).intersection(names)
     numbered = not isinstance(known[0], str)
     if not common or (numbered and len(names) == len(known) and len(common) < len(known)):
         return None
+    _check_distinct(names, argument)
+    return names
+
+
+def _plain_columns(table: Any) -> list:
+    """Names of columns, those that are str as plain ones."""
+    names = column_names(table)
+    return [plain_text(name) if isinstance(name, str) else name for name in names]
+
+
+def _check_distinct(names: list, argument: str) -> None:
     if len(set(names)) < len(names):
         twice = next(name for name, number in Counter(names).items() if number > 1)
         raise ValueError(
             f"{argument} has more than one column {twice!r}; keep one column for each label."
         )
-    return names
+
+
+def own_columns(Y: Any, argument: str = "y") -> np.ndarray | None:
+    """Names of a table's columns as array; None if there are none but numbers from 0 upwards.
+
+    Raises
+    ------
+    TypeError
+        If they are neither all str nor all int.
+    ValueError
+        If a name stands twice.
+    """
+    if not is_table(Y):
+        return None
+    names = _plain_columns(Y)
+    if all(isinstance(name, str) for name in names):
+        array = np.empty(len(names), dtype=object)
+        array[:] = names
+    elif all(isinstance(name, Integral) and not isinstance(name, bool) for name in names):
+        array = np.array([int(name) for name in names], dtype=np.int64)
+        if np.array_equal(array, np.arange(len(names))):
+            return None
+    else:
+        wrong = next(
+            name
+            for name in names
+            if not isinstance(name, type(names[0]))
+            or not isinstance(name, (str, Integral))
+            or isinstance(name, bool)
+        )
+        raise TypeError(
+            f"{argument} has a column named {wrong!r} of type {type(wrong).__name__}; the names of "
+            "columns name the labels and must be all str or all int."
+        )
+    _check_distinct(names, argument)
+    return array
 
 
 def move_columns(
-    indicator: sp.csr_array, columns: list, classes: np.ndarray, unseen: str, argument: str
+    indicator: sp.csr_array,
+    columns: list,
+    classes: np.ndarray,
+    unseen: str,
+    source: str,
+    argument: str,
 ) -> sp.csr_array:
     """Put the named columns of an indicator where `classes` has them."""
-    index_of = index_names(classes.tolist(), FITTED, argument)
+    index_of = index_names(classes.tolist(), source, argument)
     target = np.array([index_of.get(name, -1) for name in columns], dtype=np.int64)
     if unseen == "error" and (target < 0).any():
         name = columns[int(np.argmin(target))]
         raise ValueError(
-            f"{argument} has a column {name!r}, which is not in {FITTED}; drop it or correct the "
+            f"{argument} has a column {name!r}, which is not in {source}; drop it or correct the "
             "name."
         )
     coo = indicator.tocoo()

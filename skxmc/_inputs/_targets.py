@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from itertools import chain
-from numbers import Integral
 from typing import Any, Literal
 
 import numpy as np
@@ -13,12 +11,23 @@ import scipy.sparse as sp
 from ._indicators import (
     FITTED,
     as_indicator,
-    index_names,
     move_columns,
     named_columns,
     narrow_indices,
+    own_columns,
 )
-from ._texts import is_missing, sequence_to_list
+from ._label_set import Labels, read_labels
+from ._names import (
+    INDICATOR_MEND,
+    NAMES_MEND,
+    as_rows,
+    drop_blank_names,
+    encode_names,
+    nested_indicator,
+    plain_name,
+    warn_of_blank_names,
+)
+from ._values import is_blank, sequence_to_list
 
 __all__ = [
     "as_indicator",
@@ -33,15 +42,12 @@ __all__ = [
     "without_pairs",
 ]
 
-_NAMES_MEND = "Pass one list of label names for each row, for example [['cat', 'pet'], ['dog']]"
-_INDICATOR_MEND = "or an indicator matrix of shape (n_samples, n_labels)"
-
 
 def encode_targets(
     Y: Any,
     n_samples: int,
     *,
-    label_text: Sequence[str] | None = None,
+    label_text: Any = None,
     classes: np.ndarray | None = None,
     unseen: Literal["error", "ignore"] = "error",
     argument: str = "y",
@@ -50,17 +56,18 @@ def encode_targets(
 
     Parameters
     ----------
-    Y : sparse matrix or array, ndarray, DataFrame, or sequence of sequences of label names
+    Y : sparse matrix or array, ndarray, table, or sequence of sequences of label names
         Either an indicator of shape (n_samples, n_labels) holding 0 and 1 or bool, sparse or
         dense, where one column is one label and not a vector of classes; or for each row its
         label names (str or int) as list, tuple, set or array, in a list, tuple, object array or
-        Series. Nested lists are always names. A name that a row repeats counts once. With
-        `classes`, the columns of a DataFrame are found by their names (see `named_columns`).
+        Series. Nested lists of 0 and 1 are an indicator, or refused where they may be names (see
+        `nested_indicator`). The columns of a table that is an indicator name the labels; a table
+        of str holds names, several in a row. A name that a row repeats counts once, and a blank
+        one is dropped with a warning.
     n_samples : int
         The number of documents.
-    label_text : sequence of str of length n_labels, optional
-        The labels' texts. With an indicator they name its columns. With names they are the
-        known labels, in this order, and have to be distinct.
+    label_text : Labels, or what `read_labels` takes, optional
+        The known labels, in this order: by id, or by their first texts if there are no ids.
     classes : ndarray of shape (n_labels,), optional
         The classes of a fitted model; takes the place of `label_text`.
     unseen : {"error", "ignore"}
@@ -73,9 +80,9 @@ def encode_targets(
     Y : csr_array of shape (n_samples, n_labels), float32
         Sorted indices, no duplicates, no explicit zeros. May share memory with the input.
     classes : ndarray of shape (n_labels,)
-        Names of the columns: `classes` or `label_text` if given, else the sorted distinct names,
-        or ``arange(n_labels)`` for an indicator. Names are held as object array of str (a
-        fixed-width array would pad every label to the longest), ints as int64.
+        Names of the columns: `classes` or those of `label_text` if given, else the names of a
+        table's columns or the sorted distinct names, or ``arange(n_labels)`` for an indicator
+        without names. Names are held as object array of str, ints as int64 if they fit.
 
     Raises
     ------
@@ -90,26 +97,55 @@ def encode_targets(
         # In scikit-learn's words, which its own tools look for.
         raise ValueError(
             "This estimator requires y to be passed, but the target y is None. "
-            f"{_NAMES_MEND}, {_INDICATOR_MEND}."
+            f"{NAMES_MEND}, {INDICATOR_MEND}."
         )
     if hasattr(Y, "__array__") and not hasattr(Y, "__len__"):
         Y = np.asarray(Y)
-    if label_text is not None:
-        if isinstance(label_text, str):
-            raise TypeError("label_text is a single str; pass one text for each label.")
-        label_text = sequence_to_list(label_text)
-    names = classes if classes is not None else label_text
+    labels = read_labels(label_text) if classes is None else Labels(classes, None)
     indicator = as_indicator(Y, argument)
     if indicator is not None:
         _check_n_rows(indicator.shape[0], n_samples, argument)
-        columns = None if classes is None else named_columns(Y, classes, argument)
-        if columns is not None:
-            return move_columns(indicator, columns, classes, unseen, argument), classes
-        return indicator, _name_columns(indicator.shape[1], names, classes is not None, argument)
-    rows = as_rows(Y, argument)
+        return _encode_indicator(Y, indicator, labels, classes is not None, unseen, argument)
+    rows, n_blank = drop_blank_names(as_rows(Y, argument))
     _check_n_rows(len(rows), n_samples, argument)
+    nested = nested_indicator(rows, labels.names, argument)
+    if nested is not None:
+        indicator = as_indicator(nested, argument)
+        return _encode_indicator(None, indicator, labels, classes is not None, unseen, argument)
+    warn_of_blank_names(n_blank, argument)
     source = FITTED if classes is not None else "label_text"
-    return _encode_names(rows, names, source, unseen, argument)
+    return encode_names(rows, labels.names, source, unseen, argument)
+
+
+def _encode_indicator(
+    Y: Any, indicator: sp.csr_array, labels: Labels, fitted: bool, unseen: str, argument: str
+) -> tuple[sp.csr_array, np.ndarray]:
+    """An indicator with the names of its columns; those of a table `Y` count."""
+    if indicator.shape[1] == 0:
+        raise ValueError(f"{argument} has no columns; pass an indicator with at least one label.")
+    known = labels.names
+    if known is not None:
+        source = FITTED if fitted else "label_text"
+        columns = named_columns(Y, known, argument)
+        if columns is not None:
+            return move_columns(indicator, columns, known, unseen, source, argument), known
+    if fitted:
+        _check_n_columns(indicator.shape[1], len(known), True, argument)
+        return indicator, known
+    own = own_columns(Y, argument)
+    if known is None:
+        if own is None:
+            return indicator, np.arange(indicator.shape[1])
+        blank = np.array([is_blank(name) for name in own.tolist()])
+        warn_of_blank_names(indicator[:, blank].nnz if blank.any() else 0, argument)
+        return (indicator[:, ~blank], own[~blank]) if blank.any() else (indicator, own)
+    if own is not None and labels.ids is not None and isinstance(own[0], type(known[0])):
+        raise ValueError(
+            f"{argument} has a column {own[0]!r}, and none of its columns is an id of label_text "
+            f"such as {known[0]!r}; name the columns by the ids, or pass {argument}.to_numpy()."
+        )
+    _check_n_columns(indicator.shape[1], len(known), False, argument)
+    return indicator, known if own is None or labels.ids is not None else own
 
 
 def encode_truth(
@@ -154,9 +190,13 @@ def unseen_names(Y: Any, classes: np.ndarray, argument: str = "y") -> list:
     if as_indicator(Y, argument) is not None:
         names = named_columns(Y, classes, argument) or []
     else:
-        names = list(chain.from_iterable(as_rows(Y, argument)))
+        rows, _ = drop_blank_names(as_rows(Y, argument))
+        if nested_indicator(rows, classes, argument) is not None:
+            return []
+        names = list(chain.from_iterable(rows))
     known = dict.fromkeys(classes.tolist())
-    unseen = [name for name in dict.fromkeys(names) if name not in known]
+    names = dict.fromkeys(map(plain_name, dict.fromkeys(names)))
+    unseen = [name for name in names if name not in known]
     example = next(iter(known))
     for name in unseen:
         if isinstance(name, str) != isinstance(example, str):
@@ -164,7 +204,7 @@ def unseen_names(Y: Any, classes: np.ndarray, argument: str = "y") -> list:
                 f"{argument} names the label {name!r}, but the labels of the estimator are like "
                 f"{example!r}; pass {argument} as y was passed to fit."
             )
-    return [str(name) if isinstance(name, str) else int(name) for name in unseen]
+    return unseen
 
 
 def extend_classes(classes: np.ndarray, names: list) -> np.ndarray:
@@ -284,152 +324,15 @@ def _check_n_rows(n_rows: int, n_samples: int, argument: str) -> None:
         )
 
 
-def _name_columns(n_labels: int, names: Any, fitted: bool, argument: str) -> np.ndarray:
-    if n_labels == 0:
-        raise ValueError(f"{argument} has no columns; pass an indicator with at least one label.")
-    if names is None:
-        return np.arange(n_labels)
-    if len(names) != n_labels:
-        if fitted:
-            raise ValueError(
-                f"{argument} has {n_labels} columns but the model was fitted on {len(names)} "
-                "labels; pass an indicator over the same labels."
-            )
-        raise ValueError(
-            f"{argument} has {n_labels} columns but label_text has {len(names)} entries; pass one "
-            "text for each column."
-        )
-    return names if fitted else _as_class_array(names, "label_text")
-
-
-def _as_class_array(names: list, argument: str) -> np.ndarray:
-    for position, name in enumerate(names):
-        if not isinstance(name, str):
-            raise TypeError(
-                f"{argument}[{position}] is {name!r} of type {type(name).__name__}, not str; "
-                "pass one text for each label."
-            )
-    array = np.empty(len(names), dtype=object)
-    array[:] = [str(name) for name in names]
-    return array
-
-
-def as_rows(Y: Any, argument: str = "y") -> list[list]:
-    """Return the labels of every row as lists."""
-    if isinstance(Y, (str, bytes)) or not hasattr(Y, "__len__") or not isinstance(Y, Iterable):
-        raise TypeError(
-            f"{argument} is of type {type(Y).__name__}. {_NAMES_MEND}, {_INDICATOR_MEND}."
-        )
-    if isinstance(Y, (set, frozenset, dict)):
-        raise TypeError(
-            f"{argument} is a {type(Y).__name__}, whose rows are in no order. {_NAMES_MEND}."
-        )
-    if isinstance(Y, np.ndarray) and Y.ndim not in (1, 2):
-        raise ValueError(f"{argument} has shape {Y.shape}. {_NAMES_MEND}, {_INDICATOR_MEND}.")
-    rows = sequence_to_list(Y)
-    for number, row in enumerate(rows):
-        if type(row) is list:
-            continue
-        if is_missing(row):
-            raise ValueError(
-                f"{argument}[{number}] is missing ({row!r}); pass [] for a row without labels."
-            )
-        if isinstance(row, (str, bytes, Integral, float, np.generic)):
-            continuous = isinstance(row, float) and not row.is_integer()
-            raise ValueError(
-                f"{argument} is one-dimensional: {argument}[{number}] is the "
-                f"{'continuous value' if continuous else 'scalar'} {row!r}, but a document can "
-                f"have several labels. {_NAMES_MEND}, {_INDICATOR_MEND} ({argument}.reshape(-1, 1) "
-                f"for a single 0/1 column). If every document has just one class: "
-                f"[[name] for name in {argument}]."
-            )
-        if not isinstance(row, Iterable) or isinstance(row, dict) or not hasattr(row, "__len__"):
-            raise TypeError(
-                f"{argument}[{number}] is of type {type(row).__name__}, not a list, tuple or set "
-                f"of label names. {_NAMES_MEND}."
-            )
-        rows[number] = sequence_to_list(row)
-    return rows
-
-
-def _encode_names(
-    rows: list[list], known: Any, source: str, unseen: str, argument: str
-) -> tuple[sp.csr_array, np.ndarray]:
-    counts = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
-    flat = list(chain.from_iterable(rows))
-    row_of = np.repeat(np.arange(len(rows)), counts)
-    n_known = None if known is None else len(known)
-    _check_names(flat, row_of, rows, n_known, argument)
-
-    if known is None:
-        if not flat:
-            raise ValueError(f"{argument} names no label at all; at least one row needs a label.")
-        distinct = sorted(set(flat))
-        is_text = isinstance(distinct[0], str)
-        classes = (
-            _as_class_array(distinct, argument) if is_text else np.array(distinct, dtype=np.int64)
-        )
-    elif isinstance(known, np.ndarray):
-        classes, distinct = known, known.tolist()
-    else:
-        classes = _as_class_array(known, source)
-        distinct = classes.tolist()
-    index_of = index_names(distinct, source, argument)
-    columns = np.fromiter((index_of.get(name, -1) for name in flat), np.int64, count=len(flat))
-    known_name = columns >= 0
-    if not known_name.all():
-        if unseen == "error":
-            first = int(np.flatnonzero(~known_name)[0])
-            raise ValueError(
-                f"{argument}[{row_of[first]}] names the label {flat[first]!r}, which is not in "
-                f"{source}; {'drop it' if source != 'label_text' else 'add it there'} or correct "
-                "the name."
-            )
-        columns, row_of = columns[known_name], row_of[known_name]
-    pairs = np.ones(len(columns), dtype=np.float32)
-    Y = sp.csr_array((pairs, (row_of, columns)), shape=(len(rows), len(classes)))
-    Y.sum_duplicates()
-    Y.data[:] = 1
-    return narrow_indices(Y), classes
-
-
-def _check_names(
-    flat: list, row_of: np.ndarray, rows: list[list], n_known: int | None, argument: str
-) -> None:
-    """Check that all names are str or all are int; unwrap the scalars of numpy."""
-    types = set(map(type, flat))
-    if types <= {str}:
+def _check_n_columns(n_columns: int, n_known: int, fitted: bool, argument: str) -> None:
+    if n_columns == n_known:
         return
-    for position, name in enumerate(flat):
-        if isinstance(name, str):
-            flat[position] = str(name)
-        elif isinstance(name, Integral) and not isinstance(name, (bool, np.bool_)):
-            flat[position] = int(name)
-        else:
-            if is_missing(name):
-                raise ValueError(
-                    f"{argument}[{row_of[position]}] holds a missing label name ({name!r}); drop "
-                    "it."
-                )
-            raise TypeError(
-                f"{argument}[{row_of[position]}] holds the label name {name!r} of type "
-                f"{type(name).__name__}; names are str or int. An indicator has to be an array "
-                "or a sparse matrix, not nested lists."
-            )
-    first_type = type(flat[0])
-    for position, name in enumerate(flat):
-        if type(name) is not first_type:
-            raise TypeError(
-                f"{argument}[{row_of[position]}] holds the label name {name!r} "
-                f"({type(name).__name__}) but {argument}[{row_of[0]}] holds {flat[0]!r} "
-                f"({first_type.__name__}); use only one of them."
-            )
-    # Rows of an indicator written as lists would silently be read as the labels 0 and 1. Over two
-    # labels both readings are possible, unless there are more labels than that.
-    width = len(rows[0])
-    suspect = width > 2 or (width == 2 and n_known in (None, 2))
-    if suspect and set(flat) <= {0, 1} and len(set(map(len, rows))) == 1:
+    if fitted:
         raise ValueError(
-            f"{argument} looks like an indicator given as nested lists, which are read as label "
-            f"names; pass np.asarray({argument}), or the names 0 and 1 as str if they are meant."
+            f"{argument} has {n_columns} columns but the model was fitted on {n_known} "
+            "labels; pass an indicator over the same labels."
         )
+    raise ValueError(
+        f"{argument} has {n_columns} columns but label_text has {n_known} entries; pass one "
+        "text for each column."
+    )

@@ -34,9 +34,9 @@ class CallableModel(PictureModel):
         """The images as they are."""
         return images
 
-    def forward(self, prepared: list[Image]) -> Any:
-        """What the callable returns."""
-        return self.function(prepared)
+    def forward(self, prepared: list[Image]) -> list[Any]:
+        """What the callable returns, as one block."""
+        return [self.function(prepared)]
 
 
 def callable_fingerprint(function: Any) -> str:

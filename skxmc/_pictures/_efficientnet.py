@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 as a feature extractor: one vector of 1,280 values for each picture.
+"""EfficientNet-Lite0 as a feature extractor: averages of its stages and of its head.
 
 The network is written out here because its weights come in a package of their own, and those who
 also publish the network bring more than it is worth: one package is no longer kept up, pads every
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,6 +34,7 @@ _STAGES = (
     (4, 5, 2, 6, 112, 192),
     (1, 3, 1, 6, 192, 320),
 )
+_LAST_BLOCKS = frozenset(end - 1 for end in accumulate(stage[0] for stage in _STAGES))
 _STEM, _HEAD = 32, 1280
 _BATCH_NORM_EPSILON = 1e-3
 
@@ -79,12 +81,10 @@ class _Block(torch.nn.Module):
 
 
 class EfficientNetLite0(torch.nn.Module):
-    """EfficientNet-Lite0 up to its global average, batch normalisation folded into weights.
+    """EfficientNet-Lite0 without its classifier, batch normalisation folded into weights.
 
     For inference only: activations are overwritten in place.
     """
-
-    dimension = _HEAD
 
     def __init__(self) -> None:
         super().__init__()
@@ -123,20 +123,32 @@ class EfficientNetLite0(torch.nn.Module):
         _fold(network.head, state, "_conv_head", "_bn1")
         return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Features of pictures.
+    def forward(
+        self, pixels: torch.Tensor, stages: bool = True, head: bool = True
+    ) -> list[torch.Tensor]:
+        """Averages over space.
 
         Parameters
         ----------
         pixels : Tensor of shape (n, 3, height, width), uint8
+        stages, head : bool, default=True
+            Which averages to return.
 
         Returns
         -------
-        features : Tensor of shape (n, 1280)
+        averages : list of Tensor of shape (n, width)
+            Of the seven stages, of width 16, 24, 40, 80, 112, 192 and 320, and of the head, 1280.
         """
         # The Lite models were trained on (x - 127) / 128; exact in bfloat16.
-        x = (pixels.to(self.head.weight.dtype) - 127) / 128
-        return self.head(self.blocks(self.stem(x))).mean(dim=(2, 3))
+        x = self.stem((pixels.to(self.head.weight.dtype) - 127) / 128)
+        averages = []
+        for number, block in enumerate(self.blocks):
+            x = block(x)
+            if stages and number in _LAST_BLOCKS:  # before the next one writes over it
+                averages.append(x.mean(dim=(2, 3)))
+        if head:
+            averages.append(self.head(x).mean(dim=(2, 3)))
+        return averages
 
 
 def _fold(
@@ -163,15 +175,23 @@ class EfficientNetModel(PictureModel):
         Height and width of what the network sees, in pixels.
     device : torch.device
     precision : torch.dtype
+    layers : {"auto", "last", "all"}, default="auto"
+        The seven stages; the head; or the stages and the head.
     """
 
     def __init__(
-        self, path: str | os.PathLike, size: int, device: torch.device, precision: torch.dtype
+        self,
+        path: str | os.PathLike,
+        size: int,
+        device: torch.device,
+        precision: torch.dtype,
+        layers: str = "auto",
     ) -> None:
         if not 32 <= size <= 1024:
             raise ValueError(f"efficientnet-lite0@{size}: the size must be 32 to 1024 pixels.")
         self.size = size
         self.device = device
+        self.stages, self.head = layers != "last", layers != "auto"
         self.network = EfficientNetLite0.from_checkpoint(path).to(device, precision)
 
     def prepare(self, images: Sequence[Image]) -> torch.Tensor:
@@ -184,6 +204,6 @@ class EfficientNetModel(PictureModel):
             stack[row] = image.resize((self.size,) * 2, Resampling.BICUBIC, reducing_gap=3.0)
         return torch.from_numpy(stack).permute(0, 3, 1, 2)
 
-    def forward(self, prepared: torch.Tensor) -> torch.Tensor:
-        """Vectors of shape (n, 1280)."""
-        return self.network(prepared.to(self.device))
+    def forward(self, prepared: torch.Tensor) -> list[torch.Tensor]:
+        """Averages of the stages and of the head, as `layers` asks for."""
+        return self.network(prepared.to(self.device), self.stages, self.head)

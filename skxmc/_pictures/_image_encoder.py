@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING, Any
 import joblib
 import numpy as np
 import torch
-from sklearn.utils.validation import check_memory
 from tqdm.auto import tqdm
 
 from .._backbones._sources import ModelSource, find_model
-from .._inputs._images import ImageFeatures, ImageItems, collect_images
+from .._inputs._decoding import ImageError
+from .._inputs._images import ImageFeatures, ImageItems, collect_images, handle_problems
 from .._runtime import limits
+from .._runtime._memory import check_memory
 from ._callable import CallableModel, callable_fingerprint
 from ._efficientnet import EfficientNetModel
 from ._open_clip import OpenClipModel
-from ._picture_model import PictureModel
+from ._picture_model import PictureModel, pad_white
 from ._threads import ordered_map
 from ._transformers import TransformersModel
 
@@ -37,7 +38,10 @@ _OPEN_CLIP = "open_clip:"
 _CPU_BATCH = 8
 
 # Raise it when the vectors of a model change, so that cached ones are not used any more.
-_VERSION = 1
+_VERSION = 2
+
+LAYERS = ("auto", "last", "all")
+PADDINGS = (None, "white")
 
 
 class ImageEncoder:
@@ -66,6 +70,10 @@ class ImageEncoder:
         Where to cache vectors. The key is the model and the contents of all the pictures.
     trust_remote_code : bool, default=False
         Whether Python code that comes with a model of the hub may run.
+    layers : {"auto", "last", "all"}, default="auto"
+        Which layers a vector is made of, see :class:`skxmc.encoders.ImageEncoder`.
+    padding : "white" or None, default=None
+        Whether pictures are made square by white margins before a model sees them.
     verbose : int, default=0
         Show a progress bar if positive.
     """
@@ -79,6 +87,8 @@ class ImageEncoder:
         batch_size: int = 64,
         memory: str | os.PathLike | joblib.Memory | None = None,
         trust_remote_code: bool = False,
+        layers: str = "auto",
+        padding: str | None = None,
         verbose: int = 0,
     ) -> None:
         if not callable(model) and not isinstance(model, (str, os.PathLike)):
@@ -86,12 +96,25 @@ class ImageEncoder:
                 f"image_encoder is of type {type(model).__name__}; pass a model's name, a folder "
                 "or a callable from a list of PIL images to an array."
             )
+        if layers not in LAYERS:
+            raise ValueError(f"layers of image_encoder must be one of {LAYERS}, got {layers!r}.")
+        if callable(model) and layers == "all":
+            raise ValueError(
+                "image_encoder is a callable, whose layers are not known; pass layers='auto', and "
+                "let it return the layers side by side."
+            )
+        if padding not in PADDINGS:
+            raise ValueError(
+                f"padding of image_encoder must be one of {PADDINGS}, got {padding!r}."
+            )
         self.model = model
         self.device = torch.device(device)
         self.precision = precision
         self.batch_size = batch_size
         self.memory = memory
         self.trust_remote_code = trust_remote_code
+        self.layers = layers
+        self.padding = padding
         self.verbose = verbose
         self._dimension: int | None = None
         self._backbone: PictureModel | None = None
@@ -106,13 +129,17 @@ class ImageEncoder:
         if self.device.type == "cuda" and not torch.cuda.is_available():
             self.device = torch.device("cpu")
 
-    def encode(self, images: ImageItems | ImageFeatures | None) -> ImageFeatures | None:
+    def encode(
+        self, images: ImageItems | ImageFeatures | None, *, missing: str = "raise"
+    ) -> ImageFeatures | None:
         """Encode each distinct picture once.
 
         Parameters
         ----------
         images : ImageItems, ImageFeatures or None
             ImageFeatures (ready embeddings) and None are returned as they are.
+        missing : {"raise", "warn", "ignore"}, default="raise"
+            What to do about pictures that cannot be decoded; the latter two leave them out.
 
         Returns
         -------
@@ -126,14 +153,37 @@ class ImageEncoder:
         """
         if images is None or isinstance(images, ImageFeatures):
             return images
-        if images.n_distinct == 0:
-            vectors = np.zeros((0, self.dimension), dtype=np.float32)
-        elif self.memory is None:
-            vectors = self._encode_distinct(images, range(images.n_distinct))
-        else:
-            vectors = self._encode_cached(images)
+        try:
+            vectors, widths = self._encode_items(images)
+        except ImageError:
+            # Only now is every picture decoded once more, to find all that are damaged.
+            images = self._without_damaged(images, missing)
+            vectors, widths = self._encode_items(images)
         self._dimension = vectors.shape[1]
-        return ImageFeatures(vectors, images.index)
+        return ImageFeatures(vectors, images.index, widths)
+
+    def _encode_items(self, images: ImageItems) -> tuple[np.ndarray, tuple[int, ...]]:
+        if images.n_distinct == 0:
+            return np.zeros((0, self.dimension), dtype=np.float32), ()
+        if self.memory is None:
+            return self._encode_distinct(images, range(images.n_distinct))
+        return self._encode_cached(images)
+
+    def _without_damaged(self, images: ImageItems, missing: str) -> ImageItems:
+        """The items without the pictures that cannot be decoded, unless these are an error."""
+
+        def problem_of(position: int) -> ImageError | None:
+            try:
+                images.decode(position)
+            except ImageError as problem:
+                return problem
+            return None
+
+        positions = range(images.n_distinct)
+        with closing(ordered_map(problem_of, positions, torch.get_num_threads())) as results:
+            problems = {p: found for p, found in zip(positions, results, strict=True) if found}
+        handle_problems(list(problems.values()), missing)
+        return images.without(list(problems))
 
     @property
     def dimension(self) -> int:
@@ -141,21 +191,21 @@ class ImageEncoder:
         if self._dimension is None:
             white = np.full((32, 32, 3), 255, dtype=np.uint8)
             probe = collect_images([white], 1, argument="probe")
-            self._dimension = self._encode_distinct(probe, range(1)).shape[1]
+            self._dimension = self._encode_distinct(probe, range(1))[0].shape[1]
         return self._dimension
 
     @property
     def fingerprint(self) -> str:
         """Key of the model and of all settings that change its vectors."""
         if callable(self.model):
-            return f"{_VERSION}:{callable_fingerprint(self.model)}"
+            return f"{_VERSION}:{callable_fingerprint(self.model)}:{self.padding}"
         name = os.fspath(self.model)
         if name.startswith(_OPEN_CLIP):
             weights = Path(name.partition("/")[2])
             content = ModelSource("", weights, "folder").digest() if weights.is_file() else ""
         else:
             content = self._find_source().digest()
-        return f"{_VERSION}:{name}:{content}:{self.precision}"
+        return f"{_VERSION}:{name}:{content}:{self.precision}:{self.layers}:{self.padding}"
 
     def _find_source(self) -> ModelSource:
         if self._source is None:
@@ -174,42 +224,56 @@ class ImageEncoder:
                 self._backbone = CallableModel(self.model)
             elif os.fspath(self.model).startswith(_OPEN_CLIP):
                 specification = os.fspath(self.model).removeprefix(_OPEN_CLIP)
-                self._backbone = OpenClipModel(specification, self.device, self.precision)
+                self._backbone = OpenClipModel(
+                    specification, self.device, self.precision, self.layers
+                )
             else:
                 source = self._find_source()
                 if source.path.is_file():
                     size = int(_EFFICIENTNET.fullmatch(os.fspath(self.model))[2] or 128)
                     self._backbone = EfficientNetModel(
-                        source.path, size, self.device, self.precision
+                        source.path, size, self.device, self.precision, self.layers
                     )
                 else:
                     self._backbone = TransformersModel(
-                        source.path, self.device, self.precision, self.trust_remote_code
+                        source.path,
+                        self.device,
+                        self.precision,
+                        self.trust_remote_code,
+                        self.layers,
                     )
         return self._backbone
 
-    def _encode_cached(self, images: ImageItems) -> np.ndarray:
+    def _encode_cached(self, images: ImageItems) -> tuple[np.ndarray, tuple[int, ...]]:
         """Vectors of all distinct pictures, stored after every few thousand of them."""
-        path_like = isinstance(self.memory, os.PathLike)
-        memory = check_memory(os.fspath(self.memory) if path_like else self.memory)
+        memory = check_memory(self.memory)
         cached = memory.cache(_encode_block, ignore=["encoder", "images", "positions"])
         blocks = []
         for start in range(0, images.n_distinct, limits.PICTURES):
             positions = range(start, min(start + limits.PICTURES, images.n_distinct))
             names = "".join(images.hashes[start : positions.stop])
             content = hashlib.sha256(names.encode()).hexdigest()
-            blocks.append(np.asarray(cached(self.fingerprint, content, self, images, positions)))
-        return np.concatenate(blocks)
+            vectors, widths = cached(self.fingerprint, content, self, images, positions)
+            blocks.append(np.asarray(vectors))
+        return np.concatenate(blocks), widths
 
-    def _encode_distinct(self, images: ImageItems, positions: range) -> np.ndarray:
-        """Vectors of some distinct pictures, float32 of shape (len(positions), dimension)."""
+    def _encode_distinct(
+        self, images: ImageItems, positions: range
+    ) -> tuple[np.ndarray, tuple[int, ...]]:
+        """Vectors of some distinct pictures, and the widths of their blocks.
+
+        The vectors are float32 of shape (len(positions), dimension).
+        """
         backbone = self._load_backbone()
         in_threads = backbone.thread_safe and self.device.type == "cpu"
         size = min(self.batch_size, _CPU_BATCH) if in_threads else self.batch_size
         parts = [positions[start : start + size] for start in range(0, len(positions), size)]
 
         def prepare(part: range) -> Any:
-            return backbone.prepare([images.decode(position) for position in part])
+            decoded = [images.decode(position) for position in part]
+            if self.padding == "white":
+                decoded = [pad_white(image) for image in decoded]
+            return backbone.prepare(decoded)
 
         def forward(prepared: Any) -> Any:
             with torch.inference_mode():
@@ -219,7 +283,7 @@ class ImageEncoder:
         n_threads = torch.get_num_threads()
         if not in_threads:
             n_threads = min(n_threads, 8)  # each has two batches of pixels waiting
-        blocks = []
+        parts_done = []
         with (
             closing(ordered_map(job, parts, n_threads)) as results,
             tqdm(
@@ -231,19 +295,22 @@ class ImageEncoder:
         ):
             for part, result in zip(parts, results, strict=True):
                 output = result if in_threads else forward(result)
-                blocks.append(_check_vectors(output, [images.names[i] for i in part]))
-                if blocks[-1].shape[1] != blocks[0].shape[1]:
+                names = [images.names[i] for i in part]
+                blocks = [_check_vectors(block, names) for block in output]
+                widths = tuple(block.shape[1] for block in blocks)
+                parts_done.append(np.concatenate(blocks, axis=1))
+                if parts_done[-1].shape[1] != parts_done[0].shape[1]:
                     raise ValueError(
-                        f"image_encoder returned vectors of length {blocks[0].shape[1]} and of "
-                        f"length {blocks[-1].shape[1]}; all pictures need the same."
+                        f"image_encoder returned vectors of length {parts_done[0].shape[1]} and "
+                        f"of length {parts_done[-1].shape[1]}; all pictures need the same."
                     )
                 bar.update(len(part))
-        return np.concatenate(blocks)
+        return np.concatenate(parts_done), widths
 
 
 def _encode_block(
     fingerprint: str, content: str, encoder: ImageEncoder, images: ImageItems, positions: range
-) -> np.ndarray:
+) -> tuple[np.ndarray, tuple[int, ...]]:
     """What joblib caches; the first two arguments are the key."""
     return encoder._encode_distinct(images, positions)
 

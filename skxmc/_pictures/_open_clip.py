@@ -11,6 +11,7 @@ import torch
 
 from .._backbones._sources import find_model
 from .._runtime._optional import import_optional
+from ._layers import N_LAST, averages, stages
 from ._picture_model import PictureModel, limit_aspect
 
 if TYPE_CHECKING:
@@ -26,9 +27,17 @@ class OpenClipModel(PictureModel):
         ``ARCHITECTURE/WEIGHTS``, ``hf-hub:user/model`` or ``local-dir:folder``.
     device : torch.device
     precision : torch.dtype
+    layers : {"auto", "last", "all"}, default="auto"
+        The model's own vector ("auto" and "last"), or that of each stage or last block as well.
     """
 
-    def __init__(self, specification: str, device: torch.device, precision: torch.dtype) -> None:
+    def __init__(
+        self,
+        specification: str,
+        device: torch.device,
+        precision: torch.dtype,
+        layers: str = "auto",
+    ) -> None:
         open_clip = import_optional("open_clip", "open_clip")
         if specification.startswith("hf-hub:"):
             source = find_model(specification.removeprefix("hf-hub:"), kind="open_clip")
@@ -44,17 +53,40 @@ class OpenClipModel(PictureModel):
             )
         self.device = device
         self.precision = precision
+        self.all_layers = layers == "all"
         self.visual = model.visual.eval().requires_grad_(False)
+        if self.all_layers and not hasattr(self.visual, "forward_intermediates"):
+            raise ValueError(
+                f"layers='all': open_clip:{architecture} gives no hidden states; pass "
+                "layers='last'."
+            )
         self.visual.to(device=device, dtype=precision, memory_format=torch.channels_last)
 
     def prepare(self, images: list[Image]) -> torch.Tensor:
         """Pixels as the model was trained on them."""
         return torch.stack([self.transform(limit_aspect(image)) for image in images])
 
-    def forward(self, prepared: torch.Tensor) -> torch.Tensor:
-        """Vectors of shape (n_images, dimension)."""
-        output = self.visual(prepared.to(self.device, self.precision))
-        return output[0] if isinstance(output, tuple) else output  # CoCa returns tokens as well
+    def forward(self, prepared: torch.Tensor) -> list[torch.Tensor]:
+        """The layers that are asked for, and the model's own vector."""
+        pixels = prepared.to(self.device, self.precision)
+        if not self.all_layers:
+            output = self.visual(pixels)
+            # CoCa returns tokens as well.
+            return [output[0] if isinstance(output, tuple) else output]
+        # Only the transformers of OpenCLIP itself hand out their class tokens.
+        own = hasattr(self.visual, "class_embedding")
+        output = self.visual.forward_intermediates(pixels, output_extra_tokens=own)
+        blocks = []
+        maps = output["image_intermediates"]
+        tokens = output.get("image_intermediates_prefix", [None] * len(maps))
+        if own:
+            maps, tokens = maps[-N_LAST:], tokens[-N_LAST:]
+            blocks = [token.flatten(start_dim=1) for token in tokens]
+        return [
+            *blocks,
+            *(average for state in stages(maps) for average in averages(state)),
+            output["image_features"],
+        ]
 
 
 def _check_open_clip(open_clip: Any, architecture: str, weights: str) -> None:

@@ -1,4 +1,4 @@
-"""The contract of models that make vectors of pictures."""
+"""The contract of models that make vectors of pictures, and what is done to pictures first."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+# Longest side of a picture that is padded, in pixels: the square of a strip would be huge.
+_PADDED = 1024
 
 
 class PictureModel(ABC):
@@ -25,8 +28,8 @@ class PictureModel(ABC):
         """The model's input from RGB images."""
 
     @abstractmethod
-    def forward(self, prepared: Any) -> Any:
-        """Vectors of shape (n_images, dimension)."""
+    def forward(self, prepared: Any) -> list[Any]:
+        """Blocks of the vectors, one a layer, each of shape (n_images, width of the layer)."""
 
 
 def limit_aspect(image: Image, limit: int = 32) -> Image:
@@ -37,3 +40,18 @@ def limit_aspect(image: Image, limit: int = 32) -> Image:
         return image
     left, top = max(width - most, 0) // 2, max(height - most, 0) // 2
     return image.crop((left, top, left + min(width, most), top + min(height, most)))
+
+
+def pad_white(image: Image) -> Image:
+    """Put an RGB image in the middle of a white square; a large one is made smaller first."""
+    from PIL import Image
+    from PIL.ImageOps import contain
+
+    if image.width == image.height:
+        return image
+    if max(image.size) > _PADDED:
+        image = contain(image, (_PADDED, _PADDED), Image.Resampling.BICUBIC)
+    side = max(image.size)
+    square = Image.new("RGB", (side, side), "white")
+    square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+    return square

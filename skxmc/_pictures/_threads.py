@@ -11,9 +11,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 
-def ordered_map(
-    job: Callable[[range], Any], parts: Iterable[range], n_threads: int
-) -> Iterator[Any]:
+def ordered_map(job: Callable[[Any], Any], parts: Iterable[Any], n_threads: int) -> Iterator[Any]:
     """``map(job, parts)`` in threads, at most a few results ahead of their use."""
     with ThreadPoolExecutor(n_threads, initializer=_use_one_thread) as pool:
         waiting: deque = deque()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from .._runtime._quiet import quiet_transformers
+from ._layers import averages, count_prefix_tokens, stages
 from ._picture_model import PictureModel, limit_aspect
 
 if TYPE_CHECKING:
@@ -24,10 +25,17 @@ class TransformersModel(PictureModel):
     precision : torch.dtype
     trust_remote_code : bool
         Whether code in the folder may run.
+    layers : {"auto", "last", "all"}, default="auto"
+        The model's own vector ("auto" and "last"), or that of each stage or last block as well.
     """
 
     def __init__(
-        self, folder: Path, device: torch.device, precision: torch.dtype, trust_remote_code: bool
+        self,
+        folder: Path,
+        device: torch.device,
+        precision: torch.dtype,
+        trust_remote_code: bool,
+        layers: str = "auto",
     ) -> None:
         import transformers
 
@@ -35,9 +43,16 @@ class TransformersModel(PictureModel):
         with quiet_transformers():
             config = transformers.AutoConfig.from_pretrained(folder, **trust)
             # The PIL backend needs no torchvision, and gives the same pixels with and without it.
-            self.processor = transformers.AutoImageProcessor.from_pretrained(
-                folder, backend="pil", **trust
-            )
+            if config.model_type == "timm_wrapper":  # made from the configuration of the model
+                kind = transformers.TimmWrapperImageProcessor
+                self.processor = kind.from_pretrained(folder)
+                self.options = {}
+            else:
+                self.processor = transformers.AutoImageProcessor.from_pretrained(
+                    folder, backend="pil", **trust
+                )
+                # It cannot be guessed for a height of 1 or 3.
+                self.options = {"input_data_format": "channels_last"}
             loader, options = _vision_loader(config)
             model, info = loader.from_pretrained(
                 folder, dtype=precision, output_loading_info=True, **options, **trust
@@ -53,32 +68,45 @@ class TransformersModel(PictureModel):
             )
         self.device = device
         self.precision = precision
+        self.all_layers = layers == "all"
+        self.n_prefix = count_prefix_tokens(model)
         self.model = model.eval().requires_grad_(False)
         self.model.to(device=device, memory_format=torch.channels_last)
 
     def prepare(self, images: list[Image]) -> dict[str, torch.Tensor]:
         """What the model's own processor makes of RGB images."""
         return self.processor(
-            [limit_aspect(image) for image in images],
-            return_tensors="pt",
-            input_data_format="channels_last",  # it cannot be guessed for a height of 1 or 3
+            [limit_aspect(image) for image in images], return_tensors="pt", **self.options
         )
 
-    def forward(self, prepared: dict[str, torch.Tensor]) -> torch.Tensor:
-        """The projected or pooled vectors, else those of the class token."""
+    def forward(self, prepared: dict[str, torch.Tensor]) -> list[torch.Tensor]:
+        """The layers that are asked for, and the model's own vector."""
         inputs = {
             name: tensor.to(self.device, self.precision if tensor.is_floating_point() else None)
             for name, tensor in prepared.items()
         }
         run = getattr(self.model, "get_image_features", self.model)
-        output = run(**inputs)
-        if isinstance(output, torch.Tensor):
-            return output
+        output = run(**inputs, **({"output_hidden_states": True} if self.all_layers else {}))
+        mask = inputs.get("pixel_attention_mask")
+        own = output if isinstance(output, torch.Tensor) else self._own_vector(output, mask)
+        if not self.all_layers:
+            return [own]
+        states = None if isinstance(output, torch.Tensor) else output.get("hidden_states")
+        if not states:
+            raise ValueError(
+                f"layers='all': {type(self.model).__name__} gives no hidden states; pass "
+                "layers='last'."
+            )
+        blocks = [averages(state, self.n_prefix, mask) for state in stages(states)]
+        return [*(vector for block in blocks for vector in block), own]
+
+    def _own_vector(self, output: Any, mask: torch.Tensor | None) -> torch.Tensor:
+        """The projected or pooled vectors, else the class token, else the mean of the patches."""
         vectors = output.get("image_embeds")
         if vectors is None and self.has_pooler:
             vectors = output.get("pooler_output")
         if vectors is None:
-            vectors = output["last_hidden_state"][:, 0]  # the class token
+            vectors = averages(output["last_hidden_state"], self.n_prefix, mask)[0]
         return vectors.flatten(start_dim=1)
 
 

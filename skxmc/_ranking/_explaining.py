@@ -6,6 +6,7 @@ import numpy as np
 
 from .._features._blocks import Features
 from ..evidence import Documents, Evidence, Reasons
+from ._candidates import pad
 from ._ranker import Ranker
 
 
@@ -51,9 +52,13 @@ def document_finder(ranker: Ranker) -> Evidence | None:
 def nearest_documents(
     ranker: Ranker, finder: Evidence, features: Features, n: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The nearest training documents, as rows of what fit was given, and their cosines."""
-    positions, cosines = finder.nearest_documents(ranker.documents(features), n)
-    return _original_rows(ranker, positions), cosines
+    """The nearest training documents, as rows of what fit was given, and their cosines.
+
+    Padded with -1 and -inf to n columns.
+    """
+    n_found = min(n, len(ranker.rows_))
+    positions, cosines = finder.nearest_documents(ranker.documents(features), n_found)
+    return pad(_original_rows(ranker, positions), -1, n), pad(cosines, -np.inf, n)
 
 
 def _reasons(ranker: Ranker, documents: Documents, labels: np.ndarray, n_documents: int) -> Reasons:

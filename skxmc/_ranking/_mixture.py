@@ -13,6 +13,7 @@ import scipy.sparse as sp
 from .. import metrics
 from .._inputs._targets import without_pairs
 from ..indexes import sort_candidates
+from ..metrics._predictions import Indices
 from ..model_selection import Validation
 from ._candidates import (
     Candidates,
@@ -394,7 +395,8 @@ class _Judge:
         best.sort(axis=1)  # labels ascend in a row: of equal ones the lower comes first
         values = np.take_along_axis(probabilities, best, axis=1)
         order = np.argsort(-values, axis=1, kind="stable")
-        ranked = np.take_along_axis(labels, np.take_along_axis(best, order, axis=1), axis=1)
+        # Said to be indices: those of two labels look like an indicator.
+        ranked = Indices(np.take_along_axis(labels, np.take_along_axis(best, order, 1), axis=1))
         return float(
             np.mean([function(self.Y, ranked, k=k, **more) for function, k, more in self.metrics])
         )

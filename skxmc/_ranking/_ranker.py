@@ -17,6 +17,7 @@ from .._inputs._targets import narrow_indices
 from .._runtime import limits
 from ..evidence import Corpus, Documents, Evidence, Setting
 from ..metrics import label_propensities
+from ..model_selection import Precision
 from ._allowed import Allowed
 from ._calibration import Calibrator, describe_documents
 from ._candidates import Candidates, Proposals, behind, best_candidates, pad
@@ -24,7 +25,7 @@ from ._holdout import without_rows
 from ._mixture import MixedKind, Mixture
 from ._proposals import Seen, join_seen, propose_allowed
 from ._reranker import MIN_DOCUMENTS, N_CANDIDATES, Pictures, Reranker
-from ._threshold import DEFAULT_THRESHOLD, choose_threshold
+from ._threshold import DEFAULT_THRESHOLD, choose_threshold, refuse_precision
 
 # Documents scored at a time.
 BLOCK = 2048
@@ -154,6 +155,8 @@ class Ranker:
             earlier.append({name: kind.snapshot() for name, kind in self.evidence_.items()})
         if seen:
             self._choose(data, join_seen(seen))
+        elif isinstance(self.options.threshold, Precision):
+            self.threshold_ = refuse_precision(self.options.threshold.target)
         if isinstance(self.options.threshold, Real):
             self.threshold_ = float(self.options.threshold)
         if seen and max(Y.shape) > limits.MAX_REBUILT:
@@ -252,7 +255,7 @@ class Ranker:
         right = np.asarray(truth[rows, np.maximum(labels, 0)].toarray() > 0) & (labels >= 0)
         self.calibrator_.fit(scores, about, right)
         probabilities = self.calibrator_.probabilities(scores, about)
-        if self.calibrator_.coefficients_ is not None and not isinstance(options.threshold, Real):
+        if not isinstance(options.threshold, Real):
             missed = int(truth.nnz - right.sum())
             self.threshold_ = choose_threshold(
                 options.threshold, labels, probabilities, right, missed

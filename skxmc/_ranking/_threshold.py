@@ -118,10 +118,15 @@ def precision_threshold(
         error = max(error, 1.0 / total)
         if precision - z * error >= target:
             return float(threshold)
+    return refuse_precision(target)
+
+
+def refuse_precision(target: float) -> float:
+    """Warn that nobody can promise the precision; the threshold above which nothing lies."""
     warnings.warn(
         f"the held-out documents cannot show a precision of {target} at any threshold, so predict "
         "gives no label; pass a lower target, or fit on more documents.",
         UserWarning,
-        stacklevel=2,
+        stacklevel=3,
     )
     return 1.0

@@ -15,8 +15,13 @@ import torch
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
 
 
-def resolve_device(device: str) -> torch.device:
+def resolve_device(device: str | torch.device) -> torch.device:
     """The device of a name; "auto" is the first accelerator, else the CPU."""
+    if not isinstance(device, str | torch.device):
+        raise TypeError(
+            f"device is {device!r} of type {type(device).__name__}; pass one name, such as "
+            "'cuda:1'."
+        )
     if device == "auto":
         if torch.accelerator.is_available():
             return torch.accelerator.current_accelerator()

@@ -18,6 +18,8 @@ class BaseModel:
     ----------
     name : str
         As given to ``find_model``.
+    origin : {"folder", "package", "hub"}
+        Where it was found.
     digest : str
         Hash of the weights' files.
     weights_dtype : str
@@ -26,6 +28,7 @@ class BaseModel:
     """
 
     name: str
+    origin: str
     digest: str
     weights_dtype: str
     quantization: str | None
@@ -36,17 +39,20 @@ class BaseModel:
     ) -> BaseModel:
         """The base that was found at this source, and in which precision it was loaded."""
         dtype = str(weights_dtype).removeprefix("torch.")
-        return cls(source.name, source.weights_digest(), dtype, quantization)
+        return cls(source.name, source.origin, source.weights_digest(), dtype, quantization)
 
     def load(
         self, where: str | None, *, attention: str | None, trust_remote_code: bool
     ) -> torch.nn.Module:
         """The same weights once more.
 
+        A saved folder may come from anybody, so a folder that it names is never opened: what
+        was read from a folder is read only from where the caller says.
+
         Parameters
         ----------
         where : str or None
-            Where they are, if not under their name.
+            Where they are; None looks for their name in packages and on the hub.
         attention : str or None
             One of transformers' attentions; None takes the model's default.
         trust_remote_code : bool
@@ -59,12 +65,23 @@ class BaseModel:
         Raises
         ------
         ValueError
-            If the weights there are others.
+            If the weights there are others, or if they came from a folder and `where` is None.
         OSError
             If there are none.
         """
-        name = where or self.name
-        source = find_model(name, kind="decoder", trust_remote_code=trust_remote_code)
+        name = self.name if where is None else where
+        if where is None and self.origin == "folder":
+            raise ValueError(
+                f"its language model was read from the folder {name!r}, and no folder that a saved "
+                "model names is opened; pass base=, the folder with the language model, or save "
+                "with include_base=True"
+            )
+        source = find_model(
+            name,
+            kind="decoder",
+            trust_remote_code=trust_remote_code,
+            folders=where is not None,
+        )
         digest = source.weights_digest()
         if digest != self.digest:
             raise ValueError(

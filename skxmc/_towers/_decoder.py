@@ -218,6 +218,16 @@ class DecoderTower(Tower):
         slots = None if items.images is None else self._frame.image_slots(tokens.lengths)
         return Items(tokens, items.images, slots)
 
+    def without_images(self, items: Items) -> Items:
+        """What :meth:`items` makes of the same texts without any image: the prompts differ."""
+        heads, tails = [head[self.n_shared :] for head in self._frame.heads], self._frame.tails
+        kinds = (items.image_counts() > 0).astype(np.int64)
+        texts = items.tokens.trimmed(
+            np.array([len(head) for head in heads], dtype=np.int64)[kinds],
+            np.array([len(tail) for tail in tails], dtype=np.int64)[kinds],
+        )
+        return Items(texts.surrounded(heads, tails, np.zeros_like(kinds)))
+
     def _tokenize_texts(self, texts: Sequence[str]) -> TokenizedTexts:
         lead = self._frame.lead
         return self._tokenize(

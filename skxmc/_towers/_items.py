@@ -71,6 +71,12 @@ class TokenizedTexts:
             ids[offsets[rows + 1, np.newaxis] - len(tail) + np.arange(len(tail))] = tail
         return TokenizedTexts(ids, offsets)
 
+    def trimmed(self, before: np.ndarray, behind: np.ndarray) -> TokenizedTexts:
+        """The texts without so many tokens at the start and at the end of each."""
+        lengths = self.lengths - before - behind
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        return TokenizedTexts(self.ids[_ranges(self.offsets[:-1] + before, lengths)], offsets)
+
 
 @dataclass(frozen=True)
 class Items:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from .._backbones._sizes import check_sizes
 from ._fusion import ImageProjection
 from ._weights import fill
 
@@ -40,7 +41,8 @@ def load_tower(
     trust_remote_code : bool, default=False
         Whether code in the folder may run, for backbones that transformers does not know.
     base : str or None
-        Where the base model of a decoder is, if not under the name that was saved.
+        Where the base model of a decoder is, if it came from a folder or is not found under the
+        name that was saved.
 
     Returns
     -------
@@ -50,20 +52,21 @@ def load_tower(
     ------
     ValueError
         If the folder lacks weights or needs code that may not run, if the tower is of a kind that
-        is not known, or if a decoder's base model has other weights than it had.
+        is not known, if its configuration has sizes that no model has, or if a decoder's base
+        model has other weights than it had or came from a folder and `base` is None.
     OSError
         If a decoder's base model is not found.
     """
+    attention = state["attention"]
     # A name with a slash would be a kernel to download.
-    if state["attention"] is not None and "/" in state["attention"]:
-        raise ValueError(
-            f"attention {state['attention']!r} is none of transformers; save the model anew."
-        )
-    if state["kind"] not in TOWERS:
+    if attention is not None and (not isinstance(attention, str) or "/" in attention):
+        raise ValueError(f"attention {attention!r} is none of transformers; save the model again.")
+    if not isinstance(state["kind"], str) or state["kind"] not in TOWERS:
         raise ValueError(
             f"its tower is of the kind {state['kind']!r}, and this version of skxmc knows "
             f"{', '.join(TOWERS)}; load it with the version that saved it."
         )
+    check_sizes(folder)
     module, name = TOWERS[state["kind"]]
     kind = getattr(import_module(module, __package__), name)
     # Modules start with random weights; loading must not use up the caller's random numbers.

@@ -11,7 +11,9 @@ import torch
 
 from .._backbones._backbone import Backbone
 from .._backbones._bert import load_bert
+from .._backbones._lora import has_adapters, merge_adapters
 from .._backbones._packed import PACKED
+from .._backbones._sources import check_no_image_model
 from .._backbones._transformers import TransformersBackbone, load_encoder
 from .._inputs._images import ImageFeatures
 from .._runtime._quiet import quiet_transformers
@@ -144,6 +146,7 @@ def load_text_tower(
     """
     from sentence_transformers import SentenceTransformer
 
+    check_no_image_model(path)
     with quiet_transformers():
         model = SentenceTransformer(path, device="cpu", trust_remote_code=trust_remote_code)
     modules = list(model)
@@ -153,6 +156,8 @@ def load_text_tower(
             "embeddings; choose a model whose first module is a Transformer"
         )
     encoder = modules[0].auto_model.float()
+    if has_adapters(encoder):  # a folder of peft with the adapters of a base model
+        merge_adapters(encoder)
     pooling, head, normalized = "mean", [], False
     for module in modules[1:]:
         kind = type(module).__name__

@@ -163,15 +163,22 @@ class Tower(torch.nn.Module, ABC):
                 module.train(mode)
         return self
 
-    def add_images(self, vectors: np.ndarray, seed: int = 0) -> None:
-        """Give the tower a projection for image vectors like these, (n, image_dimension)."""
+    def without_images(self, items: Items) -> Items:
+        """What :meth:`items` makes of the same texts without any image."""
+        return Items(items.tokens)
+
+    def add_images(self, vectors: np.ndarray, seed: int = 0, widths: tuple[int, ...] = ()) -> None:
+        """Give the tower a projection for image vectors like these, (n, image_dimension).
+
+        `widths` are those of the blocks that a vector is made of, if there are several.
+        """
         table = self.backbone.get_input_embeddings()
         words = table.weight
         if type(table) is not torch.nn.Embedding:
             rows = torch.linspace(0, len(words) - 1, 1000).long().to(words.device)
             with torch.no_grad():
                 words = table(rows)
-        self.image_projection = ImageProjection(vectors, words, seed=seed).to(self.device)
+        self.image_projection = ImageProjection(vectors, words, seed, widths).to(self.device)
 
     @torch.inference_mode()
     def encode(

@@ -12,7 +12,8 @@ from typing import Any
 
 import joblib
 import torch
-from sklearn.utils.validation import check_memory
+
+from .._runtime._memory import check_memory
 
 logger = logging.getLogger(__name__)
 

@@ -22,6 +22,7 @@ class TrainingOptions:
     warmup_steps: int = 100
     max_grad_norm: float | None = None
     propensity: tuple[float, float] = (0.55, 1.5)
+    image_dropout: float = 0.0
     schedule: HardNegativeSchedule | None = None
     max_graph_bytes: float = 1.5e9
     precision: torch.dtype = torch.float32

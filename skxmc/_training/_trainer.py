@@ -325,7 +325,8 @@ class TowerTrainer:
         """
         ids, batch = self.objective.batch(rows, drawn)
         distinct, inverse = np.unique(self.representatives[ids], return_inverse=True)
-        packs, order = make_packs(self.items, distinct, self.gradient_cache.chunk_tokens)
+        items, selected = self._leave_out_images(distinct)
+        packs, order = make_packs(items, selected, self.gradient_cache.chunk_tokens)
         # Row of the packs' output that belongs to each document and label of the batch.
         place = np.empty(len(order), dtype=np.int64)
         place[order] = np.arange(len(order))
@@ -345,6 +346,29 @@ class TowerTrainer:
         with torch.no_grad():
             self.bank[rows] = F.normalize(embeddings[batch.documents], dim=1).cpu().numpy()
         return loss
+
+    def _leave_out_images(self, distinct: np.ndarray) -> tuple[Items, np.ndarray]:
+        """Take all pictures from a share of the items of a batch, in this step alone.
+
+        A model that never sees an item without pictures is worse than one of texts where they are
+        missing at prediction (ViXML, AAAI 2026, supplement H).
+
+        Returns
+        -------
+        items : Items
+        selected : ndarray of shape (len(distinct),), int64
+            Which of them stand for the distinct ones.
+        """
+        share, images = self.options.image_dropout, self.items.images
+        if share == 0 or images is None:
+            return self.items, distinct  # nothing is drawn
+        illustrated = np.flatnonzero((images.index[distinct] >= 0).any(axis=1))
+        drawn = torch.rand(len(illustrated), generator=self.generator).numpy() < share
+        left_out = illustrated[drawn]
+        bare = self.tower.without_images(self.items.take(distinct[left_out]))
+        selected = np.arange(len(distinct))
+        selected[left_out] = len(distinct) + np.arange(len(left_out))
+        return self.items.take(distinct) + bare, selected
 
     def build_optimizer(
         self, n_steps: int

@@ -10,6 +10,7 @@ from ._predictions import save_predictions, save_qrels
 from ._repository import load_xmc_repository
 from ._svmlight import load_svmlight_xmc
 from ._table import load_table
+from ._tags import split_tags
 
 __all__ = [
     "get_data_home",
@@ -23,4 +24,5 @@ __all__ = [
     "load_xmc_repository",
     "save_predictions",
     "save_qrels",
+    "split_tags",
 ]

@@ -28,7 +28,7 @@ def load_table(
     table: Any,
     *,
     text: str | Sequence[str],
-    labels: str,
+    labels: str | None,
     label_sep: str | None = "|",
     text_sep: str = " ",
     images: str | None = None,
@@ -47,10 +47,10 @@ def load_table(
     text : str or sequence of str
         The column with the texts. Of several the texts are joined in this order, stripped and
         without the empty ones, with `text_sep` between them.
-    labels : str
+    labels : str or None
         The column with the labels: a text with `label_sep` between labels, or a list. Labels are
         stripped, and empty or repeated ones are dropped; nothing at all is a document without
-        labels.
+        labels. None if the table has no such column, as where labels are to be predicted.
     label_sep : str or None, default="|"
         What separates labels; None if a text is a single label.
     text_sep : str, default=" "
@@ -115,7 +115,7 @@ def load_table(
     texts = [text] if isinstance(text, str) else list(text)
     if not texts:
         raise ValueError("text names no column; pass one or more.")
-    columns = [*texts, labels, *(name for name in (images, id) if name is not None)]
+    columns = [*texts, *(name for name in (labels, images, id) if name is not None)]
     parts = {}
     for name, source in (("train", table), ("test", test)):
         if source is not None:
@@ -279,7 +279,9 @@ def _as_python(cell: Any) -> Any:
     return cell.item() if isinstance(cell, np.generic) else cell
 
 
-def _split_labels(part: _Part, name: str, separator: str | None) -> list[list[str]]:
+def _split_labels(part: _Part, name: str | None, separator: str | None) -> list[list[str]]:
+    if name is None:
+        return [[] for _ in part.rows]
     rows = []
     for place, cell in part.cells(name):
         if cell is None:

@@ -11,6 +11,9 @@ from sklearn.base import BaseEstimator
 class ImageEncoder(BaseEstimator):
     """A frozen model that turns a picture into one vector, with what belongs to it.
 
+    A vector is made of blocks, one a layer of the model. Those that learn from pictures centre
+    each block and scale it to the same size, with statistics of the training pictures.
+
     Pass it as `image_encoder` of an estimator where the name alone does not say enough.
 
     Parameters
@@ -25,6 +28,27 @@ class ImageEncoder(BaseEstimator):
         Pictures that go through the model at once. On a CPU at most 8 do, in each thread.
     trust_remote_code : bool, default=False
         Whether code that comes with the model may run.
+    missing : {"raise", "warn", "ignore"}, default="raise"
+        What to do about pictures whose file is missing or that cannot be decoded. An error names
+        how many there are and the first five; the others leave them out, in `fit` and later.
+    layers : {"auto", "last", "all"}, default="auto"
+        Which layers a vector is made of.
+
+        - ``"last"``: the vector that the model itself gives: projected or pooled, else the class
+          token, else the mean over patches or space. Of EfficientNet-lite0 that is the average of
+          its head, 1,280 numbers.
+        - ``"all"``: the outputs of the stages as well. Of a convolutional network these are the
+          means over space of each stage; of a transformer, the class token (if it has one and
+          hands it out) and the mean of the patches of the last four blocks, which makes vectors
+          up to nine times as long.
+        - ``"auto"``: what measured better. For EfficientNet-lite0 the seven stages without the
+          head, 784 numbers: layers made for photographs end too near to the classes of
+          photographs. The 20 nearest of 14,682 icons, by pictures alone, give 1,500 others a P@1
+          of 0.599; with the head as well 0.580, and with the head alone 0.499. For all other
+          models ``"last"``, since nobody has measured them here.
+    padding : "white" or None, default=None
+        Models that see squares stretch what is not square. "white" makes pictures square by white
+        margins first, which keeps their shape. The vectors published with ViXML are made so.
 
     Examples
     --------
@@ -41,8 +65,14 @@ class ImageEncoder(BaseEstimator):
         max_images: int = 3,
         batch_size: int = 64,
         trust_remote_code: bool = False,
+        missing: str = "raise",
+        layers: str = "auto",
+        padding: str | None = None,
     ) -> None:
         self.model = model
         self.max_images = max_images
         self.batch_size = batch_size
         self.trust_remote_code = trust_remote_code
+        self.missing = missing
+        self.layers = layers
+        self.padding = padding

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 # on fit their labels too well to be relied on.
 DROPOUT, DROPOUT_TUNED = 0.2, 0.4
 
+# Least number of steps that batches are made smaller for, and the sizes they may have.
+_STEPS, _BATCH_SIZES = 160, (16, 512)
+
 
 class LabelVectors(Evidence):
     r"""A linear one-vs-all model over a document's embedding, picture and words.
@@ -55,8 +58,8 @@ class LabelVectors(Evidence):
         next to nothing of either.
     dropout : "auto" or float in [0, 1), default="auto"
         Share of the features that a step leaves out; "auto" is 0.2, or 0.4 above a tuned encoder.
-    batch_size : int, default=512
-        Documents a step.
+    batch_size : "auto" or int, default="auto"
+        Documents a step; "auto" is 512, or fewer where there would be less than 160 steps.
     words_dimension : int, default=1024
         Number of columns that words are projected to.
     words_scale : float, default=0.5
@@ -109,7 +112,7 @@ class LabelVectors(Evidence):
         scale: float = 10.0,
         document_exponent: float = 0.5,
         dropout: float | str = "auto",
-        batch_size: int = 512,
+        batch_size: int | str = "auto",
         words_dimension: int = 1024,
         words_scale: float = 0.5,
         max_labels: int = limits.MAX_ALL_NEGATIVES,
@@ -141,7 +144,7 @@ class LabelVectors(Evidence):
         empty = corpus.rows[np.diff(Y.indptr)[corpus.rows] == 0]
         if len(empty):  # one more label, "none of them", is theirs
             Y, exclude, labels = _with_none(Y, exclude, labels, empty)
-        self.model_ = self._make_model(corpus.setting, Y.shape[1])
+        self.model_ = self._make_model(corpus.setting, Y.shape[1], len(corpus.rows))
         self.model_.fit(
             features.dense(),
             Y,
@@ -156,7 +159,7 @@ class LabelVectors(Evidence):
             self.model_.weights_ = self.model_.weights_[:-1].copy()
         return True
 
-    def _make_model(self, setting: Setting, n_labels: int) -> LinearModel:
+    def _make_model(self, setting: Setting, n_labels: int, n_documents: int) -> LinearModel:
         from ._linear_model import LinearModel  # loads torch
 
         dropout = self.dropout
@@ -171,7 +174,7 @@ class LabelVectors(Evidence):
             scale=self.scale,
             document_exponent=self.document_exponent,
             dropout=dropout,
-            batch_size=self.batch_size,
+            batch_size=self._documents_a_step(n_documents),
             sparse_dimension=self.words_dimension,
             sparse_scale=self.words_scale,
             max_labels=self.max_labels,
@@ -182,6 +185,12 @@ class LabelVectors(Evidence):
             random_state=setting.seed,
             verbose=setting.verbose,
         )
+
+    def _documents_a_step(self, n_documents: int) -> int:
+        """Few documents take smaller batches: in too few steps nothing is learned."""
+        if self.batch_size != "auto":
+            return self.batch_size
+        return int(np.clip(n_documents * self.epochs // _STEPS, *_BATCH_SIZES))
 
     def _hard_negatives(self, corpus: Corpus) -> HardNegatives | None:
         """The nearest prototypes of documents, where not every label is a negative."""
@@ -279,7 +288,7 @@ class LabelVectors(Evidence):
         """Bytes of weights, moments, gradient and anchor, and of the scores of a batch."""
         many = size.n_labels > limits.MAX_WORD_VECTORS
         numbers = size.n_labels * (size.dense + (self.words_dimension if size.words else 0))
-        batch = min(self.batch_size, size.n_documents) * min(size.n_labels, self.max_labels)
+        batch = self._documents_a_step(size.n_documents) * min(size.n_labels, self.max_labels)
         return (6.0 if many else 16.0) * numbers + 8.0 * batch, 0.0
 
 

@@ -9,6 +9,7 @@ Where several models are to be compared, pass a dict of name to model (or to pre
 of a single one. ``ax=`` puts a figure into a subplot of your own.
 """
 
+from ._calibration import CalibrationDisplay
 from ._coverage import PrecisionCoverageDisplay
 from ._explanation import Explanation, NearDocument
 from ._explanation_display import ExplanationDisplay
@@ -17,6 +18,7 @@ from ._gallery import PredictionGalleryDisplay
 from ._history import TrainingHistoryDisplay
 
 __all__ = [
+    "CalibrationDisplay",
     "Explanation",
     "ExplanationDisplay",
     "FrequencyBinDisplay",

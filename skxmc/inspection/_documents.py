@@ -9,8 +9,9 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from .._inputs._images import collect_images
+from .._inputs._tables import column_names, is_table
 from .._inputs._targets import as_indicator
-from .._inputs._texts import check_texts, sequence_to_list
+from .._inputs._texts import check_texts, sequence_to_list, text_columns
 
 # Of pictures that a document may have: the first is drawn.
 _ANY_NUMBER = 1_000_000
@@ -70,7 +71,11 @@ def texts_of(estimator: Any, X: Any, images: Any, rows: np.ndarray) -> tuple[lis
     text_column = getattr(estimator, "text_column", "text")
     image_column = getattr(estimator, "image_column", "image")
     numbers = hasattr(X, "dtype") and X.dtype.kind == "f"
-    if numbers or text_column not in getattr(X, "columns", [text_column]):
+    names = column_names(X) if is_table(X) else None
+    without = (
+        names is not None and len(names) > 1 and not set(text_columns(text_column)) <= set(names)
+    )
+    if numbers or without:
         return [f"document {row}" for row in rows], images
     return check_texts(X, text_column=text_column, image_column=image_column, images=images)
 

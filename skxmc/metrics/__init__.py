@@ -55,6 +55,7 @@ Conventions
 
 from __future__ import annotations
 
+from ._calibration import calibration_error
 from ._classification import (
     coverage_at_precision,
     label_coverage_at_k,
@@ -84,6 +85,7 @@ from ._scorers import make_topk_scorer, xmc_scores
 from ._sets import set_report
 
 __all__ = [
+    "calibration_error",
     "coverage_at_precision",
     "hit_at_k",
     "label_coverage_at_k",

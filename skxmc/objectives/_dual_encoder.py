@@ -42,7 +42,7 @@ class DualEncoder(Objective):
     """
 
     _parameter_constraints: dict = {
-        "margin": [tuple, list],
+        "margin": ["array-like"],
         "n_negatives": [Interval(Integral, 1, None, closed="left")],
     }
 

@@ -33,6 +33,10 @@ class Training(BaseEstimator):
     max_graph_memory : "auto" or float, default="auto"
         Bytes for the graphs of a batch. What does not fit is run twice, which takes a third more
         time for its part. "auto" is 1.5e9 for small encoders and 2e9 for language models.
+    image_dropout : "auto" or float, default="auto"
+        Share of the documents and labels with pictures that lose them all, drawn anew in each
+        step. Without it a model is worse than one of texts alone where pictures are missing at
+        prediction. "auto" is 0.3. Without pictures in the data nothing is drawn.
 
     Examples
     --------
@@ -48,6 +52,7 @@ class Training(BaseEstimator):
         "max_grad_norm": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither"), None],
         "hard_negatives": ["boolean"],
         "max_graph_memory": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
+        "image_dropout": [StrOptions({"auto"}), Interval(Real, 0, 1, closed="left")],
     }
 
     def __init__(
@@ -58,6 +63,7 @@ class Training(BaseEstimator):
         max_grad_norm: float | str | None = "auto",
         hard_negatives: bool = True,
         max_graph_memory: float | str = "auto",
+        image_dropout: float | str = "auto",
     ) -> None:
         self.head_learning_rate = head_learning_rate
         self.weight_decay = weight_decay
@@ -65,3 +71,4 @@ class Training(BaseEstimator):
         self.max_grad_norm = max_grad_norm
         self.hard_negatives = hard_negatives
         self.max_graph_memory = max_graph_memory
+        self.image_dropout = image_dropout

@@ -1,0 +1,137 @@
+"""Options of all commands. Nothing here loads more than argparse."""
+
+from __future__ import annotations
+
+import argparse
+
+COMMANDS = {
+    "fit": "fit a model on labelled documents and save it in a folder",
+    "evaluate": "compare what a saved model predicts with the labels of documents",
+    "predict": "write the labels that a saved model finds for documents",
+    "serve": "answer requests over HTTP with a saved model",
+    "info": "say what is in the folder of a saved model",
+}
+
+_DATA = """DATA is a table (.csv, .tsv, .jsonl, .parquet; .gz may follow), a corpus of Annif (with
+--vocabulary), a folder of the Extreme Classification Repository or alike, or a folder with
+labels.jsonl.gz. Column options are for tables."""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line; the chosen command is `command`."""
+    parser = argparse.ArgumentParser(
+        prog="skxmc", description="Extreme multi-label classification of texts and pictures."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, summary in COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=f"{summary}.")
+        command.add_argument("--debug", action="store_true", help="show where an error is raised")
+        _ADD[name](command)
+    return parser
+
+
+def _add_fit(parser: argparse.ArgumentParser) -> None:
+    _add_data(parser, labels=True)
+    add = parser.add_argument
+    add("-o", "--output", required=True, metavar="FOLDER", help="where to save the model")
+    add("--config", metavar="FILE",
+        help="TOML with parameters of the estimator; tables are objects")  # fmt: skip
+    add("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings",
+        help="one parameter, such as epochs=3 or objective.kind=prime; repeatable")  # fmt: skip
+    add("-q", "--quiet", action="store_true", help="show no progress")
+
+
+def _add_evaluate(parser: argparse.ArgumentParser) -> None:
+    _add_model(parser)
+    _add_data(parser, labels=True)
+    add = parser.add_argument
+    add("-k", type=_numbers, default=[1, 3, 5], metavar="K,K",
+        help="numbers of predictions that count (default: 1,3,5)")  # fmt: skip
+    add("--json", action="store_true", help="print JSON and not a table")
+    add("-q", "--quiet", action="store_true", help="show no progress")
+
+
+def _add_predict(parser: argparse.ArgumentParser) -> None:
+    _add_model(parser)
+    _add_data(parser, labels=False)
+    add = parser.add_argument
+    add("-o", "--output", required=True, metavar="FILE",
+        help="what to write: .csv, .tsv, .jsonl, .npz (score matrix), .trec or .run")  # fmt: skip
+    add("-k", type=_positive, default=5, help="most labels of a document (default: 5)")
+    add("--threshold", type=float, metavar="P", help="leave out labels with a lower probability")
+    add("-q", "--quiet", action="store_true", help="show no progress")
+
+
+def _add_serve(parser: argparse.ArgumentParser) -> None:
+    _add_model(parser)
+    add = parser.add_argument
+    add("--host", default="127.0.0.1", help="address to listen on (default: this machine alone)")
+    add("--port", type=int, default=8000, help="port to listen on, 0 for any (default: 8000)")
+    add("--token-file", metavar="FILE",
+        help="file with a token that callers must send; else the variable SKXMC_TOKEN")  # fmt: skip
+    add("--name", action="append", metavar="HOST", dest="hosts",
+        help="name under which the service may be asked; repeatable")  # fmt: skip
+    add("--allow-new-labels", action="store_true", help="let callers add labels, in memory")
+    add("--reload", type=float, default=2.0, metavar="SECONDS",
+        help="how often to look for a newer save, 0 for never (default: 2)")  # fmt: skip
+    add("--limit", action="append", default=[], metavar="NAME=VALUE", dest="limits",
+        help="a limit of skxmc.serving.Limits, such as documents=16; repeatable")  # fmt: skip
+    add("-v", "--verbose", action="store_true", help="a line a request, without what it holds")
+
+
+def _add_info(parser: argparse.ArgumentParser) -> None:
+    _add_model(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON and not a table")
+
+
+_ADD = {
+    "fit": _add_fit,
+    "evaluate": _add_evaluate,
+    "predict": _add_predict,
+    "serve": _add_serve,
+    "info": _add_info,
+}
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="folder of a saved model")
+    parser.add_argument("--device", default="auto", help="where to compute (default: auto)")
+
+
+def _add_data(parser: argparse.ArgumentParser, *, labels: bool) -> None:
+    parser.add_argument("data", metavar="DATA", help="documents: a file or a folder")
+    group = parser.add_argument_group("documents", _DATA)
+    add = group.add_argument
+    add("--format", choices=["table", "annif", "repository", "folder"],
+        help="what DATA is, where its name does not tell")  # fmt: skip
+    add("--split", choices=["train", "test"],
+        help="part of a folder that has both (default: train for fit, else test)")  # fmt: skip
+    add("--text", default=["text"], type=_names, metavar="COLUMN,COLUMN",
+        help="columns with text, joined by blanks (default: text)")  # fmt: skip
+    if labels:
+        add("--labels", default="labels", metavar="COLUMN",
+            help="column with labels (default: labels)")  # fmt: skip
+        add("--label-sep", default="|", metavar="TEXT",
+            help="what stands between labels (default: |)")  # fmt: skip
+    add("--images", metavar="COLUMN",
+        help="column with paths of pictures, relative to the folder of DATA")  # fmt: skip
+    add("--missing-images", choices=["raise", "warn", "ignore"], default="raise",
+        help="what to do about paths that lead nowhere (default: raise)")  # fmt: skip
+    add("--id", metavar="COLUMN", help="column with ids of the documents")
+    add("--vocabulary", metavar="FILE", help="subject vocabulary of a corpus of Annif")
+    add("--language", metavar="CODE", help="language of the vocabulary, such as fi")
+
+
+def _names(text: str) -> list[str]:
+    return text.split(",")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is below 1")
+    return number
+
+
+def _numbers(text: str) -> list[int]:
+    return sorted({_positive(part) for part in text.split(",")})

@@ -1,0 +1,92 @@
+"""What requests and responses look like; the description in OpenAPI follows from it.
+
+Only `create_app` imports this module, after it has seen that the extra is installed.
+"""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+LabelId = str | int
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class PredictRequest(_Request):
+    """Documents to find labels for."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"texts": ["a red apple", "a fast car"], "k": 3}]}
+    )
+    texts: list[str] = Field(description="The documents.")
+    images: list[str | list[str] | None] | None = Field(
+        None,
+        description="For each document a picture in base64, a list of them, or null. Only bytes of "
+        "pictures: nothing is fetched.",
+    )
+    k: int = Field(5, ge=1, description="Number of labels of a document.")
+    exclude: list[LabelId] = Field(
+        default_factory=list, description="Ids of labels that are not wanted."
+    )
+
+
+class ScoredLabel(BaseModel):
+    """A label of a document."""
+
+    id: LabelId = Field(description="Name of the label in the model.")
+    text: str = Field(description="What the label says.")
+    score: float = Field(description="Probability in the mixture of evidence.")
+
+
+class PredictResponse(BaseModel):
+    """The labels of each document, best first."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"predictions": [[{"id": "fruit", "text": "fruit", "score": 0.91}]]}]
+        }
+    )
+    predictions: list[list[ScoredLabel]]
+
+
+class LabelEntry(BaseModel):
+    """A label that the model knows."""
+
+    id: LabelId
+    text: str
+
+
+class LabelPage(BaseModel):
+    """Some of the labels that were asked for."""
+
+    total: int = Field(description="How many there are in all.")
+    labels: list[LabelEntry]
+
+
+class NewLabel(_Request):
+    """A label to make known, without training."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"id": "pear", "text": "pear, a sweet fruit"}]}
+    )
+    id: LabelId = Field(description="Its name, of the type of the names in the model.")
+    text: str | None = Field(None, description="What it says; by default its name.")
+
+
+class Health(BaseModel):
+    """How the service is."""
+
+    status: str
+    labels: int
+    takes_pictures: bool
+    loaded: str = Field(description="When the model was loaded, in UTC.")
+    version: str = Field(description="Of skxmc.")
+
+
+class Problem(BaseModel):
+    """What is wrong with a request."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"error": "texts: Field required."}]})
+    error: str

@@ -1,0 +1,301 @@
+"""Models from anybody: what is in their folders is checked, and nothing outside is opened."""
+
+import copy
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from saved_folders import change_array, rewrite
+from tiny_models import save_encoder
+
+from skxmc import ViXMLClassifier
+from skxmc._estimator import _persistence
+from skxmc._folders._content import ARRAYS
+from skxmc._folders._manifest import METADATA
+from skxmc._folders._strict_json import seal
+from skxmc.evidence import Neighbours
+
+ROOT = Path(__file__).resolve().parents[1]
+WORDS = "red green blue apple car tree house dog cat bird fast slow".split()
+RNG = np.random.RandomState(0)
+VECTORS = RNG.normal(size=(40, 6)).astype(np.float32)
+TEXTS = [" ".join(WORDS[word] for word in row) for row in RNG.randint(len(WORDS), size=(40, 3))]
+LABELS = [sorted({*text.split()}) for text in TEXTS]
+KINDS = ("vectors", "texts")
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """Two small models in folders, not to be changed, and what they predict."""
+    place = tmp_path_factory.mktemp("models")
+    encoder = save_encoder(place / "encoder", words=WORDS)
+    evidence = ["prototypes", Neighbours(n_neighbors=5), "label_vectors"]
+    common = {"evidence": evidence, "random_state": 0, "device": "cpu"}
+    found = {}
+    for kind, options, X in (
+        ("vectors", {"encoder": "precomputed"}, VECTORS),
+        ("texts", {"encoder": encoder, "train_encoder": "frozen"}, TEXTS),
+    ):
+        model = ViXMLClassifier(**options, **common).fit(X, LABELS)
+        model.save(place / kind)
+        found[kind] = (place / kind, X, model.predict_topk(X, k=3))
+    return found
+
+
+@pytest.fixture
+def folder(models, tmp_path):
+    """A function that copies a model to where it may be changed."""
+
+    def copied(kind="vectors"):
+        shutil.rmtree(tmp_path / "model", ignore_errors=True)
+        return Path(shutil.copytree(models[kind][0], tmp_path / "model"))
+
+    return copied
+
+
+def test_damaged_matrix_of_a_model_is_an_error_before_predictions(folder):
+    model = folder()
+    matrix = ViXMLClassifier.load(model).ranker_.Y_
+    indices = matrix.indices.copy()
+    indices[0] = 1000
+    change_array(model, "ranker.Y.indices", indices)
+    with pytest.raises(ValueError, match="damaged"):
+        ViXMLClassifier.load(model, verify=False)
+
+
+LOAD = """
+import sys
+from skxmc import ViXMLClassifier
+
+opened = []
+
+
+def note(event, arguments):
+    if event == "open" and isinstance(arguments[0], str):
+        opened.append(arguments[0])
+
+
+for folder in sys.argv[1:]:
+    ViXMLClassifier.load(folder)  # imports everything
+sys.addaudithook(note)
+for folder in sys.argv[1:]:
+    open(folder + "/BEGIN-HERE", "w").close()
+    ViXMLClassifier.load(folder)
+    open(folder + "/END-HERE", "w").close()
+print(*opened, sep="\\n")
+"""
+
+# Names of open files may begin with these, which belong to the machine and to nobody.
+MACHINE = ("/proc/", "/sys/", "/etc/localtime", "/dev/shm")
+
+
+def load_in_process(models, *prefix):
+    return subprocess.run(
+        [*prefix, sys.executable, "-c", LOAD, *(str(models[kind][0]) for kind in KINDS)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+
+
+def check_opened(names, models):
+    """Whether what was opened is relative to an opened folder, below it, or code of a library."""
+    for kind in KINDS:
+        folder = str(models[kind][0])
+        begin, end = (names.index(f"{folder}/{name}-HERE") for name in ("BEGIN", "END"))
+        part = names[begin : end + 1]
+        assert {METADATA, ARRAYS} <= set(part)
+        for name in part:
+            relative = not name.startswith("/") and ".." not in name.split("/")
+            assert relative or name.startswith((folder, *MACHINE, sys.prefix, sys.base_prefix))
+        (models[kind][0] / "BEGIN-HERE").unlink()
+        (models[kind][0] / "END-HERE").unlink()
+
+
+@pytest.mark.slow
+def test_nothing_is_opened_outside_of_the_folder(models):
+    check_opened(load_in_process(models), models)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
+def test_system_opens_nothing_outside_of_the_folder(models, tmp_path):
+    log = tmp_path / "log"
+    trace = ("strace", "-f", "-s", "500", "-e", "trace=open,openat,openat2", "-o", str(log))
+    load_in_process(models, *trace)
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    check_opened([line.split('"')[1] for line in lines if line.count('"') >= 2], models)
+
+
+# --- what a folder may set ---
+
+
+@pytest.mark.parametrize(("name", "value"), [("memory", "/tmp/cache"), ("device", "cuda:7")])
+def test_parameters_that_no_folder_may_set(name, value, folder):
+    model = folder()
+    rewrite(model, lambda tree: tree["parameters"].update({name: value}))
+    loaded = ViXMLClassifier.load(model, device="cpu")
+    assert getattr(loaded, name) == {"memory": None, "device": "cpu"}[name]
+    assert name in _persistence.NEVER_FROM_A_FOLDER
+
+
+@pytest.mark.parametrize("trust", [False, True])
+def test_only_who_loads_may_trust_the_code_of_encoders(trust, folder):
+    model = folder("texts")
+
+    def edit(tree):
+        said = {"name": tree["parameters"]["encoder"], "trust_remote_code": not trust}
+        described = [["$class", "skxmc.encoders:TextEncoder"], ["parameters", said]]
+        tree["parameters"]["encoder"] = {"$dict": described}
+        tree["parameters"]["trust_remote_code"] = not trust
+
+    rewrite(model, edit)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "the model was fitted with trust_remote_code=True")
+        loaded = ViXMLClassifier.load(model, device="cpu", trust_remote_code=trust)
+    assert loaded.encoder.trust_remote_code is trust
+    assert not hasattr(loaded, "trust_remote_code")
+
+
+@pytest.mark.parametrize("name", ["featurizer_", "ranker_", "predict", "__class__", "_x_", "x"])
+def test_attributes_that_no_folder_may_set(name, folder):
+    model = folder()
+    rewrite(model, lambda tree: tree["fitted"].update({name: "evil"}))
+    assert getattr(ViXMLClassifier.load(model), name, None) != "evil"
+
+
+# --- damage, and mixtures of two saves ---
+
+
+def outcome(folder, kind, models, **options):
+    """ "refused" by an error that names folder and file, or "same" predictions."""
+    _, X, expected = models[kind]
+    try:
+        loaded = ViXMLClassifier.load(folder, device="cpu", **options)
+    except (ValueError, FileNotFoundError) as error:
+        return "refused" if str(folder) in str(error) else repr(error)
+    for one, two in zip(expected, loaded.predict_topk(X, k=3), strict=True):
+        np.testing.assert_array_equal(one, two)
+    return "same"
+
+
+def damage(data, rng):
+    """One of the ways in which bytes get lost."""
+    data = bytearray(data)
+    place = rng.randrange(len(data))
+    kind = rng.choice(["bit", "byte", "zero", "swap", "cut", "append"])
+    if kind == "bit":
+        data[place] ^= 1 << rng.randrange(8)
+    elif kind == "byte":
+        data[place] = rng.randrange(256)
+    elif kind == "zero":
+        data[place : place + 16] = bytes(len(data[place : place + 16]))
+    elif kind == "swap":
+        half, size = len(data) // 2, min(256, len(data) // 2)
+        data[:size], data[half : half + size] = data[half : half + size], data[:size]
+    elif kind == "cut":
+        del data[place:]
+    else:
+        data += bytes([place % 256])
+    return bytes(data)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_damaged_bytes_are_refused_or_change_nothing(kind, models, folder):
+    rng = random.Random(kind)
+    model = folder(kind)
+    files = sorted(path for path in model.rglob("*") if path.is_file())
+    results = []
+    for number in range(150):
+        path = files[number % len(files)]
+        whole = path.read_bytes()
+        changed = damage(whole, rng)
+        path.write_bytes(changed)
+        result = outcome(model, kind, models)
+        assert result == "refused" or changed == whole or path.name == METADATA
+        results.append(result)
+        path.write_bytes(whole)
+    assert results.count("refused") > 140
+    assert outcome(model, kind, models) == "same"
+
+
+def edits(tree, path=()):
+    """All places in a tree."""
+    items = tree.items() if isinstance(tree, dict) else enumerate(tree)
+    for name, value in items:
+        yield (*path, name)
+        if isinstance(value, dict | list):
+            yield from edits(value, (*path, name))
+
+
+VALUES = [
+    None, True, -1, 0, 2**63, 1.5, 1e308, "", "x", "../../etc", [], {}, [1], {"a": 1},
+    {"$tuple": []}, {"$float": "nan"}, {"$evil": 1},
+]  # fmt: skip
+
+
+def edited(tree, rng):
+    """A copy with one value changed or dropped."""
+    tree = copy.deepcopy(tree)
+    path = rng.choice(list(edits(tree)))
+    parent = tree
+    for name in path[:-1]:
+        parent = parent[name]
+    if rng.random() < 0.1:
+        del parent[path[-1]]
+    else:
+        parent[path[-1]] = copy.deepcopy(rng.choice(VALUES))
+    return tree
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_edited_json_is_refused_or_loads_when_it_is_sealed_again(kind, folder):
+    rng = random.Random(kind)
+    model = folder(kind)
+    tree = json.loads((model / METADATA).read_text(encoding="utf-8"))
+    del tree["seal"]
+    loaded = 0
+    for _ in range(200):
+        (model / METADATA).write_bytes(seal(edited(tree, rng)))
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                ViXMLClassifier.load(model)
+            loaded += 1
+        except (ValueError, FileNotFoundError) as error:
+            if str(model) not in str(error):
+                raise
+    assert 0 < loaded < 150  # most places are parts of numbers of files, or checked
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_edited_json_is_refused_when_it_is_not_sealed(kind, models, folder):
+    rng = random.Random(kind)
+    model = folder(kind)
+    tree = json.loads((model / METADATA).read_text(encoding="utf-8"))
+    for _ in range(50):
+        changed = edited(tree, rng)
+        (model / METADATA).write_text(json.dumps(changed, indent=1) + "\n", encoding="utf-8")
+        assert outcome(model, kind, models) == ("same" if changed == tree else "refused")
+
+
+@pytest.mark.parametrize("name", [ARRAYS, "prototypes.index", "neighbours.index", METADATA])
+@pytest.mark.parametrize("verify", ["auto", False])
+def test_files_of_another_save_are_noticed(name, verify, models, folder, tmp_path):
+    model = folder()
+    ViXMLClassifier.load(model, device="cpu").save(tmp_path / "again")
+    sizes = [(place / name).stat().st_size for place in (model, tmp_path / "again")]
+    assert sizes[0] == sizes[1]
+    shutil.copy(tmp_path / "again" / name, model / name)
+    assert outcome(model, "vectors", models, verify=verify) == "refused"
