@@ -16,6 +16,7 @@ SUBCOMMANDS = {
     "metrics": "xmc_report against a loop over documents",
     "quality": "accuracy, time and memory on a data set, and those of other methods",
     "serve": "requests per second and waiting times of the service",
+    "answers": "probabilities, thresholds and documents without labels",
     "scale": "how time and memory of fit and predict grow with the problem",
     "fingerprint": "hashes of what small fits predict, to compare commits",
     "memory": "what a fit takes with language models of all sizes, estimated",

@@ -107,7 +107,7 @@ def _run_estimator(task, data, figures) -> dict[str, Any]:
     # is worth alone.
     predicted = model.predict(data.text_test, images=images_test, exclude=data.exclude_test)
     result["micro_f1"] = float(micro_f1(data.Y_test, predicted, exclude=data.exclude_test))
-    result["threshold"] = float(model.threshold_)
+    result["threshold"] = float(np.mean(model.threshold_))
     features = model._features(data.text_test, images_test)
     ranker = model.ranker_
     mixture = ranker.mixture_

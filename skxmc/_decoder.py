@@ -74,8 +74,8 @@ class DecoderXMCClassifier(BaseXMCClassifier):
         How the optimiser and the batches work; None takes ``Training()``.
     validation : float or Validation, default=None
         Which documents are held out and what is chosen by them, as in :class:`ViXMLClassifier`.
-    threshold : "auto" or float, default="auto"
-        Probability above which :meth:`predict` gives a label.
+    threshold : "auto", "per-label", float in [0, 1] or Precision, default="auto"
+        Probability above which :meth:`predict` gives a label, as in :class:`ViXMLClassifier`.
     device : str, default="auto"
         "auto" takes an accelerator if there is one.
     precision : {"auto", "float32", "bfloat16"}, default="auto"

@@ -87,9 +87,10 @@ class ViXMLClassifier(BaseXMCClassifier):
     validation : float or Validation, default=None
         Which documents are held out and what is chosen by them; a number is their share. None
         takes ``Validation()``. ``Validation(patience=3)`` stops tuning early.
-    threshold : "auto" or float, default="auto"
-        Probability above which :meth:`predict` gives a label; "auto" is chosen for best
-        micro-averaged F1 on held-out documents.
+    threshold : "auto", "per-label", float in [0, 1] or Precision, default="auto"
+        Probability above which :meth:`predict` gives a label. "auto" is chosen for best
+        micro-averaged F1 on held-out documents, "per-label" is one for each label, and a
+        :class:`~skxmc.model_selection.Precision` the lowest that keeps a wanted precision.
     device : str, default="auto"
         "auto" takes an accelerator if there is one.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
@@ -130,7 +131,7 @@ class ViXMLClassifier(BaseXMCClassifier):
         Number of features, with ``encoder="precomputed"``.
     ranker_ : Ranker
         Collects the evidence, mixes and re-ranks it.
-    threshold_ : float
+    threshold_ : float, or ndarray of shape (n_labels,), float32
         Probability above which a label is predicted.
     tower_ : TextTower or None
         The text encoder.

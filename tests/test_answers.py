@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from conftest import assert_alike
+from rounding import assert_alike
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 

@@ -17,7 +17,8 @@ class Validation(BaseEstimator):
         Share of the documents that is held out, at most 5,000 of them. They are trained on as well
         wherever that costs little: label vectors and neighbours see all documents in the end
         (above 500,000 documents or labels, neighbours alone), the encoder does not see the
-        held-out ones. "auto" is 0.05, or 0.1 where the encoder is not tuned and so misses none.
+        held-out ones. "auto" is 0.05 where the encoder is tuned, up to 0.2 of few documents. Where
+        it is not tuned it is 0.1, and below 2,000 documents each fifth is held out once.
     metric : str, default="mean"
         What is maximised: "precision_at_1", "precision_at_5", "ndcg_at_5", "psprecision_at_5", or
         "mean" of P@1, P@5, nDCG@5 and PSP@5.
