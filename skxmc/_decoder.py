@@ -93,7 +93,8 @@ class DecoderXMCClassifier(BaseXMCClassifier):
 
     Attributes
     ----------
-    classes_, evidence_, history_, image_encoder_, label_texts_, ranker_, threshold_, tower_
+    classes_, document_ids_, evidence_, history_, image_encoder_, label_texts_, ranker_, \
+threshold_, tower_
         As in :class:`ViXMLClassifier`; `tower_` is a DecoderTower.
 
     References

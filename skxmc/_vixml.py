@@ -114,6 +114,8 @@ class ViXMLClassifier(BaseXMCClassifier):
     ----------
     classes_ : ndarray of shape (n_labels,)
         Ids of the labels; the column numbers of Y if it has no names.
+    document_ids_ : ndarray of shape (n_documents,), int64 or object, or None
+        Ids of the training documents; None if :meth:`fit` was given none.
     evidence_ : dict of str to Evidence
         The fitted kinds of evidence.
     history_ : list of dict

@@ -953,7 +953,7 @@ def test_requests_survive_clone_and_pickle(estimator):
     asking = request_images(estimator)
     for copied in (clone(asking), pickle.loads(pickle.dumps(asking)), copy.deepcopy(asking)):
         requests = copied.get_metadata_routing()
-        assert requests.fit.requests == {"images": True, "exclude": True}
+        assert requests.fit.requests == {"images": True, "exclude": True, "document_ids": None}
         assert requests.predict.requests == {
             "images": True,
             "exclude": True,

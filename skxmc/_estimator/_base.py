@@ -12,6 +12,7 @@ from sklearn.utils import ClassifierTags, TransformerTags, check_random_state
 from sklearn.utils.validation import validate_data
 
 from .._features._blocks import Features, unit_rows
+from .._inputs._document_ids import check_document_ids
 from .._inputs._images import ImageFeatures, ImageItems, collect_images, with_pictures
 from .._inputs._label_set import Labels, joined_texts, read_labels
 from .._inputs._targets import check_exclude, encode_targets, without_pairs
@@ -21,6 +22,7 @@ from .._ranking._ranker import Ranker, RankingOptions, TrainingSet
 from .._runtime import limits
 from ..evidence import Evidence, Setting, resolve_evidence
 from ..model_selection import Precision, Validation
+from ._explaining import ExplainingMixin
 from ._featurizer import Featurizer
 from ._nested import NestedParametersMixin
 from ._parameters import (
@@ -44,7 +46,12 @@ if TYPE_CHECKING:
 
 
 class BaseXMCClassifier(
-    PersistenceMixin, PredictionMixin, NestedParametersMixin, BaseEstimator, metaclass=ABCMeta
+    PersistenceMixin,
+    PredictionMixin,
+    ExplainingMixin,
+    NestedParametersMixin,
+    BaseEstimator,
+    metaclass=ABCMeta,
 ):
     """Skeleton of an extreme multi-label classifier.
 
@@ -59,7 +66,7 @@ class BaseXMCClassifier(
     # -- fit ----------------------------------------------------------------------------------
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, images=None, exclude=None):
+    def fit(self, X, y, images=None, exclude=None, document_ids=None):
         """Learn to rank labels.
 
         Parameters
@@ -79,6 +86,9 @@ class BaseXMCClassifier(
         exclude : sparse matrix of shape (n_samples, n_labels), default=None
             Pairs that are neither positive nor negative, such as a document that is itself a
             label.
+        document_ids : sequence of str or int of length n_samples, default=None
+            Ids of the documents, by which :meth:`nearest` and :meth:`explain` name them. They may
+            repeat, and are kept as `document_ids_`.
 
         Returns
         -------
@@ -89,6 +99,7 @@ class BaseXMCClassifier(
         rng = check_random_state(self.random_state)
         kinds, objective = self._check_plugins()
         data = self._check_training_data(X, y, images, exclude, kinds, objective)
+        document_ids = check_document_ids(document_ids, len(data.X))
         validation = resolve_validation(self.validation)
         self._check_threshold()
 
@@ -116,7 +127,7 @@ class BaseXMCClassifier(
         )
         self.classes_, self.history_, self.featurizer_ = data.labels.ids, history, featurizer
         self.label_texts_, self.label_parents_ = data.labels.texts, data.labels.parents
-        self.threshold_ = self.ranker_.threshold_
+        self.threshold_, self.document_ids_ = self.ranker_.threshold_, document_ids
         return self
 
     @property

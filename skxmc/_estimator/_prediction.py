@@ -202,12 +202,12 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             return features.text
         return features.joined()
 
-    def fit_transform(self, X, y, images=None, exclude=None):
+    def fit_transform(self, X, y, images=None, exclude=None, document_ids=None):
         """Fit, then the embeddings of the same documents.
 
         Parameters
         ----------
-        X, y, images, exclude
+        X, y, images, exclude, document_ids
             As in :meth:`fit`.
 
         Returns
@@ -215,7 +215,8 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         embeddings : ndarray of shape (n_samples, dimension), float32
             As from :meth:`transform`.
         """
-        return self.fit(X, y, images=images, exclude=exclude).transform(X, images=images)
+        self.fit(X, y, images=images, exclude=exclude, document_ids=document_ids)
+        return self.transform(X, images=images)
 
     def score(self, X, y, sample_weight=None, images=None, exclude=None):
         """Precision at 1.

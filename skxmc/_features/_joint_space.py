@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from ._blocks import Features, unit_rows
+from ._blocks import Features, row_norms, unit_rows
 from ._centroids import label_centroids
 from ._whitening import PICTURE_SCALE
 from ._words import SparseProjection
@@ -90,6 +90,30 @@ class JointSpace:
             return None
         start = features.text.shape[1]
         return slice(start, start + features.pictures.shape[1])
+
+    def word_parts(self, features: Features, vectors: np.ndarray) -> list[np.ndarray] | None:
+        """What each word of a document adds to inner products; None if words don't stand here.
+
+        Parameters
+        ----------
+        features : Features
+            Of n documents.
+        vectors : ndarray of shape (n, m, d), float32
+            What they are compared with, such as prototypes.
+
+        Returns
+        -------
+        parts : list of ndarray of shape (m, n_stored), float32, or None
+            For each document those of the stored entries of its row of words.
+        """
+        pictures, words = self._sides(features)
+        if words is None:
+            return None
+        scales = [1.0, *(scale for scale, _ in filter(None, (pictures, words)))]
+        lengths = row_norms(self._projection.transform(features.words))
+        factors = WORDS_SCALE / np.sqrt(np.sum(np.square(scales))) / np.maximum(lengths, 1e-12)
+        own = vectors[:, :, -self.words_dimension :] * factors[:, :, None].astype(np.float32)
+        return self._projection.parts(features.words, own)
 
     def state_dict(self) -> dict[str, Any]:
         """The parameters."""

@@ -16,6 +16,9 @@ from .._runtime import limits
 # Anything between blanks is a word: names such as "c++" and "libfoo-dev" tell most.
 _WORD = r"(?u)\w\w+|[^\s\w]+|\w"
 
+# Marks around a word that don't belong to its name.
+_MARKS = ".,;:!?\"'()[]{}"
+
 # Most texts that vocabularies are learned from, evenly spaced: counting the n-grams of millions
 # takes many gigabytes.
 _FIT_TEXTS = 500_000
@@ -96,6 +99,35 @@ class SparseTextFeatures:
         features = sp.csr_array(sp.hstack(parts, format="csr", dtype=np.float32))
         features.data /= np.repeat(np.sqrt(there), np.diff(features.indptr))
         return features
+
+    def words_of(self, text: str) -> tuple[list[str], sp.csr_array]:
+        """The words of a text, and which features come from which word.
+
+        No term spans a blank, so what is between blanks is a word, with all of its n-grams. Marks
+        around it are left away.
+
+        Returns
+        -------
+        words : list of str
+            Each word once, in lower case, in the order of the text.
+        origins : csr_array of shape (n_words, n_features), float32
+            Share of the occurrences of a term in the text that are in the word; columns of terms
+            that are in the text sum to 1.
+        """
+        self._check_fitted()
+        pieces = text.lower().split()
+        if not pieces:
+            return [], sp.csr_array((0, self.n_features), dtype=np.float32)
+        names = [piece.strip(_MARKS) or piece for piece in pieces]
+        words, rows = list(dict.fromkeys(names)), np.arange(len(names))
+        place = {word: number for number, word in enumerate(words)}
+        parts = [CountVectorizer.transform(one, pieces) for one in self._vectorizers]
+        counts = sp.csr_array(sp.hstack(parts, format="csr", dtype=np.float32))
+        pairs = ([place[name] for name in names], rows)
+        merge = sp.csr_array((np.ones(len(rows), dtype=np.float32), pairs))
+        origins = sp.csr_array(merge @ counts)
+        origins.data /= origins.sum(axis=0)[origins.indices]
+        return words, origins
 
     @property
     def n_features(self) -> int:
@@ -197,6 +229,26 @@ class SparseProjection:
             (signs / np.float32(np.sqrt(n_nonzero)), columns, starts),
             shape=(n_features, dimension),
         )
+
+    def parts(self, features: sp.csr_array, vectors: np.ndarray) -> list[np.ndarray]:
+        """What each sparse feature adds to inner products of projected rows with vectors.
+
+        Parameters
+        ----------
+        features : csr_array of shape (n, n_features)
+        vectors : ndarray of shape (n, m, dimension), float32
+
+        Returns
+        -------
+        parts : list of ndarray of shape (m, n_stored), float32
+            For each row those of its stored entries.
+        """
+        found = []
+        for row, own in enumerate(vectors):
+            stored = slice(*features.indptr[row : row + 2])
+            columns, values = features.indices[stored], features.data[stored]
+            found.append((self._matrix[columns] @ own.T).T * values)
+        return found
 
     def transform(self, features: sp.csr_array) -> np.ndarray:
         """Dense features of shape (n, dimension), float32."""

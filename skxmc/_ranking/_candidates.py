@@ -32,6 +32,17 @@ class Candidates:
     shares: dict[str, np.ndarray]
     mixed: np.ndarray
 
+    def find(self, labels: np.ndarray) -> np.ndarray:
+        """Columns of given labels, (n, m_given) int64; -1 of those that are no candidates."""
+        width = 1 + max(int(self.labels.max(initial=0)), int(labels.max(initial=0)))
+        rows = np.arange(len(labels))[:, None]
+        keys = np.where(self.labels >= 0, rows * width + self.labels, -1).ravel()
+        order = np.argsort(keys, kind="stable")
+        asked = np.where(labels >= 0, rows * width + labels, -2)
+        place = np.minimum(np.searchsorted(keys[order], asked), len(keys) - 1)
+        found = order[place] % self.labels.shape[1]
+        return np.where(keys[order][place] == asked, found, -1)
+
 
 def best_candidates(
     labels: np.ndarray, scores: np.ndarray, k: int

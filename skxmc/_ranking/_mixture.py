@@ -279,7 +279,7 @@ class Mixture:
         sorted_known = np.sort(known, axis=1)
         for row, own in enumerate(labels):
             own[np.isin(own, sorted_known[row], assume_unique=False)] = -1
-        mixed = self._tail(first, dict(zip(proposals, scores, strict=True)))
+        mixed = weighted_sum(*self._tail(first, dict(zip(proposals, scores, strict=True))))
         return best_candidates(labels, mixed, labels.shape[1])
 
     def score(
@@ -301,25 +301,42 @@ class Mixture:
             What each kind says of the labels.
         """
         least = np.where(first.labels >= 0, final, np.inf).min(axis=1, keepdims=True)
-        found = np.minimum(self._tail(first, scores), least)
-        width = 1 + max(int(first.labels.max(initial=0)), int(labels.max(initial=0)))
-        rows = np.arange(len(labels))[:, None]
-        keys = np.where(first.labels >= 0, rows * width + first.labels, -1).ravel()
-        order = np.argsort(keys, kind="stable")
-        asked = (rows * width + labels).ravel()
-        place = np.minimum(np.searchsorted(keys[order], asked), len(keys) - 1)
-        known = keys[order][place] == asked
-        found = found.ravel()
-        found[known] = final.ravel()[order][place[known]]
-        return found.reshape(labels.shape).astype(np.float32)
+        tail = np.minimum(weighted_sum(*self._tail(first, scores)), least)
+        columns = first.find(labels)
+        known = np.take_along_axis(final, np.maximum(columns, 0), axis=1)
+        return np.where(columns >= 0, known, tail).astype(np.float32)
 
-    def _tail(self, first: Candidates, scores: dict[str, np.ndarray]) -> np.ndarray:
-        """Mixture of shares in the softmax over the first candidates, (n, m) float32."""
+    def parts(
+        self, first: Candidates, labels: np.ndarray, scores: dict[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        """What each kind adds to the mixture for given labels: its weighted shares.
+
+        Parameters
+        ----------
+        first, labels, scores
+            As in :meth:`score`.
+
+        Returns
+        -------
+        parts : dict of str to ndarray of shape (n, m), float32
+            The sum is the mixture, for labels among the candidates and for others.
+        """
+        columns = first.find(labels)
+        parts = {}
+        for name, weight, tail in zip(scores, *self._tail(first, scores), strict=True):
+            known = np.take_along_axis(first.shares[name], np.maximum(columns, 0), axis=1)
+            parts[name] = np.float32(weight) * np.where(columns >= 0, known, tail)
+        return parts
+
+    def _tail(
+        self, first: Candidates, scores: dict[str, np.ndarray]
+    ) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Weights, and shares in the softmax over the first candidates, each (n, m) float32."""
         shares = [
             tail_shares(own, first.scores[name], self.temperatures_.get(name, 1.0))
             for name, own in scores.items()
         ]
-        return weighted_sum(self._weights_of(list(scores)), shares)
+        return self._weights_of(list(scores)), shares
 
     def _weights_of(self, names: list[str]) -> np.ndarray:
         """Weights of some kinds, scaled to a sum of 1."""

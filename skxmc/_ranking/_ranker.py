@@ -106,6 +106,8 @@ class Ranker:
         Joins embeddings, pictures and words.
     Y_ : csr_array of shape (n_documents, n_labels)
         Labels of the training documents, some of which may have none.
+    rows_ : ndarray of shape (n_documents,), int64
+        Which of the documents that fit was given these are.
     counts_ : ndarray of shape (n_labels,), int64
         Training documents of each label.
     mixture_ : Mixture
@@ -193,7 +195,7 @@ class Ranker:
         make_prototypes, features, exclude = data.make_prototypes, data.features, data.exclude
         others = np.setdiff1d(np.arange(len(features)), rows)
         Y = whole = without_rows(data.Y, others)
-        self.Y_ = Y[rows]
+        self.Y_, self.rows_ = Y[rows], rows
         if max(Y.shape) <= limits.MAX_REBUILT:
             exclude = None if exclude is None else exclude[rows]
             features, Y, rows = features.take(rows), self.Y_, np.arange(len(rows))
@@ -272,6 +274,7 @@ class Ranker:
         for kind in self.evidence_.values():
             kind.add_documents(documents)
         self.Y_ = narrow_indices(sp.vstack([self.Y_, data.Y[rows]], format="csr"))
+        self.rows_ = np.concatenate([self.rows_, rows])
 
     def documents(self, features: Features) -> Documents:
         """Documents with these features, as evidence takes them."""
@@ -367,19 +370,41 @@ class Ranker:
             rows = slice(start, start + BLOCK)
             part = allowed.take(rows) if allowed else None
             documents = self.documents(features.take(rows))
-            first = self.mixture_.candidates(self.propose(documents, allowed=part))
-            scores = self._final(first, self._picture_comparison(documents))
             asked = np.tile(labels, (len(documents), 1))
-            given = {n: kind.score(documents, asked) for n, kind in self.evidence_.items()}
-            own = self.mixture_.score(first, scores, asked, given)
-            about = describe_documents(first, scores)
-            best = scores.max(axis=1, keepdims=True)
-            own = np.concatenate([best, own], axis=1)  # what scores are relative to
-            probabilities = self.calibrator_.probabilities(own, about)[:, 1:]
+            _, _, probabilities = self.assess(documents, asked, part)
             if part:
                 probabilities[~part.are(asked)] = 0
             found[rows] = probabilities
         return found
+
+    def assess(
+        self, documents: Documents, labels: np.ndarray, allowed: Allowed | None = None
+    ) -> tuple[Candidates, dict[str, np.ndarray], np.ndarray]:
+        """Candidates of some documents, and what is known of given labels.
+
+        Parameters
+        ----------
+        documents : Documents
+        labels : ndarray of shape (n, m), int64
+            Labels of each document, -1 where there are fewer.
+        allowed : Allowed or None
+
+        Returns
+        -------
+        candidates : Candidates
+            Of the documents, whatever `labels` are.
+        scores : dict of str to ndarray of shape (n, m), float32
+            Those of each kind for the labels.
+        probabilities : ndarray of shape (n, m), float32
+        """
+        first = self.mixture_.candidates(self.propose(documents, allowed=allowed))
+        final = self._final(first, self._picture_comparison(documents))
+        given = {name: kind.score(documents, labels) for name, kind in self.evidence_.items()}
+        own = self.mixture_.score(first, final, labels, given)
+        # The best one is what scores are relative to.
+        own = np.concatenate([final.max(axis=1, keepdims=True), own], axis=1)
+        probabilities = self.calibrator_.probabilities(own, describe_documents(first, final))
+        return first, given, probabilities[:, 1:]
 
     def _picture_comparison(self, documents: Documents) -> Pictures | None:
         """That of the first kind that has one."""
@@ -424,6 +449,7 @@ class Ranker:
             "space": self.space_.state_dict(),
             "evidence": {name: kind.state_dict() for name, kind in self.evidence_.items()},
             "Y": self.Y_,
+            "rows": self.rows_,
         }
 
     @classmethod
@@ -443,6 +469,6 @@ class Ranker:
             if kind.name in state["evidence"]:
                 kind.load_state_dict(state["evidence"][kind.name])
                 ranker.evidence_[kind.name] = kind
-        ranker.Y_ = state["Y"]
+        ranker.Y_, ranker.rows_ = state["Y"], state["rows"]
         ranker._count_documents(ranker.Y_)
         return ranker

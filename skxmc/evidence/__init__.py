@@ -8,6 +8,7 @@ from ._evidence import Corpus, Documents, Evidence, Setting, Size
 from ._label_vectors import LabelVectors
 from ._neighbours import Neighbours
 from ._prototypes import Prototypes
+from ._reasons import Reasons
 from ._resolve import resolve_evidence
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "LabelVectors",
     "Neighbours",
     "Prototypes",
+    "Reasons",
     "Setting",
     "Size",
     "resolve_evidence",

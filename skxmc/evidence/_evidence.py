@@ -14,6 +14,7 @@ from sklearn.base import BaseEstimator
 
 from .._features._blocks import Features, unit_rows
 from .._features._joint_space import JointSpace
+from ._reasons import Reasons
 
 Candidates = tuple[np.ndarray, np.ndarray]
 
@@ -371,6 +372,48 @@ class Evidence(BaseEstimator, metaclass=ABCMeta):
             Gives for labels (n, m) int64 numbers (n, m) float32; None if the kind does not know.
         """
         return None
+
+    # -- explaining ---------------------------------------------------------------------------
+
+    def explain(self, documents: Documents, labels: np.ndarray, n_documents: int) -> Reasons | None:
+        """Say why given labels have their scores.
+
+        Parameters
+        ----------
+        documents : Documents
+            What the labels are explained for.
+        labels : ndarray of shape (n, m), int64
+            Labels of each document, -1 where there are fewer.
+        n_documents : int
+            Most training documents that are named for a label.
+
+        Returns
+        -------
+        reasons : Reasons or None
+            What the kind can tell. None by default: nothing beside the score.
+        """
+        return None
+
+    def nearest_documents(self, documents: Documents, n: int) -> Candidates:
+        """Find the training documents that are most like given ones.
+
+        Only kinds that compare documents override it, and those that do not are never asked.
+
+        Parameters
+        ----------
+        documents : Documents
+            Those that others are looked for.
+        n : int
+            How many, at most the number of training documents.
+
+        Returns
+        -------
+        rows : ndarray of shape (n_documents, n), int64
+            Rows of ``documents.training_labels``, nearest first; -1 where there are fewer.
+        cosines : ndarray of shape (n_documents, n), float32
+            -inf where there is no document.
+        """
+        raise NotImplementedError(f"{type(self).__name__} compares no documents.")
 
     # -- computing and saving -----------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from .._runtime import limits
 from ..indexes import join_candidates
 from ._evidence import Candidates, Corpus, Documents, Evidence, Setting, Size
 from ._hard_negatives import HardNegatives
+from ._reasons import Reasons
 
 if TYPE_CHECKING:
     from ._linear_model import LinearModel
@@ -255,6 +256,16 @@ class LabelVectors(Evidence):
         if self.none_ is not None:
             scores = scores - self.model_.scores(self.none_, blocks, sparse=words)
         return labels, scores
+
+    def explain(self, documents: Documents, labels: np.ndarray, n_documents: int) -> Reasons:
+        """What words and pictures add to the scores."""
+        features = self._seen(documents.features)
+        vectors = self.model_.weights_[np.maximum(labels, 0)].astype(np.float32)
+        if self.none_ is not None:
+            vectors -= self.none_
+        dense, words = self.model_.parts(vectors, features.dense(), sparse=features.words)
+        names = [name for name, block in features.blocks.items() if not sp.issparse(block)]
+        return Reasons(words=words, pictures=dict(zip(names, dense, strict=True)).get("pictures"))
 
     # -- computing and saving -----------------------------------------------------------------
 

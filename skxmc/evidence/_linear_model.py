@@ -352,6 +352,30 @@ class LinearModel:
         x = self._join(blocks, sparse, slice(None)) * np.float32(self.scale)
         return product(x, np.ascontiguousarray(vectors.T, dtype=np.float32))
 
+    def parts(
+        self, vectors: np.ndarray, blocks: list[np.ndarray], *, sparse: sp.csr_array | None = None
+    ) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
+        """What each block and each sparse feature adds to scores by some vectors a document.
+
+        Parameters
+        ----------
+        vectors : ndarray of shape (n, m, d), float32
+        blocks, sparse
+            Features as in :meth:`fit`.
+
+        Returns
+        -------
+        dense : list of ndarray of shape (n, m), float32
+            One a block.
+        words : list of ndarray of shape (m, n_stored), float32, or None
+            For each document those of its stored sparse features.
+        """
+        *own, rest = np.split(np.float32(self.scale) * vectors, np.cumsum(self._widths), axis=2)
+        dense = [np.einsum("nd,nmd->nm", *pair) for pair in zip(blocks, own, strict=True)]
+        if self._projection is None:
+            return dense, None
+        return dense, self._projection.parts(sparse, np.float32(self.sparse_scale) * rest)
+
     def average(self, others: list[np.ndarray]) -> None:
         """Take the mean with the vectors of other fits that had the same `random_state`."""
         self.weights_ = sum(others, self._check_fitted()) / (1 + len(others))

@@ -8,6 +8,7 @@ import numpy as np
 
 from ._evidence import Candidates, Corpus, Documents, Evidence, Size
 from ._indexing import build_index, index_bytes
+from ._reasons import Reasons
 
 # Documents that are compared with labels of their own at a time.
 _ROWS = 256
@@ -97,6 +98,15 @@ class Prototypes(Evidence):
             return None
         own = documents.joint[:, block]
         return lambda labels: self._compare(own, labels, block)
+
+    def explain(self, documents: Documents, labels: np.ndarray, n_documents: int) -> Reasons:
+        """What words and pictures add to the cosines, where they stand by themselves."""
+        vectors = self.index_.vectors(np.maximum(labels, 0).ravel()).reshape(*labels.shape, -1)
+        compare = self.picture_comparison(documents)
+        return Reasons(
+            words=documents.space.word_parts(documents.features, vectors),
+            pictures=None if compare is None else compare(labels),
+        )
 
     def _compare(self, own: np.ndarray, labels: np.ndarray, columns: slice) -> np.ndarray:
         """Inner products with some columns of the labels' vectors, (n, m) float32."""

@@ -11,13 +11,18 @@ of a single one. ``ax=`` puts a figure into a subplot of your own.
 
 from ._calibration import CalibrationDisplay
 from ._coverage import PrecisionCoverageDisplay
+from ._explanation import Explanation, NearDocument
+from ._explanation_display import ExplanationDisplay
 from ._frequency import FrequencyBinDisplay
 from ._gallery import PredictionGalleryDisplay
 from ._history import TrainingHistoryDisplay
 
 __all__ = [
     "CalibrationDisplay",
+    "Explanation",
+    "ExplanationDisplay",
     "FrequencyBinDisplay",
+    "NearDocument",
     "PrecisionCoverageDisplay",
     "PredictionGalleryDisplay",
     "TrainingHistoryDisplay",
