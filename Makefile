@@ -30,7 +30,7 @@ help:
 	@echo "make test         run all tests"
 	@echo "make test-oldest  the same with the oldest dependencies allowed"
 	@echo "make lint         check style and formatting"
-	@echo "make format       mend what lint can mend by itself"
+	@echo "make format       correct what lint can correct by itself"
 	@echo "make docs         build the documentation into docs/_build/html"
 	@echo "make bench        measure quality, speed and memory: BENCH_ARGS='train --help'"
 	@echo "make clean        remove .venv and everything that was built"

@@ -87,7 +87,7 @@ def measure(options: argparse.Namespace, folder: str) -> dict[str, Any]:
     """Throughput at a batch and latency of single documents of a saved model."""
     from skxmc import ViXMLClassifier
 
-    # A model each: one that changes over makes its copy of the weights anew.
+    # A model each: one that changes over makes its copy of the weights again.
     models = {
         of_backend("skxmc", backend): ViXMLClassifier.load(folder).set_params(backend=backend)
         for backend in options.backend

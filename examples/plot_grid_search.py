@@ -95,7 +95,7 @@ _ = axes[0].legend(frameon=False, loc="upper left", ncols=2, fontsize="small")
 # %%
 # The embedding of the encoder beats TF-IDF alone. Both together are about as good as the embedding.
 # Drawings raise the means whatever is seen of the text, by no more than the folds spread. All of
-# that is measured with a frozen encoder, and has to be asked anew for a tuned one.
+# that is measured with a frozen encoder, and has to be asked again for a tuned one.
 #
 # On the test set
 # ---------------

@@ -226,7 +226,7 @@ def test_casts_give_the_same_hidden_states(packs, monkeypatch):
     assert torch.equal(hidden_states(serving, torch.bfloat16, 0), served)
 
 
-def test_weights_that_do_not_fit_are_told():
+def test_weights_that_do_not_fit_are_named():
     model = backbone_of("bert")
     config = {**model.config.to_dict(), "architectures": ["BertModel"]}
     weights = model.state_dict()

@@ -116,7 +116,7 @@ def test_merged_adapters_embed_alike(problem, folder_of, tmp_path):
 
 
 def test_adapters_are_served_alike(problem, folder_of):
-    """Later predictions come from a copy with short weights, made anew where these change."""
+    """Later predictions come from a copy with short weights, made again where these change."""
     texts, Y, _ = problem
     clf = classifier(folder_of(), precision="bfloat16").fit(texts, Y)
     first = clf.transform(texts)

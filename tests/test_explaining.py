@@ -130,7 +130,7 @@ def test_evidence_of_others_needs_no_more_than_the_contract(corpus):
 
 
 class Telling(Popularity):
-    """Says what it was told to, for every pair alike."""
+    """Says the same, for every pair alike."""
 
     name = "telling"
 

@@ -172,7 +172,7 @@ def test_vectors_are_those_of_the_whole_model(kind, tiny):
     np.testing.assert_array_equal(features.index.ravel(), [*range(11), -1, 3])
     expected = reference(tiny / kind, kind, arrays)
     np.testing.assert_allclose(features.vectors, expected, rtol=1e-4, atol=1e-5)
-    assert expected.std(axis=0).max() > 1e-4  # the pictures are told apart
+    assert expected.std(axis=0).max() > 1e-4  # the vectors differ
 
 
 @pytest.mark.parametrize("kind", ["clip", "siglip", "siglip2"])

@@ -390,7 +390,7 @@ def test_without_routing_pictures_are_missed(problem, scorer):
     )
     with pytest.raises(ValueError, match=r"fitted with pictures.*enable_metadata_routing"):
         search.fit(X, Y, images=images)
-    # scikit-learn turns the error into a warning and no score unless it is told not to.
+    # scikit-learn turns the error into a warning and no score unless it is asked not to.
     with pytest.warns(UserWarning, match="fitted with pictures"):
         search.set_params(error_score=np.nan).fit(X, Y, images=images)
     assert np.isnan(search.cv_results_["mean_test_score"]).all()

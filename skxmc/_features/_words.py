@@ -206,7 +206,7 @@ class SparseProjection:
 
     Every feature goes to `n_nonzero` random coordinates with random signs, the sparse
     Johnson-Lindenstrauss transform of Kane and Nelson ("Sparser Johnson-Lindenstrauss
-    Transforms", 2014, section 1.1, with coordinates drawn with replacement). It is drawn anew
+    Transforms", 2014, section 1.1, with coordinates drawn with replacement). It is drawn again
     from its seed wherever it is needed and never stored.
 
     Parameters

@@ -251,8 +251,8 @@ def handle_problems(problems: Sequence[ImageError], missing: str) -> None:
         rest = "\n* ..." if len(problems) > _SHOWN else ""
         text = f"{len(problems)} pictures cannot be used:{shown}{rest}"
     if missing == "raise":
-        mend = "set image_encoder=ImageEncoder(missing='warn') to leave such pictures out."
-        raise ImageError(f"{text}{' Or ' if len(problems) == 1 else chr(10) + 'Or '}{mend}")
+        advice = "set image_encoder=ImageEncoder(missing='warn') to leave such pictures out."
+        raise ImageError(f"{text}{' Or ' if len(problems) == 1 else chr(10) + 'Or '}{advice}")
     warnings.warn(f"pictures are left out: {text}", UserWarning, stacklevel=5)
 
 

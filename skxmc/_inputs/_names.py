@@ -16,8 +16,8 @@ from ._tables import check_not_lazy, is_table, table_rows
 from ._values import is_blank, is_missing, listed, plain_text, sequence_to_list
 
 __all__ = [
-    "INDICATOR_MEND",
-    "NAMES_MEND",
+    "INDICATOR_ADVICE",
+    "NAMES_ADVICE",
     "as_rows",
     "class_array",
     "drop_blank_names",
@@ -26,8 +26,8 @@ __all__ = [
     "plain_name",
 ]
 
-NAMES_MEND = "Pass one list of label names for each row, for example [['cat', 'pet'], ['dog']]"
-INDICATOR_MEND = "or an indicator matrix of shape (n_samples, n_labels)"
+NAMES_ADVICE = "Pass one list of label names for each row, for example [['cat', 'pet'], ['dog']]"
+INDICATOR_ADVICE = "or an indicator matrix of shape (n_samples, n_labels)"
 _SPLIT = "For tags in one text, such as 'cat|pet', pass skxmc.datasets.split_tags"
 
 
@@ -81,7 +81,7 @@ def as_rows(Y: Any, argument: str = "y") -> list[list]:
         if not isinstance(row, Iterable) or isinstance(row, dict) or not hasattr(row, "__len__"):
             raise TypeError(
                 f"{argument}[{number}] is of type {type(row).__name__}, not a list, tuple or set "
-                f"of label names. {NAMES_MEND}."
+                f"of label names. {NAMES_ADVICE}."
             )
         rows[number] = sequence_to_list(row)
     return rows
@@ -90,14 +90,14 @@ def as_rows(Y: Any, argument: str = "y") -> list[list]:
 def _rows_of_sequence(Y: Any, argument: str) -> list:
     if isinstance(Y, (str, bytes)) or not hasattr(Y, "__len__") or not isinstance(Y, Iterable):
         raise TypeError(
-            f"{argument} is of type {type(Y).__name__}. {NAMES_MEND}, {INDICATOR_MEND}."
+            f"{argument} is of type {type(Y).__name__}. {NAMES_ADVICE}, {INDICATOR_ADVICE}."
         )
     if isinstance(Y, (set, frozenset, dict)):
         raise TypeError(
-            f"{argument} is a {type(Y).__name__}, whose rows are in no order. {NAMES_MEND}."
+            f"{argument} is a {type(Y).__name__}, whose rows are in no order. {NAMES_ADVICE}."
         )
     if isinstance(Y, np.ndarray) and Y.ndim not in (1, 2):
-        raise ValueError(f"{argument} has shape {Y.shape}. {NAMES_MEND}, {INDICATOR_MEND}.")
+        raise ValueError(f"{argument} has shape {Y.shape}. {NAMES_ADVICE}, {INDICATOR_ADVICE}.")
     return sequence_to_list(Y)
 
 
@@ -115,7 +115,7 @@ def _one_dimensional(row: Any, number: int, argument: str) -> ValueError:
     return ValueError(
         f"{argument} is one-dimensional: {argument}[{number}] is the "
         f"{'continuous value' if continuous else 'scalar'} {row!r}, but a document can "
-        f"have several labels. {NAMES_MEND}, {INDICATOR_MEND} ({argument}.reshape(-1, 1) "
+        f"have several labels. {NAMES_ADVICE}, {INDICATOR_ADVICE} ({argument}.reshape(-1, 1) "
         f"for a single 0/1 column).{hint} If every document has just one class: "
         f"[[name] for name in {argument}]."
     )
@@ -202,15 +202,15 @@ def _unknown_name(
     name: str | int, rows: np.ndarray, known: np.ndarray, source: str, argument: str
 ) -> ValueError:
     rows = list(dict.fromkeys(rows.tolist()))
-    mend = "drop it or correct the name"
+    advice = "drop it or correct the name"
     if source != FITTED:
         example = known[0] if len(known) else None
-        mend = (
+        advice = (
             f"add it there or correct the name (known are names like {example!r}; if y holds ids "
             "and label_text their texts, pass label_text as a mapping of id to text)"
         )
     return ValueError(
-        f"{argument}[{rows[0]}] names the label {name!r}, which is not in {source}; {mend}"
+        f"{argument}[{rows[0]}] names the label {name!r}, which is not in {source}; {advice}"
         f"{listed(rows)}."
     )
 

@@ -18,8 +18,8 @@ from ._indicators import (
 )
 from ._label_set import Labels, read_labels
 from ._names import (
-    INDICATOR_MEND,
-    NAMES_MEND,
+    INDICATOR_ADVICE,
+    NAMES_ADVICE,
     as_rows,
     drop_blank_names,
     encode_names,
@@ -97,7 +97,7 @@ def encode_targets(
         # In scikit-learn's words, which its own tools look for.
         raise ValueError(
             "This estimator requires y to be passed, but the target y is None. "
-            f"{NAMES_MEND}, {INDICATOR_MEND}."
+            f"{NAMES_ADVICE}, {INDICATOR_ADVICE}."
         )
     if hasattr(Y, "__array__") and not hasattr(Y, "__len__"):
         Y = np.asarray(Y)

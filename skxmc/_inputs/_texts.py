@@ -136,12 +136,12 @@ def check_top_k(k: Any) -> int:
 
 def _check_not_one_row(X: Any, columns: list[str], argument: str) -> None:
     """Raise if `X` is a row of a table, which would be read as a document for each cell."""
-    mend = f"pass a table of one row, such as df.iloc[[0]] or pandas.DataFrame([{argument}])"
+    advice = f"pass a table of one row, such as df.iloc[[0]] or pandas.DataFrame([{argument}])"
     if isinstance(X, Mapping):
         scalars = (str, bytes, type(None), float, Integral)
         if X and all(isinstance(cell, scalars) for cell in X.values()):
             raise TypeError(
-                f"{argument} is a dict with one value for each key, a single row; {mend}."
+                f"{argument} is a dict with one value for each key, a single row; {advice}."
             )
         return
     if isinstance(X, (list, tuple)):
@@ -158,7 +158,7 @@ def _check_not_one_row(X: Any, columns: list[str], argument: str) -> None:
         if is_row or (named and isinstance(getattr(X, "name", None), Integral)):
             raise TypeError(
                 f"{argument} is a Series whose index holds names of columns ({keys[:5]}), as a row "
-                f"of a table has; {mend}. If it holds a text for each document, pass "
+                f"of a table has; {advice}. If it holds a text for each document, pass "
                 f"{argument}.to_list()."
             )
 
@@ -261,10 +261,10 @@ def _check_strings(X: Any, argument: str) -> list[str]:
         )
     if wrong:
         text = texts[wrong[0]]
-        mend = "decode it first" if isinstance(text, bytes) else "convert it to str first"
+        advice = "decode it first" if isinstance(text, bytes) else "convert it to str first"
         raise TypeError(
             f"{argument}[{wrong[0]}] is of type {type(text).__name__}, not str{listed(wrong)}; "
-            f"{mend}."
+            f"{advice}."
         )
     return texts
 

@@ -27,19 +27,19 @@ def import_optional(module: str, extra: str | None = None) -> ModuleType:
     Raises
     ------
     ImportError
-        If the module cannot be imported. The message names the command that mends it.
+        If the module cannot be imported. The message names the command that helps.
     """
     try:
         return import_module(module)
     except ImportError as error:
         top = module.partition(".")[0]
-        mend = 'pip install "skxmc"' if extra is None else f'pip install "skxmc[{extra}]"'
+        advice = 'pip install "skxmc"' if extra is None else f'pip install "skxmc[{extra}]"'
         if top == "faiss":
-            mend = _FAISS if extra is None else f"{_FAISS}, or {mend}"
+            advice = _FAISS if extra is None else f"{_FAISS}, or {advice}"
         if isinstance(error, ModuleNotFoundError) and error.name in (module, top, None):
             problem = "is not installed"
         else:  # it is there, but something that it needs is not
             problem = f"cannot be imported ({error})"
         raise ImportError(
-            f"the module {module!r} {problem}; install it with: {mend}", name=module
+            f"the module {module!r} {problem}; install it with: {advice}", name=module
         ) from error

@@ -231,7 +231,7 @@ class Tower(torch.nn.Module, ABC):
     def for_serving(self, precision: torch.dtype, backend: str = "torch") -> Tower:
         """A tower with the same embeddings in `precision`, whose linear layers are stored in it.
 
-        Autocast brings weights to `precision` anew for each pack, which takes as long as a short
+        Autocast brings weights to `precision` again for each pack, which takes as long as a short
         text does. The copy has half the size of the linear layers; it shares all else. On an
         accelerator, where memory is dearer than a cast, this is the tower itself.
 

@@ -82,7 +82,7 @@ class HardNegativeSchedule:
         return self.size * 2 ** sum(epoch >= e for e in self.doubling)
 
     def is_due(self, epoch: int) -> bool:
-        """Whether documents are clustered anew before this epoch."""
+        """Whether documents are clustered again before this epoch."""
         return self.uses_clusters(epoch) and (epoch - self.start) % self.update == 0
 
     def uses_clusters(self, epoch: int) -> bool:

@@ -88,5 +88,5 @@ class Checkpoint:
             # store, the file is the user's own.
             return torch.load(self.path, map_location="cpu", weights_only=False)
         except Exception as error:  # whatever a broken pickle raises
-            logger.warning("%s cannot be read (%s); training starts anew", self.path, error)
+            logger.warning("%s cannot be read (%s); training starts at 0", self.path, error)
             return None

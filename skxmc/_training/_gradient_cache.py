@@ -32,7 +32,7 @@ class GradientCache:
     graph_tokens : int
         Tokens whose graphs fit.
     chunk_tokens : int
-        Tokens that a pack is to have at most, so that the graph of one can be made anew.
+        Tokens that a pack is to have at most, so that the graph of one can be made again.
 
     References
     ----------

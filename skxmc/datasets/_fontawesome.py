@@ -241,7 +241,7 @@ def _read_cache(path: Path, return_images: bool) -> Bunch | None:
             content = cache["images"].tobytes() if return_images else b""
             ends = cache["image_ends"].tolist()
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None  # damaged: it is built anew
+        return None  # damaged: it is built again
     if icons.pop("format", None) != _FORMAT or _installed_version() not in (None, icons.version):
         return None
     if return_images:

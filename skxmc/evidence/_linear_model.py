@@ -81,7 +81,7 @@ class LinearModel:
     random_negatives : int, default=4096
         Number of random labels of a batch where there are more than `max_labels`.
     storage : {"float32", "float16"}, default="float32"
-        Of the vectors. With "float16" moments are kept in bfloat16 and the anchor is made anew
+        Of the vectors. With "float16" moments are kept in bfloat16 and the anchor is made again
         where it is needed: 6 bytes a number while training instead of 14, and 2 in use.
     device : str, default="cpu"
     precision : {"auto", "float32", "bfloat16"}, default="auto"

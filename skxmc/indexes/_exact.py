@@ -98,7 +98,7 @@ class Exact(Storable):
             found = None
             if rough != "float32":
                 found = self._search_block(queries[rows], k, self._scorer(rough), 8 * k + 512)
-                if found is None:  # too alike to be told apart by so few bits
+                if found is None:  # too alike for so few bits
                     rough = "float32"
             if found is None:
                 found = self._search_block(queries[rows], k, self._scorer("float32"))

@@ -100,7 +100,7 @@ class Objective(BaseEstimator, ABC):
     def build(self, problem: TuningProblem) -> None:
         """Check the parameters and make the modules that are trained beside the tower.
 
-        An override calls this one first. Called again, it starts anew.
+        An override calls this one first. Called again, it starts again.
 
         Parameters
         ----------

@@ -34,7 +34,7 @@ class Training(BaseEstimator):
         Bytes for the graphs of a batch. What does not fit is run twice, which takes a third more
         time for its part. "auto" is 1.5e9 for small encoders and 2e9 for language models.
     image_dropout : "auto" or float, default="auto"
-        Share of the documents and labels with pictures that lose them all, drawn anew in each
+        Share of the documents and labels with pictures that lose them all, drawn again in each
         step. Without it a model is worse than one of texts alone where pictures are missing at
         prediction. "auto" is 0.3. Without pictures in the data nothing is drawn.
 
