@@ -58,7 +58,8 @@ def test_share_is_met_without_duplicates(rng):
 def test_drawing_follows_the_random_state(rng):
     features = Features(unit(rng.normal(size=(300, 32))))
     first, second, third = (
-        hold_out(features.text, everybody(300), 0.1, np.random.RandomState(seed)) for seed in (0, 0, 1)
+        hold_out(features.text, everybody(300), 0.1, np.random.RandomState(seed))
+        for seed in (0, 0, 1)
     )
     np.testing.assert_array_equal(first, second)
     assert first.tolist() != third.tolist()

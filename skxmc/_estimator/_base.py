@@ -36,6 +36,7 @@ from ._parameters import (
 from ._persistence import PersistenceMixin, skxmc_version
 from ._prediction import PredictionMixin, with_pictures
 from ._tuning import Representation, TrainingData, Tuning, represent_tuned, represent_untuned
+from ._updating import UpdatingMixin
 
 if TYPE_CHECKING:
     from .._backbones._sources import ModelSource
@@ -43,7 +44,12 @@ if TYPE_CHECKING:
 
 
 class BaseXMCClassifier(
-    PersistenceMixin, PredictionMixin, NestedParametersMixin, BaseEstimator, metaclass=ABCMeta
+    PersistenceMixin,
+    PredictionMixin,
+    UpdatingMixin,
+    NestedParametersMixin,
+    BaseEstimator,
+    metaclass=ABCMeta,
 ):
     """Skeleton of an extreme multi-label classifier.
 

@@ -11,7 +11,8 @@ from .._features._blocks import Features
 from .._inputs._targets import narrow_indices
 from .._runtime import limits
 from ..indexes import join_candidates
-from ._evidence import Candidates, Corpus, Documents, Evidence, Setting, Size
+from ._corpus import Candidates, Corpus, Documents, Setting, Size, Update
+from ._evidence import Evidence
 from ._hard_negatives import HardNegatives
 
 if TYPE_CHECKING:
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 # Share of the features that a step leaves out. Embeddings of documents that the encoder was tuned
 # on fit their labels too well to be relied on.
 DROPOUT, DROPOUT_TUNED = 0.2, 0.4
+
+# The pass over documents that come after the fit: how often each is seen, and what shares of the
+# learning rate and of the decay are left.
+UPDATE_EPOCHS, UPDATE_RATE, UPDATE_DECAY = 2, 1.0, 1.0
 
 
 class LabelVectors(Evidence):
@@ -146,7 +151,7 @@ class LabelVectors(Evidence):
             Y,
             sparse=features.words,
             labels=labels,
-            negatives=self._hard_negatives(corpus),
+            negatives=self._hard_negatives(corpus, corpus.documents),
             exclude=exclude,
         )
         self.none_ = None
@@ -182,13 +187,14 @@ class LabelVectors(Evidence):
             verbose=setting.verbose,
         )
 
-    def _hard_negatives(self, corpus: Corpus) -> HardNegatives | None:
+    def _hard_negatives(
+        self, corpus: Corpus | Update, documents: Documents
+    ) -> HardNegatives | None:
         """The nearest prototypes of documents, where not every label is a negative."""
         prototypes = corpus.kinds.get("prototypes")
         if prototypes is None or corpus.n_labels <= self.max_labels:
             return None
         n_nearest = min(corpus.setting.shortlist, corpus.n_labels)
-        documents = corpus.documents
         return HardNegatives(
             lambda rows: prototypes.propose(documents.take(rows), n_nearest)[0], len(documents)
         )
@@ -218,6 +224,48 @@ class LabelVectors(Evidence):
     def add_labels(self, labels: Documents) -> None:
         """The vector of a label without documents is where it would start from."""
         self.model_.add_labels(self._seen(labels.features))
+
+    def remove_labels(self, kept: np.ndarray) -> None:
+        """The vectors of the others go."""
+        self.model_.weights_ = self.model_.weights_[kept]
+
+    def update(self, update: Update) -> None:
+        """A short pass over the new documents and old ones, from the vectors as they are.
+
+        Vectors decay towards where they started this time, so that labels which the documents say
+        little of stay. Documents without a label teach something only where the model knows "none
+        of them" from its fit.
+        """
+        new, old = update.new, update.old
+        parts = [self._seen(part.documents.features) for part in (new, old)]
+        features = Features.stack(parts)
+        Y = narrow_indices(sp.csr_array(sp.vstack([new.Y, old.Y], format="csr")))
+        exclude = None
+        if new.exclude is not None or old.exclude is not None:
+            both = [sp.csr_array(p.Y.shape, dtype=bool) if p.exclude is None else p.exclude
+                    for p in (new, old)]  # fmt: skip
+            exclude = sp.csr_array(sp.vstack(both, format="csr"))
+        weights = self.model_.weights_
+        if self.none_ is not None:
+            empty = np.flatnonzero(np.diff(Y.indptr) == 0)
+            Y, exclude, _ = _with_none(Y, exclude, None, empty)
+            weights = np.concatenate([weights, self.none_.astype(weights.dtype)])
+        documents = Documents(features, new.documents.space, new.documents.training_labels)
+        model = self._make_model(update.setting, update.n_labels)
+        model.epochs, model.learning_rate = UPDATE_EPOCHS, UPDATE_RATE * self.learning_rate
+        model.decay = UPDATE_DECAY * self.decay
+        self.model_ = model.fit_from(
+            self.model_,
+            weights,
+            features.dense(),
+            Y,
+            sparse=features.words,
+            negatives=self._hard_negatives(update, documents),
+            exclude=exclude,
+        )
+        if self.none_ is not None:
+            self.none_ = self.model_.weights_[-1:].copy()
+            self.model_.weights_ = self.model_.weights_[:-1].copy()
 
     # -- proposing ----------------------------------------------------------------------------
 
@@ -283,16 +331,5 @@ def _with_none(
         exclude = sp.csr_array(exclude.copy())
         exclude.resize(Y.shape)
     if labels is not None:
-        nothing = {
-            name: np.zeros((1, block.shape[1]), dtype=np.float32)
-            for name, block in labels.blocks.items()
-        }
-        labels = Features(
-            **{
-                name: sp.vstack([block, sp.csr_array(nothing[name])], format="csr")
-                if sp.issparse(block)
-                else np.vstack([block, nothing[name]])
-                for name, block in labels.blocks.items()
-            }
-        )
+        labels = Features.stack([labels, labels.zeros(1)])
     return Y, exclude, labels

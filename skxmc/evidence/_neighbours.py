@@ -6,7 +6,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from ..indexes import sort_candidates
-from ._evidence import Candidates, Corpus, Documents, Evidence, Size
+from ._corpus import Candidates, Corpus, Documents, Size
+from ._evidence import Evidence
 from ._indexing import build_index, index_bytes
 
 
@@ -85,6 +86,9 @@ class Neighbours(Evidence):
     def add_documents(self, documents: Documents) -> None:
         """More documents become neighbours."""
         self.index_.add(documents.unit)
+
+    def remove_labels(self, kept: np.ndarray) -> None:
+        """Nothing here is kept by label: votes are those of the training labels."""
 
     def memory(self, size: Size) -> tuple[float, float]:
         """Bytes while the kind is fitted, and bytes of its index."""
