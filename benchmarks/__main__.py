@@ -15,6 +15,7 @@ SUBCOMMANDS = {
     "index": "exact and approximate search, and faiss by hand",
     "metrics": "xmc_report against a loop over documents",
     "quality": "accuracy, time and memory on a data set, and those of other methods",
+    "update": "a model before and after partial_fit, and a refit",
     "scale": "how time and memory of fit and predict grow with the problem",
     "fingerprint": "hashes of what small fits predict, to compare commits",
     "memory": "what a fit takes with language models of all sizes, estimated",

@@ -13,7 +13,18 @@ import pytest
 from tiny_models import save_encoder
 
 from benchmarks import __main__ as command_line
-from benchmarks import _baselines, _data, _report, encode, index, metrics, predict, quality, scale
+from benchmarks import (
+    _baselines,
+    _data,
+    _report,
+    encode,
+    index,
+    metrics,
+    predict,
+    quality,
+    scale,
+    update,
+)
 from skxmc import DecoderXMCClassifier, ViXMLClassifier
 
 WORDS = [first + second for first in ("bal", "dor", "kir", "mun") for second in ("ta", "ve", "so")]
@@ -47,7 +58,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def together(monkeypatch):
     """Everything runs in this process: a new one takes seconds to import torch."""
-    for module in (encode, index, metrics, predict, quality, scale):
+    for module in (encode, index, metrics, predict, quality, scale, update):
         monkeypatch.setattr(module, "apart", lambda function, *arguments: function(*arguments))
 
 
@@ -242,6 +253,21 @@ def test_quality_of_baselines(folder, monkeypatch):
     assert "no_package_of_this_name" in found[2]["skipped"]
     assert "was left out" in quality.markdown(found)
     assert found[3]["figures"]["P@5"] == pytest.approx(0.4)
+
+
+def test_update(folder):
+    old = [str(row) for row in range(10, 60)]  # here every document is a library of its own
+    (result,) = results_of(
+        update, folder, "--data", "tiny", "--param", "encoder=ENCODER", "--calls", "2",
+        "--old", *old,
+    )  # fmt: skip
+    assert result["documents"] == {"old": 50, "new": 10}
+    assert list(result["ways"]) == ["fitted on old", "partial_fit", "refit on all"]
+    for found in result["ways"].values():
+        assert found["labels"] <= len(WORDS)
+        assert min(found["new"], found["old"]) > 0.8
+        assert found["cpu_seconds"] > 0
+        assert found["encoding_cpu_seconds"] > 0
 
 
 def test_a_split_may_be_the_test_documents(folder):
