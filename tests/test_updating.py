@@ -252,7 +252,8 @@ def test_kinds_without_an_update_work_as_before():
     kinds = [Prototypes(), Popularity()]
     model = ViXMLClassifier("precomputed", evidence=kinds, random_state=0)
     model.fit(OLD[0][:80], OLD[1][:80])
-    model.partial_fit(*NEW)
+    with pytest.warns(UserWarning, match="a refit on all of them is due"):
+        model.partial_fit(*NEW)
     assert len(model.evidence_["popularity"].counts_) == N_LABELS
     before = state_of(model)
     with pytest.raises(ValueError, match="'popularity' does not say how to remove labels"):
@@ -297,7 +298,17 @@ def test_texts_and_new_labels_with_texts(encoder, params, tmp_path):
     np.testing.assert_allclose(scores, theirs, rtol=1e-3, atol=1e-4)
 
 
-def test_label_text_is_checked(encoder, fitted):
+def test_many_labels_have_hard_negatives(encoder):
+    """Prototypes see whole documents, whatever label vectors see of them."""
+    kinds = [Prototypes(), LabelVectors(max_labels=4, random_negatives=2, epochs=2)]
+    model = ViXMLClassifier(
+        encoder, train_encoder="frozen", evidence=kinds, text_features="tfidf", random_state=0
+    )
+    model.fit(*texts_of(60, WORDS[:6], 0)).partial_fit(*texts_of(40, WORDS, 1))
+    assert model.score(*texts_of(40, WORDS, 2)) > 0.8
+
+
+def test_label_text_is_checked(fitted):
     model = ViXMLClassifier("precomputed")
     with pytest.raises(ValueError, match="label_text names new labels of a fitted model"):
         model.partial_fit(*OLD, label_text={"l00": "zero"})

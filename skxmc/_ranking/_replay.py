@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from .._features._blocks import Features
 
 # Most documents that are kept: some megabytes, and enough for label vectors not to forget.
-CAPACITY = 4096
+CAPACITY = 8192
 
 
 class Replay:

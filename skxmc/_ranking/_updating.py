@@ -14,8 +14,8 @@ from .._inputs._targets import narrow_indices
 from ..evidence import Evidence, LabelledDocuments, Update
 from ._ranker import Ranker
 
-# Old documents that a new one is mixed with, and how many there are at least.
-REPLAYED, MIN_REPLAYED = 1.0, 512
+# Old documents for each new one, and at least. FIGURES2
+REPLAYED, MIN_REPLAYED = 3.0, 512
 
 
 def with_documents(

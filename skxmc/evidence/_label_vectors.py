@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 # on fit their labels too well to be relied on.
 DROPOUT, DROPOUT_TUNED = 0.2, 0.4
 
-# The pass over documents that come after the fit: how often each is seen, and what shares of the
-# learning rate and of the decay are left.
-UPDATE_EPOCHS, UPDATE_RATE, UPDATE_DECAY = 2, 1.0, 1.0
+# Passes over documents that come after the fit, and how far a label's vector goes with them: the
+# share of its documents that are new, to this power. FIGURES
+UPDATE_EPOCHS, UPDATE_EXPONENT = 2, 0.5
 
 
 class LabelVectors(Evidence):
@@ -232,40 +232,50 @@ class LabelVectors(Evidence):
     def update(self, update: Update) -> None:
         """A short pass over the new documents and old ones, from the vectors as they are.
 
-        Vectors decay towards where they started this time, so that labels which the documents say
-        little of stay. Documents without a label teach something only where the model knows "none
-        of them" from its fit.
+        Vectors decay towards where they start this time. A label's goes the further, the larger
+        the share of new documents among its own: one without new ones stays. Documents without a
+        label teach something only where the model knows "none of them" from its fit.
         """
-        new, old = update.new, update.old
-        parts = [self._seen(part.documents.features) for part in (new, old)]
-        features = Features.stack(parts)
-        Y = narrow_indices(sp.csr_array(sp.vstack([new.Y, old.Y], format="csr")))
-        exclude = None
-        if new.exclude is not None or old.exclude is not None:
-            both = [sp.csr_array(p.Y.shape, dtype=bool) if p.exclude is None else p.exclude
-                    for p in (new, old)]  # fmt: skip
-            exclude = sp.csr_array(sp.vstack(both, format="csr"))
-        weights = self.model_.weights_
+        features, Y, exclude = self._with_old(update)
+        seen = self._seen(features)
+        weights, moving = self.model_.weights_, _shares_of_new(update) ** UPDATE_EXPONENT
         if self.none_ is not None:
             empty = np.flatnonzero(np.diff(Y.indptr) == 0)
             Y, exclude, _ = _with_none(Y, exclude, None, empty)
             weights = np.concatenate([weights, self.none_.astype(weights.dtype)])
-        documents = Documents(features, new.documents.space, new.documents.training_labels)
+            moving = np.append(moving, np.mean(np.diff(update.new.Y.indptr) == 0))
+        space, training_labels = update.new.documents.space, update.new.documents.training_labels
         model = self._make_model(update.setting, update.n_labels)
-        model.epochs, model.learning_rate = UPDATE_EPOCHS, UPDATE_RATE * self.learning_rate
-        model.decay = UPDATE_DECAY * self.decay
-        self.model_ = model.fit_from(
+        model.epochs = UPDATE_EPOCHS
+        model.fit_from(
             self.model_,
             weights,
-            features.dense(),
+            seen.dense(),
             Y,
-            sparse=features.words,
-            negatives=self._hard_negatives(update, documents),
+            sparse=seen.words,
+            negatives=self._hard_negatives(update, Documents(features, space, training_labels)),
             exclude=exclude,
         )
+        moves = (model.weights_ - weights) * moving[:, np.newaxis].astype(weights.dtype)
+        model.weights_ = weights + moves
         if self.none_ is not None:
-            self.none_ = self.model_.weights_[-1:].copy()
-            self.model_.weights_ = self.model_.weights_[:-1].copy()
+            self.none_ = model.weights_[-1:].copy()
+            model.weights_ = model.weights_[:-1].copy()
+        self.model_ = model
+
+    @staticmethod
+    def _with_old(update: Update) -> tuple[Features, sp.csr_array, sp.csr_array | None]:
+        """Features, labels and excluded pairs of new documents and then of old ones."""
+        both = update.new, update.old
+        features = Features.stack([part.documents.features for part in both])
+        Y = narrow_indices(sp.csr_array(sp.vstack([part.Y for part in both], format="csr")))
+        if all(part.exclude is None for part in both):
+            return features, Y, None
+        pairs = [
+            sp.csr_array(part.Y.shape, dtype=bool) if part.exclude is None else part.exclude
+            for part in both
+        ]
+        return features, Y, sp.csr_array(sp.vstack(pairs, format="csr"))
 
     # -- proposing ----------------------------------------------------------------------------
 
@@ -318,6 +328,12 @@ class LabelVectors(Evidence):
         numbers = size.n_labels * (size.dense + (self.words_dimension if size.words else 0))
         batch = min(self.batch_size, size.n_documents) * min(size.n_labels, self.max_labels)
         return (6.0 if many else 16.0) * numbers + 8.0 * batch, 0.0
+
+
+def _shares_of_new(update: Update) -> np.ndarray:
+    """Which share of each label's documents is new, (n_labels,) float64; 0 without any."""
+    added = np.bincount(update.new.Y.indices, minlength=update.n_labels)
+    return added / np.maximum(1, added + update.counts)
 
 
 def _with_none(
