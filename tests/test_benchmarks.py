@@ -24,6 +24,7 @@ from benchmarks import (
     quality,
     scale,
     serve,
+    update,
 )
 from skxmc import DecoderXMCClassifier, ViXMLClassifier
 
@@ -58,7 +59,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def together(monkeypatch):
     """Everything runs in this process: a new one takes seconds to import torch."""
-    for module in (encode, index, metrics, predict, quality, scale):
+    for module in (encode, index, metrics, predict, quality, scale, update):
         monkeypatch.setattr(module, "apart", lambda function, *arguments: function(*arguments))
 
 
@@ -253,6 +254,21 @@ def test_quality_of_baselines(folder, monkeypatch):
     assert "no_package_of_this_name" in found[2]["skipped"]
     assert "was left out" in quality.markdown(found)
     assert found[3]["figures"]["P@5"] == pytest.approx(0.4)
+
+
+def test_update(folder):
+    old = [str(row) for row in range(10, 60)]  # here every document is a library of its own
+    (result,) = results_of(
+        update, folder, "--data", "tiny", "--param", "encoder=ENCODER", "--calls", "2",
+        "--old", *old,
+    )  # fmt: skip
+    assert result["documents"] == {"old": 50, "new": 10}
+    assert list(result["ways"]) == ["fitted on old", "partial_fit", "refit on all"]
+    for found in result["ways"].values():
+        assert found["labels"] <= len(WORDS)
+        assert min(found["new"], found["old"]) > 0.8
+        assert found["cpu_seconds"] > 0
+        assert found["encoding_cpu_seconds"] > 0
 
 
 def test_a_split_may_be_the_test_documents(folder):

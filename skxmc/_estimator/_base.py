@@ -39,6 +39,7 @@ from ._parameters import (
 from ._persistence import PersistenceMixin, skxmc_version
 from ._prediction import PredictionMixin
 from ._tuning import Representation, TrainingData, Tuning, represent_tuned, represent_untuned
+from ._updating import UpdatingMixin
 
 if TYPE_CHECKING:
     from .._backbones._sources import ModelSource
@@ -49,6 +50,7 @@ class BaseXMCClassifier(
     PersistenceMixin,
     PredictionMixin,
     ExplainingMixin,
+    UpdatingMixin,
     NestedParametersMixin,
     BaseEstimator,
     metaclass=ABCMeta,

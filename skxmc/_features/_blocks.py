@@ -61,6 +61,30 @@ class Features:
         """The rows (indices, slice) of every block."""
         return Features(**{name: block[rows] for name, block in self.blocks.items()})
 
+    @classmethod
+    def stack(cls, parts: list[Features]) -> Features:
+        """The items of all parts, which have the same blocks."""
+        blocks = {name: [part.blocks[name] for part in parts] for name in parts[0].blocks}
+        return cls(
+            **{
+                name: sp.csr_array(sp.vstack(block, format="csr"))
+                if sp.issparse(block[0])
+                else np.concatenate(block)
+                for name, block in blocks.items()
+            }
+        )
+
+    def zeros(self, n: int) -> Features:
+        """As many items of zeros, with the blocks that these have."""
+        return Features(
+            **{
+                name: sp.csr_array((n, block.shape[1]), dtype=np.float32)
+                if sp.issparse(block)
+                else np.zeros((n, block.shape[1]), dtype=np.float32)
+                for name, block in self.blocks.items()
+            }
+        )
+
     def dense(self) -> list[np.ndarray]:
         """The dense blocks."""
         return [block for block in self.blocks.values() if isinstance(block, np.ndarray)]

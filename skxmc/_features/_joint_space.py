@@ -84,6 +84,15 @@ class JointSpace:
                 sides.append((scale, centroids if mine is None else centroids + mine[1]))
         return _join(vectors, sides)
 
+    def blocks(self, features: Features) -> dict[str, tuple[float, np.ndarray]]:
+        """Embeddings, pictures and words as they are joined: the length of each, and its rows.
+
+        Blocks that are missing are left out; the others stand in this order in a joint vector.
+        """
+        sides = dict(zip(("pictures", "words"), self._sides(features), strict=True))
+        there = {name: side for name, side in sides.items() if side is not None}
+        return {"text": (1.0, features.text), **there}
+
     def picture_columns(self, features: Features) -> slice | None:
         """Which columns of :meth:`documents` are the pictures; None if none are."""
         if not self.pictures or features.pictures is None:

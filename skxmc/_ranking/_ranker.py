@@ -24,6 +24,7 @@ from ._candidates import Candidates, Proposals, behind, best_candidates, pad
 from ._holdout import without_rows
 from ._mixture import MixedKind, Mixture
 from ._proposals import Seen, join_seen, propose_allowed
+from ._replay import Replay
 from ._reranker import MIN_DOCUMENTS, N_CANDIDATES, Pictures, Reranker
 from ._threshold import DEFAULT_THRESHOLD, choose_threshold, refuse_precision
 
@@ -118,6 +119,10 @@ class Ranker:
         Probability above which a label is predicted.
     n_empty_ : int
         Documents without a label among those that were learned from.
+    n_added_ : int
+        Documents that were learned from after the fit.
+    replay_ : Replay
+        A sample of all documents.
     """
 
     def __init__(self, kinds: list[Evidence], setting: Setting, options: RankingOptions) -> None:
@@ -137,7 +142,7 @@ class Ranker:
         self.n_labels_ = Y.shape[1]
         # The held-out documents among them, as later in prediction: else their labels would be
         # those that have lost one, which gives them away where all labels have as few.
-        self._count_documents(Y[rows])
+        self.count_documents(Y[rows])
         self.n_empty_ = int(np.count_nonzero(np.diff(Y.indptr)[rows] == 0))
         self.setting = replace(
             self.setting, seed=int(rng.randint(2**31)), shortlist=self._choose_shortlist(Y[rows])
@@ -147,6 +152,7 @@ class Ranker:
         self.reranker_ = None
         self.calibrator_ = Calibrator(self.counts_.sum() / max(1, len(rows)))
         self.threshold_ = DEFAULT_THRESHOLD
+        self.n_added_ = 0
         earlier: list[dict[str, Any]] = []
         seen = []
         for fold in data.folds:
@@ -161,8 +167,10 @@ class Ranker:
             self.threshold_ = float(self.options.threshold)
         if seen and max(Y.shape) > limits.MAX_REBUILT:
             self._add_documents(data, data.folds[0])
+            self._keep_sample(data, np.concatenate([np.setdiff1d(rows, fold), fold]))
             return self
         self._collect(data, rows)
+        self._keep_sample(data, rows)
         for name, kind in self.evidence_.items():
             others = [one[name] for one in earlier if one.get(name) is not None]
             if others:
@@ -264,7 +272,7 @@ class Ranker:
             rest = np.full(self.n_labels_ - len(self.threshold_), self.threshold_[-1])
             self.threshold_ = np.concatenate([self.threshold_, rest]).astype(np.float32)
 
-    def _count_documents(self, Y: sp.csr_array) -> None:
+    def count_documents(self, Y: sp.csr_array) -> None:
         """How many documents each label has."""
         self.counts_ = np.bincount(Y.indices, minlength=self.n_labels_)
 
@@ -275,6 +283,15 @@ class Ranker:
             kind.add_documents(documents)
         self.Y_ = narrow_indices(sp.vstack([self.Y_, data.Y[rows]], format="csr"))
         self.rows_ = np.concatenate([self.rows_, rows])
+
+    def _keep_sample(self, data: TrainingSet, order: np.ndarray) -> None:
+        """Keep some documents to learn from again; `order` says which one is which row of Y_."""
+
+        def take(rows: np.ndarray) -> tuple[Features, sp.csr_array | None]:
+            exclude = None if data.exclude is None else data.exclude[order[rows]]
+            return data.features.take(order[rows]), exclude
+
+        self.replay_ = Replay.of(len(order), take, self.setting.seed)
 
     def documents(self, features: Features) -> Documents:
         """Documents with these features, as evidence takes them."""
@@ -418,7 +435,7 @@ class Ranker:
             kind.add_labels(documents)
         self.n_labels_ += len(labels)
         self.Y_.resize(self.Y_.shape[0], self.n_labels_)
-        self._count_documents(self.Y_)
+        self.count_documents(self.Y_)
         if isinstance(self.threshold_, np.ndarray):
             common = np.full(len(labels), np.median(self.threshold_), dtype=np.float32)
             self.threshold_ = np.concatenate([self.threshold_, common])
@@ -450,6 +467,8 @@ class Ranker:
             "evidence": {name: kind.state_dict() for name, kind in self.evidence_.items()},
             "Y": self.Y_,
             "rows": self.rows_,
+            "n_added": self.n_added_,
+            "replay": self.replay_.state_dict(),
         }
 
     @classmethod
@@ -470,5 +489,7 @@ class Ranker:
                 kind.load_state_dict(state["evidence"][kind.name])
                 ranker.evidence_[kind.name] = kind
         ranker.Y_, ranker.rows_ = state["Y"], state["rows"]
-        ranker._count_documents(ranker.Y_)
+        ranker.n_added_ = state["n_added"]
+        ranker.replay_ = Replay(**state["replay"])
+        ranker.count_documents(ranker.Y_)
         return ranker

@@ -4,7 +4,8 @@
 loads PyTorch before something is fitted.
 """
 
-from ._evidence import Corpus, Documents, Evidence, Setting, Size
+from ._corpus import Corpus, Documents, LabelledDocuments, Setting, Size, Update
+from ._evidence import Evidence
 from ._label_vectors import LabelVectors
 from ._neighbours import Neighbours
 from ._prototypes import Prototypes
@@ -16,10 +17,12 @@ __all__ = [
     "Documents",
     "Evidence",
     "LabelVectors",
+    "LabelledDocuments",
     "Neighbours",
     "Prototypes",
     "Reasons",
     "Setting",
     "Size",
+    "Update",
     "resolve_evidence",
 ]

@@ -1,175 +1,16 @@
-"""The contract of a kind of evidence, and what it learns from."""
+"""The contract of a kind of evidence."""
 
 from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
-import scipy.sparse as sp
 from sklearn.base import BaseEstimator
 
-from .._features._blocks import Features, unit_rows
-from .._features._joint_space import JointSpace
+from ._corpus import Candidates, Corpus, Documents, Size, Update
 from ._reasons import Reasons
-
-Candidates = tuple[np.ndarray, np.ndarray]
-
-
-@dataclass
-class Setting:
-    """How and where evidence computes; the estimator's parameters say what it means.
-
-    Parameters
-    ----------
-    tuned : bool
-        Whether the encoder was tuned on the documents.
-    text : bool
-        Whether linear models see the embeddings of texts beside their words.
-    index : str or Index
-        Search over vectors, as `make_index` takes it.
-    max_steps : int or None
-        Most optimisation steps of what is trained.
-    shortlist : int
-        Labels that a kind of evidence proposes for a document, if not more are asked for.
-    device, precision : str
-        Where and in which precision to compute.
-    seed : int
-        Of all random draws.
-    verbose : int
-        With 1 there are progress bars.
-    """
-
-    tuned: bool = False
-    text: bool = True
-    index: Any = "auto"
-    max_steps: int | None = None
-    shortlist: int = 100
-    device: str = "cpu"
-    precision: str = "float32"
-    seed: int = 0
-    verbose: int = 0
-
-
-@dataclass
-class Documents:
-    """Documents that labels are proposed for.
-
-    Parameters
-    ----------
-    features : Features
-        Blocks ``text`` (embeddings), ``pictures`` and ``words``; the last two may be None.
-    space : JointSpace
-        Joins the blocks.
-    training_labels : csr_array of shape (n_training_documents, n_labels)
-        Labels of the training documents, in the order in which evidence has seen them.
-    proposed : dict of str to (labels, scores)
-        What the kinds before this one propose for these documents.
-    """
-
-    features: Features
-    space: JointSpace
-    training_labels: sp.csr_array | None = None
-    proposed: dict[str, Candidates] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.features)
-
-    @cached_property
-    def joint(self) -> np.ndarray:
-        """Vectors by which documents are compared with labels, (n, d) float32."""
-        return self.space.documents(self.features)
-
-    @cached_property
-    def unit(self) -> np.ndarray:
-        """Rows of unit norm by which documents are compared with each other, (n, d) float32."""
-        return unit_rows(self.joint) if self.space.pictures else self.features.joined()
-
-    def take(self, rows: Any) -> Documents:
-        """Some of the documents, without proposals.
-
-        Parameters
-        ----------
-        rows : ndarray of int or slice
-            Which of them.
-
-        Returns
-        -------
-        documents : Documents
-        """
-        return Documents(self.features.take(rows), self.space, self.training_labels)
-
-
-@dataclass
-class Corpus:
-    """What evidence learns from.
-
-    Parameters
-    ----------
-    documents : Documents
-        Documents, and maybe others among them, where a copy of the former would be too large.
-    Y : csr_array of shape (n_documents, n_labels)
-        Their labels.
-    rows : ndarray of int64
-        Rows of the documents to learn from. Those without a label say that every label is wrong.
-    labels : Features or None
-        Features of the labels' own texts and pictures, of which any but the embedding may be
-        missing.
-    exclude : csr_array of shape (n_documents, n_labels), or None
-        Pairs that are neither positive nor negative.
-    make_prototypes : callable
-        ``make_prototypes(centroids)`` gives one vector for each label, (n_labels, dimension)
-        float32, or None where labels have nothing to be represented by. A tuned encoder's come
-        from its objective; else they are made of the labels' texts and, if `centroids`, the
-        means of their documents.
-    setting : Setting
-        How and where to compute.
-    kinds : dict of str to Evidence
-        Those that have learned from this corpus before.
-    """
-
-    documents: Documents
-    Y: sp.csr_array
-    rows: np.ndarray
-    labels: Features | None
-    exclude: sp.csr_array | None
-    make_prototypes: Callable[[bool], np.ndarray | None]
-    setting: Setting
-    kinds: dict[str, Evidence] = field(default_factory=dict)
-
-    @property
-    def n_labels(self) -> int:
-        """Number of labels."""
-        return self.Y.shape[1]
-
-
-@dataclass(frozen=True)
-class Size:
-    """Numbers that the memory of a fit depends on.
-
-    Parameters
-    ----------
-    n_documents, n_labels : int
-        Of the training set.
-    dense : int
-        Width of embeddings and pictures together.
-    words : bool
-        Whether there is a block of words.
-    joint : int
-        Width of the vectors that prototypes and neighbours compare.
-    index : str or Index
-        Search over vectors, as `make_index` takes it.
-    """
-
-    n_documents: int
-    n_labels: int
-    dense: int
-    words: bool
-    joint: int
-    index: Any
 
 
 class Evidence(BaseEstimator, metaclass=ABCMeta):
@@ -305,6 +146,20 @@ class Evidence(BaseEstimator, metaclass=ABCMeta):
             They are the last rows of the training labels, from the next call on.
         """
 
+    def update(self, update: Update) -> None:
+        """Learn from documents that come after the fit, in seconds: what ``partial_fit`` asks for.
+
+        It is called on a copy, which takes the place of the kind once all kinds have learned. An
+        error leaves the model as it was.
+
+        Parameters
+        ----------
+        update : Update
+            The new documents, a sample of old ones, and their labels. By default the new ones are
+            given to :meth:`add_documents`.
+        """
+        self.add_documents(update.new.documents)
+
     def add_labels(self, labels: Documents) -> None:
         """Take in labels without documents, numbered after those that are there.
 
@@ -313,6 +168,19 @@ class Evidence(BaseEstimator, metaclass=ABCMeta):
         labels : Documents
             The texts and pictures of the labels, as if they were documents.
         """
+
+    def remove_labels(self, kept: np.ndarray) -> None:
+        """Forget labels; those that are kept are numbered anew, in their order.
+
+        It is called on a copy, as :meth:`update` is. Models with a kind that does not override it
+        refuse to remove labels.
+
+        Parameters
+        ----------
+        kept : ndarray of shape (n_kept,), int64
+            The labels that stay, ascending.
+        """
+        raise NotImplementedError(f"the evidence {self.name!r} cannot remove labels")
 
     # -- proposing ----------------------------------------------------------------------------
 

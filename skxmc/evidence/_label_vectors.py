@@ -11,7 +11,8 @@ from .._features._blocks import Features
 from .._inputs._targets import narrow_indices
 from .._runtime import limits
 from ..indexes import join_candidates
-from ._evidence import Candidates, Corpus, Documents, Evidence, Setting, Size
+from ._corpus import Candidates, Corpus, Documents, Setting, Size, Update
+from ._evidence import Evidence
 from ._hard_negatives import HardNegatives
 from ._reasons import Reasons
 
@@ -24,6 +25,11 @@ DROPOUT, DROPOUT_TUNED = 0.2, 0.4
 
 # Least number of steps that batches are made smaller for, and the sizes they may have.
 _STEPS, _BATCH_SIZES = 160, (16, 512)
+
+# Passes over documents that come after the fit, and how far a label's vector goes with them: the
+# share of its documents that are new, to this power. On icons (P@1 of new and old libraries, 30.9
+# and 86.2 % before): power 0 gives 66.0 and 80.1, 0.5 gives 60.0 and 83.7, 1 gives 56.4 and 84.3.
+UPDATE_EPOCHS, UPDATE_EXPONENT = 2, 0.5
 
 
 class LabelVectors(Evidence):
@@ -150,7 +156,7 @@ class LabelVectors(Evidence):
             Y,
             sparse=features.words,
             labels=labels,
-            negatives=self._hard_negatives(corpus),
+            negatives=self._hard_negatives(corpus, corpus.documents),
             exclude=exclude,
         )
         self.none_ = None
@@ -192,13 +198,14 @@ class LabelVectors(Evidence):
             return self.batch_size
         return int(np.clip(n_documents * self.epochs // _STEPS, *_BATCH_SIZES))
 
-    def _hard_negatives(self, corpus: Corpus) -> HardNegatives | None:
+    def _hard_negatives(
+        self, corpus: Corpus | Update, documents: Documents
+    ) -> HardNegatives | None:
         """The nearest prototypes of documents, where not every label is a negative."""
         prototypes = corpus.kinds.get("prototypes")
         if prototypes is None or corpus.n_labels <= self.max_labels:
             return None
         n_nearest = min(corpus.setting.shortlist, corpus.n_labels)
-        documents = corpus.documents
         return HardNegatives(
             lambda rows: prototypes.propose(documents.take(rows), n_nearest)[0], len(documents)
         )
@@ -228,6 +235,58 @@ class LabelVectors(Evidence):
     def add_labels(self, labels: Documents) -> None:
         """The vector of a label without documents is where it would start from."""
         self.model_.add_labels(self._seen(labels.features))
+
+    def remove_labels(self, kept: np.ndarray) -> None:
+        """The vectors of the others go."""
+        self.model_.weights_ = self.model_.weights_[kept]
+
+    def update(self, update: Update) -> None:
+        """A short pass over the new documents and old ones, from the vectors as they are.
+
+        Vectors decay towards where they start this time. A label's goes the further, the larger
+        the share of new documents among its own: one without new ones stays. Documents without a
+        label teach something only where the model knows "none of them" from its fit.
+        """
+        features, Y, exclude = self._with_old(update)
+        seen = self._seen(features)
+        weights, moving = self.model_.weights_, _shares_of_new(update) ** UPDATE_EXPONENT
+        if self.none_ is not None:
+            empty = np.flatnonzero(np.diff(Y.indptr) == 0)
+            Y, exclude, _ = _with_none(Y, exclude, None, empty)
+            weights = np.concatenate([weights, self.none_.astype(weights.dtype)])
+            moving = np.append(moving, np.mean(np.diff(update.new.Y.indptr) == 0))
+        space, training_labels = update.new.documents.space, update.new.documents.training_labels
+        model = self._make_model(update.setting, update.n_labels, len(features))
+        model.epochs = UPDATE_EPOCHS
+        model.fit_from(
+            self.model_,
+            weights,
+            seen.dense(),
+            Y,
+            sparse=seen.words,
+            negatives=self._hard_negatives(update, Documents(features, space, training_labels)),
+            exclude=exclude,
+        )
+        moves = (model.weights_ - weights) * moving[:, np.newaxis].astype(weights.dtype)
+        model.weights_ = weights + moves
+        if self.none_ is not None:
+            self.none_ = model.weights_[-1:].copy()
+            model.weights_ = model.weights_[:-1].copy()
+        self.model_ = model
+
+    @staticmethod
+    def _with_old(update: Update) -> tuple[Features, sp.csr_array, sp.csr_array | None]:
+        """Features, labels and excluded pairs of new documents and then of old ones."""
+        both = update.new, update.old
+        features = Features.stack([part.documents.features for part in both])
+        Y = narrow_indices(sp.csr_array(sp.vstack([part.Y for part in both], format="csr")))
+        if all(part.exclude is None for part in both):
+            return features, Y, None
+        pairs = [
+            sp.csr_array(part.Y.shape, dtype=bool) if part.exclude is None else part.exclude
+            for part in both
+        ]
+        return features, Y, sp.csr_array(sp.vstack(pairs, format="csr"))
 
     # -- proposing ----------------------------------------------------------------------------
 
@@ -292,6 +351,12 @@ class LabelVectors(Evidence):
         return (6.0 if many else 16.0) * numbers + 8.0 * batch, 0.0
 
 
+def _shares_of_new(update: Update) -> np.ndarray:
+    """Which share of each label's documents is new, (n_labels,) float64; 0 without any."""
+    added = np.bincount(update.new.Y.indices, minlength=update.n_labels)
+    return added / np.maximum(1, added + update.counts)
+
+
 def _with_none(
     Y: sp.csr_array, exclude: sp.csr_array | None, labels: Features | None, empty: np.ndarray
 ) -> tuple[sp.csr_array, sp.csr_array | None, Features | None]:
@@ -303,16 +368,5 @@ def _with_none(
         exclude = sp.csr_array(exclude.copy())
         exclude.resize(Y.shape)
     if labels is not None:
-        nothing = {
-            name: np.zeros((1, block.shape[1]), dtype=np.float32)
-            for name, block in labels.blocks.items()
-        }
-        labels = Features(
-            **{
-                name: sp.vstack([block, sp.csr_array(nothing[name])], format="csr")
-                if sp.issparse(block)
-                else np.vstack([block, nothing[name]])
-                for name, block in labels.blocks.items()
-            }
-        )
+        labels = Features.stack([labels, labels.zeros(1)])
     return Y, exclude, labels

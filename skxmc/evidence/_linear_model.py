@@ -204,21 +204,73 @@ class LinearModel:
         self.weights_ = self._label_start(Y.shape[1], labels)
         origin = None if labels is None else self._anchor(labels)
         training = OneVsAllTraining(self, self.weights_, Y, negatives, exclude, origin, random)
-        self.losses_ = []
         try:
-            epochs = range(training.n_epochs)
-            for epoch in tqdm(epochs, "label vectors", disable=not self.verbose):
-                loss = training.run_epoch(lambda rows: self._join(blocks, sparse, rows))
-                if not np.isfinite(loss):
-                    raise FloatingPointError(
-                        f"the loss of label vectors is not finite in epoch {epoch}; lower "
-                        "learning_rate, and check the features for huge values."
-                    )
-                self.losses_.append(loss)
+            self._train(training, blocks, sparse)
         except KeyboardInterrupt:
             logger.warning("label vectors: interrupted; what was learned until now is kept")
         self.weights_ = training.weights.cpu().numpy()
         return self
+
+    def fit_from(
+        self,
+        other: LinearModel,
+        weights: np.ndarray,
+        blocks: list[np.ndarray],
+        Y: sp.csr_array,
+        *,
+        sparse: sp.csr_array | None = None,
+        negatives: Callable[[np.ndarray], np.ndarray] | None = None,
+        exclude: sp.csr_array | None = None,
+    ) -> LinearModel:
+        """Learn from vectors that are there, towards which new ones decay.
+
+        Parameters
+        ----------
+        other : LinearModel
+            One that was fitted on such features.
+        weights : ndarray of shape (n_labels, d)
+            Its vectors, or these and more; they stay as they are.
+        blocks, Y, sparse, negatives, exclude
+            As in :meth:`fit`.
+
+        Returns
+        -------
+        self : LinearModel
+
+        Raises
+        ------
+        FloatingPointError
+            If the loss is not finite.
+        """
+        self._widths, self._projection, self.storage = (
+            other._widths, other._projection, other.storage,
+        )  # fmt: skip
+        device = resolve_device(self.device)
+        start = as_tensor(weights, device)
+        training = OneVsAllTraining(
+            self,
+            weights.copy(),
+            Y,
+            negatives,
+            exclude,
+            lambda rows: start[rows].float(),
+            check_random_state(self.random_state),
+        )
+        self._train(training, blocks, sparse)
+        self.weights_ = training.weights.cpu().numpy()
+        return self
+
+    def _train(self, training: OneVsAllTraining, blocks, sparse) -> None:
+        """Run all epochs."""
+        self.losses_ = []
+        for epoch in tqdm(range(training.n_epochs), "label vectors", disable=not self.verbose):
+            loss = training.run_epoch(lambda rows: self._join(blocks, sparse, rows))
+            if not np.isfinite(loss):
+                raise FloatingPointError(
+                    f"the loss of label vectors is not finite in epoch {epoch}; lower "
+                    "learning_rate, and check the features for huge values."
+                )
+            self.losses_.append(loss)
 
     def _lay_out(self, blocks, sparse, random) -> None:
         """Of which features a vector consists."""

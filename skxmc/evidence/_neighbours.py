@@ -8,7 +8,8 @@ import scipy.sparse as sp
 from .._runtime import limits
 from .._runtime._threads import product
 from ..indexes import Index, sort_candidates
-from ._evidence import Candidates, Corpus, Documents, Evidence, Size
+from ._corpus import Candidates, Corpus, Documents, Size
+from ._evidence import Evidence
 from ._indexing import build_index, index_bytes
 from ._reasons import Reasons
 
@@ -108,6 +109,9 @@ class Neighbours(Evidence):
     def add_documents(self, documents: Documents) -> None:
         """More documents become neighbours."""
         self.index_.add(documents.unit)
+
+    def remove_labels(self, kept: np.ndarray) -> None:
+        """Nothing here is kept by label: votes are those of the training labels."""
 
     def memory(self, size: Size) -> tuple[float, float]:
         """Bytes while the kind is fitted, and bytes of its index."""

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+from sklearn.base import clone
 
-from ._evidence import Candidates, Corpus, Documents, Evidence, Size
+from .._runtime import limits
+from ._corpus import Candidates, Corpus, Documents, Size, Update
+from ._evidence import Evidence
 from ._indexing import build_index, index_bytes
 from ._reasons import Reasons
+from ._running_means import RunningMeans
 
 # Documents that are compared with labels of their own at a time.
 _ROWS = 256
@@ -76,6 +81,11 @@ class Prototypes(Evidence):
         documents = corpus.documents
         vectors = documents.space.prototypes(vectors, documents.features, corpus.Y, corpus.labels)
         self.index_ = build_index(corpus.setting.index, len(vectors), vectors.__getitem__)
+        self.means_ = None
+        if not corpus.setting.tuned and max(corpus.Y.shape) <= limits.MAX_REBUILT:
+            self.means_ = RunningMeans.of(
+                documents.space, documents.features, corpus.Y, corpus.labels, self.centroids
+            )
         return True
 
     def propose(self, documents: Documents, k: int) -> Candidates:
@@ -90,6 +100,30 @@ class Prototypes(Evidence):
     def add_labels(self, labels: Documents) -> None:
         """The prototype of a label without documents is its own vector."""
         self.index_.add(labels.joint)
+        if self.means_ is not None:
+            self.means_.add_labels(labels.space.blocks(labels.features))
+
+    def remove_labels(self, kept: np.ndarray) -> None:
+        """The prototypes of the others go."""
+        self.index_.remove(np.setdiff1d(np.arange(len(self.index_)), kept))
+        if self.means_ is not None:
+            self.means_.keep_labels(kept)
+
+    def update(self, update: Update) -> None:
+        """Untuned prototypes follow the means of their documents; tuned ones stay."""
+        if self.means_ is None:
+            return
+        documents, Y = update.new.documents, update.new.Y
+        labels = np.unique(Y.indices)
+        vectors = self.index_.vectors(np.arange(len(self.index_)))
+        vectors[labels] = self.means_.move(
+            vectors[labels],
+            labels,
+            update.counts[labels],
+            documents.space.blocks(documents.features),
+            Y[:, labels],
+        )
+        self.index_ = clone(self.index_).build(vectors)
 
     def picture_comparison(self, documents: Documents) -> Callable[[np.ndarray], np.ndarray] | None:
         """Inner products of the picture blocks; None where pictures do not stand by themselves."""
@@ -119,5 +153,15 @@ class Prototypes(Evidence):
         return found
 
     def memory(self, size: Size) -> tuple[float, float]:
-        """Bytes while the kind is fitted, and bytes of its index."""
-        return 0.0, index_bytes(size.index, size.n_labels, size.joint)
+        """Bytes while the kind is fitted; of its index, and of the labels' own vectors."""
+        index = index_bytes(size.index, size.n_labels, size.joint)
+        return 0.0, index + 2.0 * size.n_labels * size.joint
+
+    def state_dict(self) -> dict[str, Any]:
+        """The index, and what the means of documents move it by."""
+        return {"index": self.index_, "means": self.means_ and self.means_.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take what :meth:`state_dict` gave."""
+        self.index_ = state["index"]
+        self.means_ = state["means"] and RunningMeans(**state["means"])
