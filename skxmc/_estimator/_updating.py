@@ -31,7 +31,7 @@ class UpdatingMixin:
     an interrupt leaves the model as it was.
     """
 
-    def partial_fit(self, X, y, *, images=None, exclude=None, label_text=None):
+    def partial_fit(self, X, y, *, images=None, exclude=None, label_text=None, classes=None):
         """Learn from more documents in seconds; on an unfitted estimator, :meth:`fit`.
 
         Encoder, whitening of pictures, words, mixture, re-ranker and threshold stay as they are.
@@ -55,6 +55,8 @@ class UpdatingMixin:
         label_text : mapping of label name to str, default=None
             Texts of new labels; those of other labels in it are not read. A new label that is
             not in it is described by its name, or by its documents alone if that is a number.
+        classes : object
+            Not used: labels come from `y`. Here because scikit-learn's tools pass it.
 
         Returns
         -------
