@@ -8,6 +8,7 @@ import scipy.sparse as sp
 from rounding import assert_alike
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
+from tiny_models import save_encoder
 
 from skxmc import ViXMLClassifier
 from skxmc.metrics import calibration_error, micro_f1, set_report
@@ -278,3 +279,17 @@ def test_allowed_labels_that_do_not_exist(noisy):
         clf.predict_topk(X[:2], only=[clf.classes_[0], "nothing"])
     with pytest.raises(ValueError, match="mask of length 3 for 40 labels"):
         clf.predict(X[:2], exclude=np.array([True, False, True]))
+
+
+def test_added_labels_have_a_threshold_too(tmp_path):
+    names = ["red", "green", "blue", "grey"]
+    texts = [f"{name} thing {number}" for number in range(15) for name in names]
+    clf = ViXMLClassifier(
+        save_encoder(tmp_path / "encoder"),
+        train_encoder="frozen",
+        threshold="per-label",
+        random_state=0,
+    )
+    clf.fit(texts, [[name] for name in names * 15]).add_labels(["pink", "brown"])
+    assert clf.threshold_.shape == (6,)
+    assert clf.predict(["pink thing"]).shape == (1, 6)

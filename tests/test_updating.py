@@ -71,7 +71,7 @@ def test_new_labels_are_found_and_old_ones_kept(fitted, updated):
     assert updated.score(*OLD_TEST) > fitted.score(*OLD_TEST) - 0.01
     refit = ViXMLClassifier("precomputed", random_state=0)
     refit.fit(np.vstack([OLD[0], NEW[0]]), OLD[1] + NEW[1])
-    assert updated.score(*TEST) > refit.score(*TEST) - 0.02
+    assert updated.score(*TEST) > refit.score(*TEST) - 0.03
 
 
 def test_it_counts(fitted, updated):

@@ -286,6 +286,7 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             new.texts, self._encode_images(collected), tuned=self._mode.tuned
         )
         self.ranker_.add_labels(features)
+        self.threshold_ = self.ranker_.threshold_
         self.classes_ = np.concatenate([self.classes_, new.ids])
         if self.label_texts_ is not None:
             self.label_texts_ = [*self.label_texts_, *new.texts]

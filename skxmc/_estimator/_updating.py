@@ -33,7 +33,17 @@ class UpdatingMixin:
     an interrupt leaves the model as it was.
     """
 
-    def partial_fit(self, X, y, *, images=None, exclude=None, label_text=None, document_ids=None):
+    def partial_fit(
+        self,
+        X,
+        y,
+        *,
+        images=None,
+        exclude=None,
+        label_text=None,
+        document_ids=None,
+        classes=None,
+    ):
         """Learn from more documents in seconds; on an unfitted estimator, :meth:`fit`.
 
         Encoder, whitening of pictures, words, mixture, re-ranker and threshold stay as they are.
@@ -60,6 +70,8 @@ class UpdatingMixin:
             or by its documents alone if that is a number.
         document_ids : sequence of str or int of length n_samples, default=None
             Ids of the documents, where :meth:`fit` was given some.
+        classes : object
+            Not used: labels come from `y`. Here because scikit-learn's tools pass it.
 
         Returns
         -------

@@ -180,7 +180,7 @@ class LabelVectors(Evidence):
             scale=self.scale,
             document_exponent=self.document_exponent,
             dropout=dropout,
-            batch_size=self._documents_a_step(n_documents),
+            batch_size=self._documents_a_step(n_documents, self.epochs),
             sparse_dimension=self.words_dimension,
             sparse_scale=self.words_scale,
             max_labels=self.max_labels,
@@ -192,11 +192,11 @@ class LabelVectors(Evidence):
             verbose=setting.verbose,
         )
 
-    def _documents_a_step(self, n_documents: int) -> int:
+    def _documents_a_step(self, n_documents: int, epochs: int) -> int:
         """Few documents take smaller batches: in too few steps nothing is learned."""
         if self.batch_size != "auto":
             return self.batch_size
-        return int(np.clip(n_documents * self.epochs // _STEPS, *_BATCH_SIZES))
+        return int(np.clip(n_documents * epochs // _STEPS, *_BATCH_SIZES))
 
     def _hard_negatives(
         self, corpus: Corpus | Update, documents: Documents
@@ -258,6 +258,7 @@ class LabelVectors(Evidence):
         space, training_labels = update.new.documents.space, update.new.documents.training_labels
         model = self._make_model(update.setting, update.n_labels, len(features))
         model.epochs = UPDATE_EPOCHS
+        model.batch_size = self._documents_a_step(len(features), UPDATE_EPOCHS)
         model.fit_from(
             self.model_,
             weights,
@@ -347,7 +348,9 @@ class LabelVectors(Evidence):
         """Bytes of weights, moments, gradient and anchor, and of the scores of a batch."""
         many = size.n_labels > limits.MAX_WORD_VECTORS
         numbers = size.n_labels * (size.dense + (self.words_dimension if size.words else 0))
-        batch = self._documents_a_step(size.n_documents) * min(size.n_labels, self.max_labels)
+        batch = self._documents_a_step(size.n_documents, self.epochs) * min(
+            size.n_labels, self.max_labels
+        )
         return (6.0 if many else 16.0) * numbers + 8.0 * batch, 0.0
 
 
