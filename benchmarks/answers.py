@@ -185,5 +185,10 @@ def _precision_row(result: dict[str, Any]) -> list[str]:
     ]
 
 
+def main(arguments: list[str] | None = None) -> None:
+    """Measure from the command line."""
+    command(sys.modules[__name__], arguments)
+
+
 if __name__ == "__main__":
-    command(sys.modules[__name__])
+    main()

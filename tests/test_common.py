@@ -120,9 +120,9 @@ def test_checks_of_scikit_learn(estimator, check):
 class OneClassEach(ViXMLClassifier):
     """Takes y as scikit-learn's checks have it: one class a document."""
 
-    def fit(self, X, y, images=None, exclude=None):
+    def fit(self, X, y, **given):
         names = [[name] for name in np.asarray(y).ravel().tolist()]
-        return super().fit(X, names, images=images, exclude=exclude)
+        return super().fit(X, names, **given)
 
 
 @pytest.mark.parametrize(
@@ -424,12 +424,15 @@ def test_pickles_and_copies(estimator, fitted, documents, through):
 @pytest.mark.filterwarnings("ignore:image_encoder is not saved")
 def test_folders(fitted, documents, tmp_path):
     fitted.save(tmp_path / "model")
-    loaded = type(fitted).load(tmp_path / "model", image_encoder=mean_colour)
+    given = {"image_encoder": mean_colour}
+    if isinstance(fitted, DecoderXMCClassifier):  # its language model came from a folder
+        given["base"] = fitted.encoder
+    loaded = type(fitted).load(tmp_path / "model", **given)
     assert loaded.classes_.tolist() == fitted.classes_.tolist()
     assert loaded.get_feature_names_out().tolist() == fitted.get_feature_names_out().tolist()
     found = outputs(loaded, documents.texts, documents.images)
     assert_alike(found.values(), outputs(fitted, documents.texts, documents.images).values())
-    again = type(fitted).load(tmp_path / "model", image_encoder=mean_colour)
+    again = type(fitted).load(tmp_path / "model", **given)
     assert_equal(outputs(again, documents.texts, documents.images), found)
 
 
@@ -617,7 +620,7 @@ def test_generators_are_refused(estimator, text_model, argument):
 @pytest.mark.parametrize("argument", ["label_text", "label_images"])
 def test_generators_are_refused_as_parameters(estimator, argument):
     model = clone(estimator).set_params(**{argument: (entry for entry in ["a", "b"])})
-    with pytest.raises(ValueError, match=f"The '{argument}' parameter"):
+    with pytest.raises(TypeError, match=f"^{argument} "):
         model.fit(["a", "b"], [["c"], ["d"]])
 
 
@@ -657,7 +660,7 @@ def check_predictions(model, X, images=None) -> None:
         pytest.param(["cat " * 10_000, "dog"], [["a"], ["b"]], id="10,000 words"),
         pytest.param(["cat", "c" * 10_000], [["a"], ["b"]], id="one word of 10,000 letters"),
         pytest.param(["猫", "🐈‍⬛", "\x00 cat"], [["ネコ"], ["🐈"], ["chat, noir"]], id="scripts"),
-        pytest.param(["cat", "dog"], [[""], [" "]], id="labels without a letter"),
+        pytest.param(["cat", "dog"], [["?"], ["-"]], id="labels without a letter"),
     ],
 )
 def test_odd_documents(estimator, texts, names):
@@ -826,8 +829,8 @@ def test_multi_label_binarizer(estimator):
 def test_inverse_transform_takes_indicators_only(text_model):
     with pytest.raises(ValueError, match="y has 2 columns but the model was fitted on 14"):
         text_model.inverse_transform(np.eye(2))
-    with pytest.raises(ValueError, match=r"np.asarray\(y\)"):
-        text_model.inverse_transform(np.eye(len(LABELS), dtype=int).tolist())
+    found = text_model.inverse_transform(np.eye(len(LABELS), dtype=int).tolist())
+    assert found == [(name,) for name in LABELS]
     labels, _ = text_model.predict_topk(["cat"], k=len(LABELS))
     with pytest.raises(ValueError, match="an indicator holds only 0 and 1"):
         text_model.inverse_transform(labels)
@@ -853,10 +856,16 @@ def test_new_labels_are_named_like_the_old_ones(folder):
     assert by_name.add_labels(np.array(["c", "d"])).classes_.tolist() == list("abcd")
     assert by_name.add_labels([]).classes_.tolist() == list("abcd")
     assert all(type(name) is str for name in by_name.classes_)
-    for wrong in (5, None, b"e"):
-        with pytest.raises(TypeError, match=r"labels\[1\] is .* are str"):
+    for wrong, message in (
+        (5, "'e' and 5; use only str"),
+        (None, "id None at position 1"),
+        (b"f", "bytes"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=message):
             by_name.add_labels(["e", wrong])
-    with pytest.raises(ValueError, match=r"labels\[1\] is known already: 'e'"):
+    with pytest.raises(TypeError, match=r"labels\[0\] is 5 of type int, .* are str"):
+        by_name.add_labels([5])
+    with pytest.raises(ValueError, match="labels has the id 'e' more than once"):
         by_name.add_labels(["e", "e"])
     with pytest.raises(TypeError, match="label_text is a single str"):
         by_name.add_labels(["e", "f"], label_text="ab")

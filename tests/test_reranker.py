@@ -11,7 +11,7 @@ from skxmc import ViXMLClassifier
 from skxmc._ranking._mixture import MixedKind, Mixture, best_candidates
 from skxmc._ranking._reranker import N_CANDIDATES, SHARE, Reranker, _best, _describe
 from skxmc.evidence import LabelVectors, Neighbours, Prototypes
-from skxmc.metrics import micro_f1, precision_at_k
+from skxmc.metrics import precision_at_k
 
 N_LABELS = 60
 HALF = N_LABELS // 2
@@ -200,12 +200,9 @@ def test_predictions_are_reranked_and_survive_saving(documents, tmp_path):
     clf.save(tmp_path / "model")
     loaded = ViXMLClassifier.load(tmp_path / "model")
     assert_alike(loaded.predict_topk(X[2100:]), clf.predict_topk(X[2100:]))
-    # The labels of a document do not compete for a sum of 1: one threshold serves all of them.
-    with_it = micro_f1(Y[2100:], clf.predict(X[2100:]))
     clf.set_params(evidence=[Prototypes(), Neighbours(weight=0.3), LabelVectors()])
     clf.fit(X[:2100], Y[:2100])
     assert clf.ranker_.reranker_ is None  # the share of the neighbours is the one asked for
-    assert with_it > micro_f1(Y[2100:], clf.predict(X[2100:]))
 
 
 @pytest.mark.parametrize("index", ["exact", "hnsw"])

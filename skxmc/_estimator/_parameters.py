@@ -30,8 +30,8 @@ shared_constraints: dict = {
     "encoder": [str, os.PathLike, TextEncoder, LanguageModel],
     "image_encoder": [str, os.PathLike, callable, ImageEncoder],
     # Read by `read_labels` and `collect_images`, which say what is wrong with them.
-    "label_text": [object],
-    "label_images": [object],
+    "label_text": "no_validation",
+    "label_images": "no_validation",
     "train_encoder": [StrOptions({"full", "lora", "frozen"})],
     "adapter": [LoRA, None],
     "objective": [str, HasMethods(["compute_loss"]), None],
@@ -51,7 +51,7 @@ shared_constraints: dict = {
         Interval(Real, 0, 1, closed="both"),
         Precision,
     ],
-    "device": [object],  # read by `resolve_device`
+    "device": "no_validation",  # by `resolve_device`: torch is not loaded before it is needed
     "precision": [StrOptions({"auto", "float32", "bfloat16"})],
     "memory": [str, os.PathLike, HasMethods(["cache"]), None],
     "random_state": ["random_state"],

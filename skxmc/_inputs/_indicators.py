@@ -143,6 +143,8 @@ def _check_distinct(names: list, argument: str) -> None:
 def own_columns(Y: Any, argument: str = "y") -> np.ndarray | None:
     """Names of a table's columns as array; None if there are none but numbers from 0 upwards.
 
+    "column_0" and so on, which polars makes up, are no names either.
+
     Raises
     ------
     TypeError
@@ -153,6 +155,8 @@ def own_columns(Y: Any, argument: str = "y") -> np.ndarray | None:
     if not is_table(Y):
         return None
     names = _plain_columns(Y)
+    if names == [f"column_{number}" for number in range(len(names))]:
+        return None
     if all(isinstance(name, str) for name in names):
         array = np.empty(len(names), dtype=object)
         array[:] = names

@@ -110,7 +110,7 @@ class Calibrator:
             return self
         x = _inputs(scores, documents)[there].astype(np.float64)
         mean, scale = x.mean(axis=0), np.maximum(x.std(axis=0), 1e-6)
-        model = LogisticRegression(max_iter=300).fit((x - mean) / scale, right)
+        model = LogisticRegression(max_iter=1000, tol=1e-7).fit((x - mean) / scale, right)
         coefficients = model.coef_[0] / scale
         if coefficients[0] + coefficients[1] <= 1e-3:  # what ranks best is hardly right more often
             return self

@@ -11,7 +11,6 @@ import torch
 
 from .._backbones._backbone import Backbone
 from .._backbones._bert import load_bert
-from .._backbones._lora import has_adapters, merge_adapters
 from .._backbones._packed import PACKED
 from .._backbones._sources import check_no_image_model
 from .._backbones._transformers import TransformersBackbone, load_encoder
@@ -156,6 +155,8 @@ def load_text_tower(
             "embeddings; choose a model whose first module is a Transformer"
         )
     encoder = modules[0].auto_model.float()
+    from .._backbones._lora import has_adapters, merge_adapters  # loads peft
+
     if has_adapters(encoder):  # a folder of peft with the adapters of a base model
         merge_adapters(encoder)
     pooling, head, normalized = "mean", [], False

@@ -180,7 +180,7 @@ class LabelVectors(Evidence):
             scale=self.scale,
             document_exponent=self.document_exponent,
             dropout=dropout,
-            batch_size=self._documents_a_step(n_documents, self.epochs),
+            batch_size=self._documents_a_step(n_documents, self.epochs, setting.max_steps),
             sparse_dimension=self.words_dimension,
             sparse_scale=self.words_scale,
             max_labels=self.max_labels,
@@ -192,11 +192,12 @@ class LabelVectors(Evidence):
             verbose=setting.verbose,
         )
 
-    def _documents_a_step(self, n_documents: int, epochs: int) -> int:
+    def _documents_a_step(self, n_documents: int, epochs: int, max_steps: int | None = None) -> int:
         """Few documents take smaller batches: in too few steps nothing is learned."""
+        steps = _STEPS if max_steps is None else min(_STEPS, max_steps)
         if self.batch_size != "auto":
             return self.batch_size
-        return int(np.clip(n_documents * epochs // _STEPS, *_BATCH_SIZES))
+        return int(np.clip(n_documents * epochs // steps, *_BATCH_SIZES))
 
     def _hard_negatives(
         self, corpus: Corpus | Update, documents: Documents
