@@ -869,7 +869,7 @@ def test_new_labels_are_named_like_the_old_ones(folder):
         by_name.add_labels(["e", "e"])
     with pytest.raises(TypeError, match="label_text is a single str"):
         by_name.add_labels(["e", "f"], label_text="ab")
-    with pytest.raises(ValueError, match=r"label_text\[0\] is None"):
+    with pytest.raises(TypeError, match=r"label_text\[0\] is None"):
         by_name.add_labels(["e"], label_text=[None])
     with pytest.raises(ValueError, match="fitted without pictures"):
         by_name.add_labels(["e"], label_images=[np.zeros((4, 4, 3), dtype=np.uint8)])
