@@ -45,6 +45,8 @@ def test_lines_of_packed_and_plain_files(name, pack, content, tmp_path):
         (b"one\ngr\xfc\xdfe\n", "line 2 of .*a.gz is not UTF-8"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:1", "git lfs pull"),
     ],
+    # Packed bytes have the time in them, and processes of pytest-xdist must name tests alike.
+    ids=["cut", "no end", "wrong sum", "not packed", "UTF-16", "latin-1", "pointer"],
 )
 def test_damaged_files_are_named(content, message, tmp_path):
     with pytest.raises(ValueError, match=message):
