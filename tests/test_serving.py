@@ -111,6 +111,17 @@ def test_what_waits_becomes_one_batch(folder):
         wait_for(client, "skxmc_batch_documents_sum 16.0")
 
 
+def test_only_allowed_labels_come_back(folder):
+    app = create_app(folder / "model", reload_seconds=None)
+    with serving(app) as client:
+        body = {"texts": TEXTS[:3], "only": ["red", "car"], "k": 12}
+        found = client.post("/predict", json=body).json()["predictions"]
+        assert [{label["id"] for label in row} for row in found] == [{"red", "car"}] * 3
+        refused = client.post("/predict", json={"texts": ["red"], "only": ["?"]})
+    assert refused.status_code == 422
+    assert refused.json() == {"error": "only: the model has no label '?'; leave it out."}
+
+
 def test_a_wrong_request_does_not_spoil_its_batch(folder):
     app = create_app(folder / "model", reload_seconds=None)
     gate = threading.Event()

@@ -21,6 +21,10 @@ OPEN_PATHS = ("/", "/health")
 
 _HEADERS = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
 
+# Of a body that is too large so many times the limit are read before the answer, for so many
+# seconds at most.
+_DROPPED, _DROPPING = 4, 5.0
+
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
@@ -121,6 +125,7 @@ class Guard:
         )
         length = dict(scope["headers"]).get(b"content-length", b"")
         if length.isdigit() and int(length[:20]) > self._limits.body_bytes:
+            await self._drop_rest(receive)
             raise too_large
         body, more = bytearray(), True
         try:
@@ -132,6 +137,8 @@ class Guard:
                     body += message.get("body", b"")
                     more = message.get("more_body", False)
                     if len(body) > self._limits.body_bytes:
+                        if more:
+                            await self._drop_rest(receive)
                         raise too_large
         except TimeoutError:
             raise _Refused(
@@ -139,6 +146,19 @@ class Guard:
             ) from None
         whole = {"type": "http.request", "body": bytes(body), "more_body": False}
         return _replay(whole, receive)
+
+    async def _drop_rest(self, receive: Receive) -> None:
+        """Read some of a body and keep nothing: who still sends may not hear an answer."""
+        left = _DROPPED * self._limits.body_bytes
+        try:
+            async with asyncio.timeout(min(_DROPPING, self._limits.seconds)):
+                while left > 0:
+                    message = await receive()
+                    left -= len(message.get("body", b""))
+                    if message["type"] != "http.request" or not message.get("more_body", False):
+                        return
+        except TimeoutError:
+            return
 
     def _count(self, scope: dict[str, Any], status: int, seconds: float) -> None:
         route = scope["path"] if scope["path"] in self._paths else "other"

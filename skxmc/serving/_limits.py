@@ -24,8 +24,8 @@ class Limits:
         Documents of a request.
     k : int, default=100
         Labels of a document.
-    excluded : int, default=1000
-        Labels that a request excludes.
+    named : int, default=1000
+        Labels that a request excludes, and that it allows.
     seconds : float, default=30
         How long a request may take to arrive, and then to be answered.
     waiting_documents : int, default=256
@@ -52,7 +52,7 @@ class Limits:
     characters: int = 100_000
     documents: int = 64
     k: int = 100
-    excluded: int = 1000
+    named: int = 1000
     seconds: float = 30.0
     waiting_documents: int = 256
     waiting_bytes: int = 256 * 2**20

@@ -44,12 +44,15 @@ class Query:
         Labels of a document.
     exclude : list of str or int
         Ids of labels that are not wanted.
+    only : list of str or int
+        Ids of labels that may come back; empty for all.
     """
 
     texts: list[str]
     images: list[list[bytes]]
     k: int
     exclude: Sequence[str | int] = field(default_factory=list)
+    only: Sequence[str | int] = field(default_factory=list)
 
     @property
     def n_bytes(self) -> int:
@@ -84,26 +87,32 @@ def answer_all(served: ServedModel, queries: Sequence[Query]) -> list[Answer | E
         A query that cannot be answered gets its exception, and the others their answers.
     """
     answers: list[Any] = [None] * len(queries)
-    groups: dict[int, list[int]] = {}
+    groups: dict[tuple[int, ...], list[int]] = {}  # of the same allowed labels
     excluded: dict[int, list[int]] = {}
     for number, query in enumerate(queries):
         try:
-            excluded[number] = served.columns(query.exclude)
+            excluded[number] = _columns(served, query.exclude, "exclude")
+            only = _columns(served, query.only, "only")
             _check_pictures(served, query)
-        except ValueError as error:
-            answers[number] = RequestError(f"exclude: {error}; leave it out.")
         except RequestError as error:
             answers[number] = error
         else:
-            # The model weighs as many candidates as it has in its shortlist, or as are wanted.
-            wanted = max(query.k, served.model.ranker_.setting.shortlist)
-            groups.setdefault(wanted, []).append(number)
-    for numbers in groups.values():
+            groups.setdefault(tuple(sorted(set(only))), []).append(number)
+    for only, numbers in groups.items():
         parts = [queries[number] for number in numbers]
         columns = [excluded[number] for number in numbers]
-        for number, found in zip(numbers, _answer_group(served, parts, columns), strict=True):
-            answers[number] = found
+        found = _answer_group(served, parts, columns, only)
+        for number, answer in zip(numbers, found, strict=True):
+            answers[number] = answer
     return answers
+
+
+def _columns(served: ServedModel, ids: Sequence[str | int], argument: str) -> list[int]:
+    """Columns of labels that a request names."""
+    try:
+        return served.columns(ids)
+    except ValueError as error:
+        raise RequestError(f"{argument}: {error}; leave it out.") from error
 
 
 def _check_pictures(served: ServedModel, query: Query) -> None:
@@ -112,15 +121,15 @@ def _check_pictures(served: ServedModel, query: Query) -> None:
 
 
 def _answer_group(
-    served: ServedModel, queries: list[Query], columns: list[list[int]]
+    served: ServedModel, queries: list[Query], columns: list[list[int]], only: tuple[int, ...]
 ) -> list[Answer | Exception]:
     """One call for all; where it fails, one for each, so that only the cause of it fails."""
     try:
-        return _predict(served, queries, columns)
+        return _predict(served, queries, columns, only)
     except Exception as error:
         if len(queries) > 1:
             pairs = zip(queries, columns, strict=True)
-            return [_answer_group(served, [query], [own])[0] for query, own in pairs]
+            return [_answer_group(served, [query], [own], only)[0] for query, own in pairs]
         return [_explain(error, queries[0])]
 
 
@@ -140,7 +149,7 @@ def first_sentence(message: str) -> str:
 
 
 def _predict(
-    served: ServedModel, queries: list[Query], columns: list[list[int]]
+    served: ServedModel, queries: list[Query], columns: list[list[int]], only: tuple[int, ...]
 ) -> list[Answer | Exception]:
     texts = [text for query in queries for text in query.texts]
     if not texts:
@@ -154,7 +163,10 @@ def _predict(
         row += len(query.texts)
     exclude = np.array(pairs, dtype=np.int64).reshape(-1, 2) if pairs else None
     k = min(max(query.k for query in queries), len(served.labels))
-    found, scores = served.model.predict_topk(texts, k, images=images, exclude=exclude)
+    allowed = np.isin(np.arange(len(served.labels)), only) if only else None
+    found, scores = served.model.predict_topk(
+        texts, k, images=images, exclude=exclude, only=allowed
+    )
     answers: list[Answer | Exception] = []
     row = 0
     for query in queries:

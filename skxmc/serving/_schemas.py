@@ -30,6 +30,9 @@ class PredictRequest(_Request):
     exclude: list[LabelId] = Field(
         default_factory=list, description="Ids of labels that are not wanted."
     )
+    only: list[LabelId] = Field(
+        default_factory=list, description="Ids of labels that may come back; empty for all."
+    )
 
 
 class ScoredLabel(BaseModel):
@@ -37,7 +40,7 @@ class ScoredLabel(BaseModel):
 
     id: LabelId = Field(description="Name of the label in the model.")
     text: str = Field(description="What the label says.")
-    score: float = Field(description="Probability in the mixture of evidence.")
+    score: float = Field(description="Probability that the label is right.")
 
 
 class PredictResponse(BaseModel):

@@ -76,7 +76,7 @@ class Service:
             group = [] if entry is None else [entry] if isinstance(entry, str) else entry
             self._check_count(len(group), row)
             pictures.append([decode_base64(text, f"images[{row}]") for text in group])
-        return self.check(Query(texts, pictures, body.k, body.exclude))
+        return self.check(Query(texts, pictures, body.k, body.exclude, body.only))
 
     def check(self, query: Query) -> Query:
         """The same query, if it keeps to the limits.
@@ -94,10 +94,11 @@ class Service:
             )
         if query.k > limits.k:
             raise RequestError(f"k is {query.k}, and at most {limits.k} labels are given.")
-        if len(query.exclude) > limits.excluded:
-            raise RequestError(
-                f"exclude has {len(query.exclude)} labels, and at most {limits.excluded} are taken."
-            )
+        for argument, named in (("exclude", query.exclude), ("only", query.only)):
+            if len(named) > limits.named:
+                raise RequestError(
+                    f"{argument} has {len(named)} labels, and at most {limits.named} are taken."
+                )
         for row, text in enumerate(query.texts):
             if len(text) > limits.characters:
                 raise RequestError(
