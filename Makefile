@@ -26,7 +26,7 @@ BENCH_ARGS ?= quality --data icons
 .PHONY: help demo test test-oldest venv-oldest lint format docs bench clean
 
 help:
-	@echo "make demo         fit on real icons and show that pictures help (a few minutes)"
+	@echo "make demo         fit on real icons, by text and with pictures (a few minutes)"
 	@echo "make test         run all tests"
 	@echo "make test-oldest  the same with the oldest dependencies allowed"
 	@echo "make lint         check style and formatting"
