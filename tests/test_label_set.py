@@ -38,7 +38,7 @@ def records(texts):
 FORMS = {
     "dict": dict,
     "tuples": lambda texts: {name: tuple(group) for name, group in texts.items()},
-    "arrays": lambda texts: {name: np.array(group) for name, group in texts.items()},
+    "arrays": lambda texts: {name: np.array(group, dtype=object) for name, group in texts.items()},
     "Series": lambda texts: pd.Series(texts),
     "records": records,
     "pandas": lambda texts: pd.DataFrame(records(texts)),
