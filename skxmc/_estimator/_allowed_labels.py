@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,12 @@ def excluded_pairs(exclude: Any, n_samples: int, classes: np.ndarray) -> sp.csr_
     return sp.csr_array((np.ones(len(rows), dtype=bool), pairs), shape=(n_samples, len(classes)))
 
 
+def columns_of(names: Sequence, classes: np.ndarray) -> np.ndarray:
+    """Columns of labels by name, (n_names,) int64; -1 of names that are not in `classes`."""
+    number_of = {name: number for number, name in enumerate(classes.tolist())}
+    return np.array([number_of.get(name, -1) for name in names], dtype=np.int64)
+
+
 def _keep_columns(pairs: sp.csr_array, mask: np.ndarray) -> sp.csr_array:
     kept = sp.csr_array(pairs.multiply(mask[np.newaxis, :]))
     kept.eliminate_zeros()
@@ -92,14 +99,15 @@ def _as_mask(given: Any, classes: np.ndarray, argument: str) -> np.ndarray | Non
         np.ndim(given) == 2
     ):
         return None
-    number_of = {name: number for number, name in enumerate(classes.tolist())}
-    mask = np.zeros(len(classes), dtype=bool)
-    for position, name in enumerate(values):
+    columns = columns_of(values, classes)
+    if (columns < 0).any():
+        position = int(np.argmax(columns < 0))
+        name = values[position]
         name = name.item() if isinstance(name, np.generic) else name
-        if name not in number_of:
-            raise ValueError(
-                f"{argument}[{position}] is {name!r}, which is not the name of a label; pass names "
-                "of classes_, a mask, or a matrix with a row for each document."
-            )
-        mask[number_of[name]] = True
+        raise ValueError(
+            f"{argument}[{position}] is {name!r}, which is not the name of a label; pass names "
+            "of classes_, a mask, or a matrix with a row for each document."
+        )
+    mask = np.zeros(len(classes), dtype=bool)
+    mask[columns] = True
     return mask

@@ -15,7 +15,7 @@ from .._inputs._images import ImageFeatures, ImageItems, with_pictures
 from .._inputs._targets import encode_targets, encode_truth, labels_to_names
 from .._inputs._texts import check_top_k, sequence_to_list
 from .._ranking._allowed import Allowed
-from ._allowed_labels import check_allowed, excluded_pairs
+from ._allowed_labels import check_allowed, columns_of, excluded_pairs
 from ._parameters import BACKENDS, resolve_image_encoder
 from ._results import candidates_frame, pad_candidates, read_new_labels
 
@@ -391,15 +391,15 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
     def _find_labels(self, labels) -> np.ndarray:
         """Column numbers of labels by name."""
-        number_of = {name: number for number, name in enumerate(self.classes_.tolist())}
         names = [labels] if isinstance(labels, str) else sequence_to_list(labels)
-        unknown = [name for name in names if name not in number_of]
+        columns = columns_of(names, self.classes_)
+        unknown = [name for name, column in zip(names, columns, strict=True) if column < 0]
         if unknown:
             raise ValueError(
                 f"labels holds {len(unknown)} names that are not those of labels, such as "
                 f"{unknown[0]!r}; pass names of classes_."
             )
-        return np.array([number_of[name] for name in names], dtype=np.int64)
+        return columns
 
     def _n_candidates(self) -> int:
         """Labels of a document that can have a probability."""

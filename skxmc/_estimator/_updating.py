@@ -18,6 +18,7 @@ from .._inputs._targets import check_exclude, encode_targets, unseen_names, with
 from .._inputs._texts import sequence_to_list
 from .._ranking._ranker import Ranker
 from .._ranking._updating import with_documents, with_labels
+from ._allowed_labels import columns_of
 
 # A refit is due once so many documents were added, as a share of those that were fitted on.
 REFIT_SHARE = 1.0
@@ -258,14 +259,14 @@ class UpdatingMixin:
 
     def _numbers_of(self, names: list, argument: str) -> np.ndarray:
         """Columns of labels by name."""
-        number_of = {name: number for number, name in enumerate(self.classes_.tolist())}
-        unknown = [name for name in names if name not in number_of]
+        columns = columns_of(names, self.classes_)
+        unknown = [name for name, column in zip(names, columns, strict=True) if column < 0]
         if unknown:
             raise ValueError(
                 f"{argument} holds {_count(unknown)}, which the model does not know; pass names "
                 "of classes_."
             )
-        return np.array([number_of[name] for name in names], dtype=np.int64)
+        return columns
 
     # -- in one step --------------------------------------------------------------------------
 

@@ -49,11 +49,7 @@ def best_candidates(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k best candidates, best first, padded with -1 and -inf to (n, k)."""
     found, best = sort_candidates(labels, scores, k)
-    n, width = found.shape
-    indices = np.full((n, k), -1, dtype=np.int64)
-    result = np.full((n, k), -np.inf, dtype=np.float32)
-    indices[:, :width], result[:, :width] = found, best
-    return indices, result
+    return pad(found, -1, k), pad(best, -np.inf, k)
 
 
 def align(

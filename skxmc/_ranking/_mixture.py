@@ -276,9 +276,8 @@ class Mixture:
         scores : ndarray of shape (n, m_more), float32
         """
         labels, scores = align(proposals, None)
-        sorted_known = np.sort(known, axis=1)
-        for row, own in enumerate(labels):
-            own[np.isin(own, sorted_known[row], assume_unique=False)] = -1
+        for own, left_out in zip(labels, known, strict=True):
+            own[np.isin(own, left_out)] = -1
         mixed = weighted_sum(*self._tail(first, dict(zip(proposals, scores, strict=True))))
         return best_candidates(labels, mixed, labels.shape[1])
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..metrics._calibration import calibration_curve, read_pairs
+from ..metrics._calibration import calibration_curve, expected_error, read_pairs
 from ..metrics._classification import check_frequencies, frequency_bins
 from ._axes import MUTED, PALE, finish, next_colors, one_axes
 from ._predictions import rank_labels, training_frequencies
@@ -54,10 +54,7 @@ class CalibrationDisplay:
 
     def __init__(self, curves: dict[str | None, tuple]) -> None:
         self.curves = curves
-        self.errors = {
-            name: float(share @ np.abs(mean - right)) if len(share) else float("nan")
-            for name, (mean, right, share) in curves.items()
-        }
+        self.errors = {name: expected_error(*curve) for name, curve in curves.items()}
 
     @classmethod
     def from_estimator(

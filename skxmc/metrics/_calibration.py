@@ -73,7 +73,11 @@ def calibration_error(
     pairs = read_pairs(
         y_true, y_pred, classes=classes, exclude=exclude, sample_weight=sample_weight
     )
-    mean, right, share = calibration_curve(*pairs[:3], n_bins)
+    return expected_error(*calibration_curve(*pairs[:3], n_bins))
+
+
+def expected_error(mean: np.ndarray, right: np.ndarray, share: np.ndarray) -> float:
+    """Calibration error of a curve as :func:`calibration_curve` gives it; NaN of an empty one."""
     return float(share @ np.abs(mean - right)) if len(share) else float("nan")
 
 
