@@ -11,6 +11,7 @@ from sklearn.metrics import f1_score
 from tiny_models import save_encoder
 
 from skxmc import ViXMLClassifier
+from skxmc._ranking._threshold import best_threshold, label_thresholds
 from skxmc.metrics import calibration_error, micro_f1, set_report
 from skxmc.model_selection import Precision
 
@@ -202,6 +203,17 @@ def test_every_label_has_a_threshold(per_label, tmp_path):
     for other in (ViXMLClassifier.load(tmp_path / "model"), pickle.loads(pickle.dumps(clf))):
         np.testing.assert_array_equal(other.threshold_, clf.threshold_)
         assert_alike(other.predict_topk(X[:50]), clf.predict_topk(X[:50]))
+
+
+def test_labels_that_nothing_is_known_of_have_the_common_threshold(rng):
+    labels = np.tile(np.arange(3), (60, 1))
+    probabilities = rng.rand(60, 3).astype(np.float32)
+    right = rng.rand(60, 3) < probabilities
+    common = best_threshold(probabilities.ravel(), right.ravel())
+    found = label_thresholds(labels, probabilities, right, common, 6)
+    assert found.shape == (6,)
+    np.testing.assert_array_equal(found[3:], np.float32(common))
+    assert (found[:3] != np.float32(common)).any()
 
 
 def test_a_wanted_precision_is_kept():

@@ -266,11 +266,8 @@ class Ranker:
         if not isinstance(options.threshold, Real):
             missed = int(truth.nnz - right.sum())
             self.threshold_ = choose_threshold(
-                options.threshold, labels, probabilities, right, missed
+                options.threshold, labels, probabilities, right, missed, self.n_labels_
             )
-        if isinstance(self.threshold_, np.ndarray):
-            rest = np.full(self.n_labels_ - len(self.threshold_), self.threshold_[-1])
-            self.threshold_ = np.concatenate([self.threshold_, rest]).astype(np.float32)
 
     def count_documents(self, Y: sp.csr_array) -> None:
         """How many documents each label has."""

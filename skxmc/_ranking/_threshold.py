@@ -22,7 +22,12 @@ _PRIOR_DOCUMENTS = 10.0
 
 
 def choose_threshold(
-    spec: Any, labels: np.ndarray, probabilities: np.ndarray, truth: np.ndarray, missed: int
+    spec: Any,
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    truth: np.ndarray,
+    missed: int,
+    n_labels: int,
 ) -> float | np.ndarray:
     """The threshold that a parameter asks for.
 
@@ -37,10 +42,11 @@ def choose_threshold(
         Whether a candidate is right.
     missed : int
         Right labels that are not among the candidates.
+    n_labels : int
 
     Returns
     -------
-    threshold : float, or ndarray of shape (largest label + 1,), float32
+    threshold : float, or ndarray of shape (n_labels,), float32
         With "per-label" one for each label.
     """
     if isinstance(spec, Precision):
@@ -48,7 +54,7 @@ def choose_threshold(
     common = best_threshold(probabilities[labels >= 0], truth[labels >= 0], missed)
     if spec == "auto":
         return common
-    return label_thresholds(labels, probabilities, truth, common)
+    return label_thresholds(labels, probabilities, truth, common, n_labels)
 
 
 def best_threshold(probabilities: np.ndarray, truth: np.ndarray, missed: int = 0) -> float:
@@ -73,7 +79,11 @@ def best_threshold(probabilities: np.ndarray, truth: np.ndarray, missed: int = 0
 
 
 def label_thresholds(
-    labels: np.ndarray, probabilities: np.ndarray, truth: np.ndarray, common: float
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    truth: np.ndarray,
+    common: float,
+    n_labels: int,
 ) -> np.ndarray:
     """A threshold for each label: its own best one, drawn to the common one.
 
@@ -83,7 +93,7 @@ def label_thresholds(
     flat, values, right = labels[there], probabilities[there], truth[there]
     order = np.argsort(flat, kind="stable")
     found, starts = np.unique(flat[order], return_index=True)
-    thresholds = np.full(int(flat.max(initial=-1)) + 1, common, dtype=np.float32)
+    thresholds = np.full(n_labels, common, dtype=np.float32)
     for label, part in zip(found, np.split(order, starts[1:]), strict=True):
         n_right = int(right[part].sum())
         if n_right:
