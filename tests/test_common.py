@@ -523,10 +523,12 @@ TARGET_FORMS = {
 
 
 def _sparse_frame(Y):
+    frame = pd.DataFrame.sparse.from_spmatrix(Y)
     try:
-        return pd.DataFrame.sparse.from_spmatrix(Y)
+        frame.sparse.to_coo()
     except ImportError as error:  # pandas wants a newer SciPy for it than skxmc does
         pytest.skip(str(error))
+    return frame
 
 
 def _rows(Y):

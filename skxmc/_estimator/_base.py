@@ -28,6 +28,7 @@ from ._nested import NestedParametersMixin
 from ._parameters import (
     Mode,
     Recipe,
+    check_chunks,
     resolve_adapter,
     resolve_batch_size,
     resolve_encoder,
@@ -140,7 +141,8 @@ class BaseXMCClassifier(
 
     def _check_plugins(self) -> tuple[list[Evidence], Objective | None]:
         """Unfitted kinds of evidence, and the objective if the encoder is tuned."""
-        resolve_encoder(self.encoder, self._recipe.encoder)
+        encoder = resolve_encoder(self.encoder, self._recipe.encoder)
+        check_chunks(encoder, self._mode)
         if self.adapter is not None and self.train_encoder != "lora":
             raise ValueError(
                 f"adapter is given, but train_encoder={self.train_encoder!r} trains no adapters; "

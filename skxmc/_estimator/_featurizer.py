@@ -116,7 +116,11 @@ class Featurizer:
         import torch
 
         tower = self.tower if tower is None else tower
-        return tower.encode(tower.items(texts, images), precision=getattr(torch, self.precision))
+        precision = getattr(torch, self.precision)
+        if tower.max_chunks == 1:
+            return tower.encode(tower.items(texts, images), precision=precision)
+        parts, owner = tower.chunks(texts)
+        return mean_rows(tower.encode(parts, precision=precision), owner)
 
     def serving_tower(self, backend: str = "torch") -> Any:
         """The tower with weights that are cast once; made again when somebody changed them."""
