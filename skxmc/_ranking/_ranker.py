@@ -15,6 +15,7 @@ from .._features._blocks import Features
 from .._features._joint_space import JointSpace
 from .._inputs._targets import narrow_indices
 from .._runtime import limits
+from .._runtime._stages import stage
 from ..evidence import Corpus, Documents, Evidence, Setting
 from ..metrics import label_propensities
 from ..model_selection import Precision
@@ -221,7 +222,9 @@ class Ranker:
         )
         for kind in self.kinds:
             learned = clone(kind)
-            if learned.fit(corpus):
+            with stage("learning of %s", kind.name):
+                useful = learned.fit(corpus)
+            if useful:
                 self.evidence_[kind.name] = learned
         if not self.evidence_:
             raise ValueError(

@@ -3,5 +3,12 @@
 from ._precision import Precision
 from ._split import LabelStratifiedKFold, LabelStratifiedShuffleSplit
 from ._validation import Validation
+from ._validation_monitor import ValidationMonitor
 
-__all__ = ["LabelStratifiedKFold", "LabelStratifiedShuffleSplit", "Precision", "Validation"]
+__all__ = [
+    "LabelStratifiedKFold",
+    "LabelStratifiedShuffleSplit",
+    "Precision",
+    "Validation",
+    "ValidationMonitor",
+]
