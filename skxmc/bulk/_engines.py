@@ -27,6 +27,7 @@ def predict_ray(
     Parameters
     ----------
     dataset : ray.data.Dataset
+        The documents.
     folder : path-like
         What ``save`` wrote, at a place that every worker can read.
     workers : int
@@ -79,6 +80,7 @@ def predict_spark(frame: Any, folder: str | os.PathLike, **options: Any) -> Any:
     Parameters
     ----------
     frame : pyspark.sql.DataFrame
+        The documents.
     folder : path-like
         What ``save`` wrote, at a place that every executor can read.
     **options

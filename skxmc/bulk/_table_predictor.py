@@ -105,6 +105,7 @@ class TablePredictor:
         Parameters
         ----------
         table : pyarrow.Table
+            Documents.
 
         Returns
         -------
@@ -141,10 +142,12 @@ class TablePredictor:
         Parameters
         ----------
         batches : iterator of pyarrow.RecordBatch
+            Documents.
 
         Yields
         ------
         found : pyarrow.RecordBatch
+            Their labels, as a call gives them.
         """
         pa = import_optional("pyarrow", "parquet")
         for batch in batches:
