@@ -133,7 +133,8 @@ class UpdatingMixin(ForgettingMixin):
             features.take(usable), Y[usable], pairs, first + usable, before.n_seen_ + usable
         )
         precision = precision_before(before, arriving)
-        ranker = with_documents(before, arriving, labels, self._check_threshold())
+        threshold = self._check_threshold()
+        ranker = with_documents(before, arriving, labels, threshold, self.verbose)
         ranker.n_seen_ += len(X)
         new = Labels(
             np.asarray(names, dtype=self.classes_.dtype),

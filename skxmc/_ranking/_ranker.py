@@ -19,7 +19,7 @@ from ..evidence import Corpus, Documents, Evidence, Setting
 from ..metrics import label_propensities
 from ..model_selection import Precision
 from ._allowed import Allowed
-from ._calibrating import calibrate
+from ._calibrating import Judged, calibrate, judge
 from ._calibration import Calibrator, describe_documents
 from ._candidates import Candidates, Proposals, behind, best_candidates, pad
 from ._holdout import without_rows
@@ -116,6 +116,8 @@ class Ranker:
     reranker_ : Reranker or None
         None where fewer than 200 documents are held out, or a weight is given.
     calibrator_ : Calibrator
+    judged_ : Judged or None
+        What it and the threshold were learned from; None without held-out documents.
     threshold_ : float, or ndarray of shape (n_labels,), float32
         Probability above which a label is predicted.
     n_empty_ : int
@@ -158,7 +160,7 @@ class Ranker:
         self.calibrator_ = Calibrator(self.counts_.sum() / max(1, len(rows)))
         self.threshold_ = DEFAULT_THRESHOLD
         self.n_fitted_, self.n_seen_, self.n_added_ = len(rows), len(data.features), 0
-        self.held_out_precision_ = None
+        self.held_out_precision_ = self.judged_ = None
         earlier: list[dict[str, Any]] = []
         seen = []
         for fold in data.folds:
@@ -264,7 +266,9 @@ class Ranker:
             self.reranker_ = Reranker(self.setting.seed, max(N_CANDIDATES, n_labels)).fit(
                 candidates, truth, self.counts_, seen.compare
             )
-        calibrate(self, candidates, seen, options.threshold)
+        judged = judge(self, candidates, seen)
+        self.held_out_precision_ = judged.precision()
+        calibrate(self, judged, options.threshold)
 
     def count_documents(self, Y: sp.csr_array) -> None:
         """How many documents each label has."""
@@ -464,6 +468,7 @@ class Ranker:
             "rows": self.rows_,
             "n_documents": [self.n_fitted_, self.n_seen_, self.n_added_],
             "held_out_precision": self.held_out_precision_,
+            "judged": self.judged_ and self.judged_.state_dict(),
             "replay": self.replay_.state_dict(),
         }
 
@@ -487,6 +492,7 @@ class Ranker:
         ranker.Y_, ranker.rows_ = state["Y"], state["rows"]
         ranker.n_fitted_, ranker.n_seen_, ranker.n_added_ = state["n_documents"]
         ranker.held_out_precision_ = state["held_out_precision"]
+        ranker.judged_ = state["judged"] and Judged(**state["judged"])
         ranker.replay_ = Replay(**state["replay"])
         ranker.count_documents(ranker.Y_)
         return ranker

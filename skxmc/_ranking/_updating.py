@@ -15,7 +15,7 @@ from .._features._blocks import Features
 from .._inputs._targets import narrow_indices
 from ..evidence import Evidence, LabelledDocuments, Removal, Update
 from ._allowed import Allowed
-from ._calibrating import calibrate
+from ._calibrating import calibrate, judge
 from ._ranker import Ranker
 
 # Old documents for each new one, and at least, as far as the sample has them. On icons, with 5,973
@@ -66,7 +66,11 @@ class Arriving:
 
 
 def with_documents(
-    ranker: Ranker, arriving: Arriving, labels: Features | None, threshold: Any
+    ranker: Ranker,
+    arriving: Arriving,
+    labels: Features | None,
+    threshold: Any,
+    verbose: int = 0,
 ) -> Ranker:
     """A ranker that has learned of more documents, and of more labels.
 
@@ -82,12 +86,15 @@ def with_documents(
         Of the new labels' own texts.
     threshold : "auto", "per-label", float or Precision
         As the estimators' parameter.
+    verbose : int, default=0
+        With 1 there are progress bars.
 
     Returns
     -------
     updated : Ranker
     """
     updated = _copy(ranker)
+    updated.setting.verbose = verbose
     if labels is not None:
         updated.add_labels(labels)
     # Each update draws anew, and the same whenever the same documents are added.
@@ -132,12 +139,10 @@ def _learn(updated: Ranker, arriving: Arriving, seed: int) -> None:
 
 
 def _recalibrate(updated: Ranker, held_out: Arriving, threshold: Any) -> None:
-    """Choose probabilities and threshold by documents that nothing has been learned from."""
+    """Choose probabilities and threshold by these documents as well, before they are seen."""
     seen = updated.look(held_out.features, held_out.Y, held_out.exclude)
-    precision = updated.held_out_precision_
-    updated.calibrator_ = copy(updated.calibrator_)
-    calibrate(updated, updated.mixture_.candidates(seen.proposals), seen, threshold)
-    updated.held_out_precision_ = precision  # that of the fit, which drift is measured by
+    judged = judge(updated, updated.mixture_.candidates(seen.proposals), seen)
+    calibrate(updated, judged.behind(updated.judged_), threshold)
 
 
 def precision_before(ranker: Ranker, arriving: Arriving) -> tuple[float, int]:
@@ -243,6 +248,8 @@ def with_labels(ranker: Ranker, kept: np.ndarray) -> Ranker:
     for kind in smaller.evidence_.values():
         kind.remove_labels(kept)
     smaller.replay_ = smaller.replay_.keep_labels(kept, smaller.n_labels_)
+    if smaller.judged_ is not None:
+        smaller.judged_ = smaller.judged_.keep_labels(kept, smaller.n_labels_)
     smaller.Y_ = narrow_indices(sp.csr_array(smaller.Y_[:, kept]))
     smaller.n_labels_ = len(kept)
     smaller.count_documents(smaller.Y_)
