@@ -23,7 +23,9 @@ CASES = {
     "not of UTF-8": ("t.csv", "text,labels\ncaf\xe9,car\n".encode("latin-1"), "t.csv"),
     "no JSON": ("t.jsonl", f"{ROW}\n{{\n", "2"),
     "a missing key": ("t.jsonl", f'{ROW}\n{{"text": "dog"}}\n', "labels"),
-    "labels that are null": ("t.jsonl", '{"text": "a", "labels": null}\n', "no documents with labels"),
+    "labels that are null": (
+        "t.jsonl", '{"text": "a", "labels": null}\n', "no documents with labels",
+    ),
     "cut off": ("t.jsonl.gz", gzip.compress(f"{ROW}\n".encode() * 99)[:-9], "t.jsonl.gz"),
     "a pointer of git-lfs": (
         "t.jsonl", "version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git",

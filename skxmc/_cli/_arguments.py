@@ -97,7 +97,8 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
         help="file with a token that callers must send; else the variable SKXMC_TOKEN")  # fmt: skip
     add("--name", action="append", metavar="HOST", dest="hosts",
         help="name under which the service may be asked; repeatable")  # fmt: skip
-    add("--allow-new-labels", action="store_true", help="let callers add labels, in memory")
+    add("--new-labels", metavar="FILE",
+        help="let callers add labels, and keep them in a file (default: refuse)")  # fmt: skip
     add("--reload", type=float, default=2.0, metavar="SECONDS",
         help="how often to look for a newer save, 0 for never (default: 2)")  # fmt: skip
     add("--limit", action="append", default=[], metavar="NAME=VALUE", dest="limits",
