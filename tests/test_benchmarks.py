@@ -271,6 +271,16 @@ def test_update(folder):
         assert found["encoding_cpu_seconds"] > 0
 
 
+def test_a_stream(folder):
+    (result,) = results_of(
+        update, folder, "--data", "tiny", "--param", "encoder=ENCODER", "--part", "stream",
+        "--first", "20", "--block", "10", "--refit", "20",
+    )  # fmt: skip
+    assert result["documents"] == 60
+    assert list(result["ways"]) == ["static", "partial_fit", "refit each 20"]
+    assert all(0.5 < found["score"] <= 1 for found in result["ways"].values())
+
+
 def test_a_split_may_be_the_test_documents(folder):
     data = _data.load("tiny", folder)
     other = _data.load("tiny:few", folder)
