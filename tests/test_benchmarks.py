@@ -368,8 +368,15 @@ def test_serve(folder, monkeypatch, tmp_path):
     monkeypatch.setattr(serve, "apart", lambda function, *arguments: function(*arguments))
     results = results_of(
         serve, folder, "--data", "tiny", "--encoder", "ENCODER", "--model", str(tmp_path / "model"),
-        "--clients", "1", "2", "--seconds", "0.2",
+        "--clients", "1", "2", "--seconds", "0.2", "--reloads", "2",
     )  # fmt: skip
+    *results, stress = results
+    assert {*stress["answers"]} <= {"old", "new"}
+    assert stress["answers"]["old"] > 0
+    assert len(stress["megabytes"]) == 3
+    assert {*stress["overload"]["statuses"]} <= {"200", "429"}
+    assert stress["overload"]["recovered"]
+    assert "Overload" in serve.markdown([*results, stress])
     assert [(result["service"], result["clients"]) for result in results] == [
         ("in batches", 1), ("in batches", 2), ("one by one", 1), ("one by one", 2),
     ]  # fmt: skip
