@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         metrics,
         model_selection,
         objectives,
+        pipeline,
         serving,
         testing,
     )
@@ -36,6 +37,7 @@ __all__ = [
     "metrics",
     "model_selection",
     "objectives",
+    "pipeline",
     "serving",
     "testing",
 ]
@@ -57,6 +59,7 @@ _SUBPACKAGES = (
     "metrics",
     "model_selection",
     "objectives",
+    "pipeline",
     "serving",
     "testing",
 )

@@ -41,7 +41,7 @@ ROWS = (
     ("skxmc.testing", "skxmc.inspection"),
     ("skxmc.indexes",),
     ("skxmc._features",),
-    ("skxmc.model_selection", "skxmc.metrics", "skxmc.datasets"),
+    ("skxmc.model_selection", "skxmc.metrics", "skxmc.datasets", "skxmc.pipeline"),
     ("skxmc._inputs",),
     ("skxmc._runtime",),
 )
@@ -64,6 +64,7 @@ PUBLIC_ROOMS = (
     "metrics",
     "model_selection",
     "objectives",
+    "pipeline",
     "serving",
     "testing",
 )

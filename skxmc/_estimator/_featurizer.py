@@ -73,7 +73,7 @@ class Featurizer:
             )
         return images, with_pictures(self.encode_images(label_images, missing))
 
-    def encode_untuned(self, X: Any, digest: str, memory: Any) -> np.ndarray:
+    def encode_untuned(self, X: Any, digest: str, memory: Any, verbose: int = 0) -> np.ndarray:
         """Embeddings of the pretrained encoder, cached where there is a memory.
 
         Parameters
@@ -83,15 +83,19 @@ class Featurizer:
         digest : str
             Hash of the encoder's files.
         memory : str, joblib.Memory or None
+        verbose : int, default=0
+            Whether a progress bar is shown.
         """
         if self.tower is None:
             return X
-        cached = check_memory(memory).cache(_encode_texts, ignore=["featurizer"])
+        cached = check_memory(memory).cache(_encode_texts, ignore=["featurizer", "verbose"])
         key = (digest, self.tower.settings(), self.precision)
         embeddings = np.empty((len(X), self.tower.dimension), dtype=np.float32)
         for start in range(0, len(X), limits.ROWS):  # a crash loses one block at most
             block = X[start : start + limits.ROWS]
-            embeddings[start : start + len(block)] = cached(key, block, featurizer=self)
+            embeddings[start : start + len(block)] = cached(
+                key, block, featurizer=self, verbose=verbose
+            )
         return embeddings
 
     def encode_labels(self, texts: list[list[str]], digest: str, memory: Any) -> np.ndarray:
@@ -110,13 +114,26 @@ class Featurizer:
         return self.image_encoder.encode(images, missing=missing)
 
     def encode(
-        self, texts: list[str], images: ImageFeatures | None = None, tower: Any = None
+        self,
+        texts: list[str],
+        images: ImageFeatures | None = None,
+        tower: Any = None,
+        *,
+        progress: str | None = None,
     ) -> np.ndarray:
-        """Embeddings of unit norm, (n, dimension) float32; `tower` may be one for serving."""
+        """Embeddings of unit norm, (n, dimension) float32.
+
+        `tower` may be one for serving; `progress` is the title of a progress bar.
+        """
         import torch
 
         tower = self.tower if tower is None else tower
-        return tower.encode(tower.items(texts, images), precision=getattr(torch, self.precision))
+        precision = getattr(torch, self.precision)
+        if tower.max_chunks == 1:
+            items = tower.items(texts, images)
+            return tower.encode(items, precision=precision, progress=progress)
+        parts, owner = tower.chunks(texts)
+        return mean_rows(tower.encode(parts, precision=precision, progress=progress), owner)
 
     def serving_tower(self, backend: str = "torch") -> Any:
         """The tower with weights that are cast once; made again when somebody changed them."""
@@ -200,6 +217,6 @@ class Featurizer:
             self.image_encoder.precision = getattr(torch, precision)
 
 
-def _encode_texts(key: tuple, texts: list[str], featurizer: Featurizer) -> np.ndarray:
+def _encode_texts(key: tuple, texts: list[str], featurizer: Featurizer, verbose: int) -> np.ndarray:
     """Embeddings of texts; `key` names encoder and settings where the result is cached."""
-    return featurizer.encode(texts)
+    return featurizer.encode(texts, progress="documents" if verbose else None)

@@ -15,6 +15,7 @@ from .._features._blocks import Features
 from .._features._joint_space import JointSpace
 from .._inputs._targets import narrow_indices
 from .._runtime import limits
+from .._runtime._stages import stage
 from ..evidence import Corpus, Documents, Evidence, Setting
 from ..metrics import label_propensities
 from ..model_selection import Precision
@@ -122,10 +123,8 @@ class Ranker:
         Probability above which a label is predicted.
     n_empty_ : int
         Documents without a label among those that were learned from.
-    n_fitted_, n_added_ : int
-        Documents that the fit learned from, and those that came after it.
-    n_seen_ : int
-        All documents so far, also those that nothing was learned from, or that have gone.
+    n_fitted_, n_added_, n_seen_ : int
+        Documents that the fit learned from, those that came later, and all that were ever given.
     held_out_precision_ : float or None
         Share of the held-out documents with labels whose best one is right; None without any.
     replay_ : Replay
@@ -229,7 +228,9 @@ class Ranker:
         )
         for kind in self.kinds:
             learned = clone(kind)
-            if learned.fit(corpus):
+            with stage("learning of %s", kind.name):
+                useful = learned.fit(corpus)
+            if useful:
                 self.evidence_[kind.name] = learned
         if not self.evidence_:
             raise ValueError(
@@ -466,7 +467,7 @@ class Ranker:
             "evidence": {name: kind.state_dict() for name, kind in self.evidence_.items()},
             "Y": self.Y_,
             "rows": self.rows_,
-            "n_documents": [self.n_fitted_, self.n_seen_, self.n_added_],
+            "counts": [self.n_fitted_, self.n_seen_, self.n_added_],
             "held_out_precision": self.held_out_precision_,
             "judged": self.judged_ and self.judged_.state_dict(),
             "replay": self.replay_.state_dict(),
@@ -490,7 +491,7 @@ class Ranker:
                 kind.load_state_dict(state["evidence"][kind.name])
                 ranker.evidence_[kind.name] = kind
         ranker.Y_, ranker.rows_ = state["Y"], state["rows"]
-        ranker.n_fitted_, ranker.n_seen_, ranker.n_added_ = state["n_documents"]
+        ranker.n_fitted_, ranker.n_seen_, ranker.n_added_ = state["counts"]
         ranker.held_out_precision_ = state["held_out_precision"]
         ranker.judged_ = state["judged"] and Judged(**state["judged"])
         ranker.replay_ = Replay(**state["replay"])

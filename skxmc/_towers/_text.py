@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from .._backbones._backbone import Backbone
@@ -43,6 +44,8 @@ class TextTower(Tower):
         What follows pooling (dense layers of a sentence-transformers model).
     max_length : int
         Longest text in tokens, special tokens included.
+    max_chunks : int, default=1
+        Most parts of `max_length` tokens that a longer text is encoded in; 1 cuts it.
     """
 
     kind = "text"
@@ -55,6 +58,7 @@ class TextTower(Tower):
         pooling: str = "mean",
         head: torch.nn.Module | None = None,
         max_length: int = 128,
+        max_chunks: int = 1,
     ) -> None:
         super().__init__(
             backbone,
@@ -63,6 +67,7 @@ class TextTower(Tower):
             max_length=max_length,
         )
         self.head = head
+        self.max_chunks = int(max_chunks)
 
     @property
     def dimension(self) -> int:
@@ -77,6 +82,28 @@ class TextTower(Tower):
         """Token ids of all texts, cut to `max_length`, without padding."""
         # A tokenizer without special tokens gives nothing for an empty text.
         return self._tokenize(texts, nonempty=True)
+
+    def chunks(self, texts: Sequence[str]) -> tuple[Items, np.ndarray]:
+        """Long texts in parts, and the number of the text that each part is of.
+
+        A text is cut into as few parts as hold it, at most `max_chunks`, of about equal length: a
+        last one of three words would count as much as all before it.
+        """
+        head, tail = self._special_tokens()
+        n_special = len(head) + len(tail)
+        room = self.max_length - n_special
+        longest = self.max_chunks * room + n_special
+        whole = self._tokenize(texts, nonempty=True, max_length=longest)
+        inner = whole.trimmed(*(np.full(len(whole), len(ends)) for ends in (head, tail)))
+        parts, owner = inner.in_parts(room)
+        return Items(parts.surrounded([head], [tail], np.zeros(len(parts), dtype=np.int64))), owner
+
+    def _special_tokens(self) -> tuple[np.ndarray, np.ndarray]:
+        """What the tokenizer puts before and behind each text."""
+        empty, word = self.tokenizer(["", "a"], max_length=self.max_length)["input_ids"]
+        same = [one == other for one, other in zip(empty, word, strict=False)]
+        n_head = len(empty) if all(same) else same.index(False)
+        return np.array(empty[:n_head], dtype=np.int32), np.array(empty[n_head:], dtype=np.int32)
 
     def items(self, texts: Sequence[str], images: ImageFeatures | None = None) -> Items:
         """Tokenised texts with their images, which a tower without a projection leaves out."""
@@ -95,7 +122,7 @@ class TextTower(Tower):
         return pooled if self.head is None else self.head(pooled).float()
 
     def _save_parts(self, folder: Path, include_base: bool) -> dict[str, Any]:
-        state = describe_head(self.head)
+        state = {**describe_head(self.head), "max_chunks": self.max_chunks}
         self.backbone.save(folder)
         self.tokenizer.save_pretrained(folder)
         return state
@@ -115,6 +142,7 @@ class TextTower(Tower):
             pooling=state["pooling"],
             head=build_head(state),
             max_length=state["max_length"],
+            max_chunks=state["max_chunks"],
         )
 
 
@@ -122,6 +150,7 @@ def load_text_tower(
     path: str,
     *,
     max_length: int | None = None,
+    max_chunks: int = 1,
     trust_remote_code: bool = False,
     max_images: int = 0,
 ) -> TextTower:
@@ -133,6 +162,8 @@ def load_text_tower(
         Folder with the model.
     max_length : int or None
         Longest text in tokens; None takes the model's own limit, at most 256.
+    max_chunks : int, default=1
+        Most parts of `max_length` tokens that a longer text is encoded in; 1 cuts it.
     trust_remote_code : bool, default=False
         Whether code that comes with the model may run.
     max_images : int, default=0
@@ -185,6 +216,7 @@ def load_text_tower(
         pooling=pooling,
         head=torch.nn.Sequential(*head) if head else None,
         max_length=limit,
+        max_chunks=max_chunks,
     )
     way = PACKED if tower.backbone.packed else "runs"
     logger.debug("tower from %s: pooling %s, %s", path, pooling, way)

@@ -26,6 +26,10 @@ class TextEncoder(BaseEstimator):
         sentence-transformers or transformers.
     max_length : int or None, default=None
         Longest text in tokens; None takes the encoder's own limit, at most 256.
+    max_chunks : int, default=1
+        Most parts of `max_length` tokens that a longer text is encoded in, each by itself; its
+        embedding is the mean of theirs. 1 cuts what is too long. Only with
+        ``train_encoder="frozen"``.
     trust_remote_code : bool, default=False
         Whether code that comes with the model may run.
 
@@ -45,10 +49,12 @@ class TextEncoder(BaseEstimator):
         self,
         name: str | os.PathLike = "sentence-transformers/all-MiniLM-L6-v2",
         max_length: int | None = None,
+        max_chunks: int = 1,
         trust_remote_code: bool = False,
     ) -> None:
         self.name = name
         self.max_length = max_length
+        self.max_chunks = max_chunks
         self.trust_remote_code = trust_remote_code
 
     def load(self, source: ModelSource, *, max_images: int, weights_dtype: torch.dtype) -> Any:
@@ -72,6 +78,7 @@ class TextEncoder(BaseEstimator):
         return load_text_tower(
             str(source.path),
             max_length=self.max_length,
+            max_chunks=self.max_chunks,
             trust_remote_code=self.trust_remote_code,
             max_images=max_images,
         )
