@@ -425,4 +425,9 @@ def test_extras_and_core_dependencies_are_as_promised():
         "transformers",
     }
     extras = {"annif", "bench", "demo", "dev", "docs", "gpu", "offline", "open_clip", "openvino"}
-    assert set(project["optional-dependencies"]) == extras | {"parquet", "serve"}
+    assert set(project["optional-dependencies"]) == extras | {
+        "completion",
+        "parquet",
+        "river",
+        "serve",
+    }
