@@ -153,11 +153,28 @@ class BaseXMCClassifier(
                     f"evidence holds a kind with the name {kind.name!r}, which is a parameter of "
                     f"{type(self).__name__}; give its class another `name`."
                 )
+        self._check_tokens(kinds)
         if not self._mode.tuned:
             return kinds, None
         from ..objectives import resolve_objective
 
         return kinds, resolve_objective("prime" if self.objective is None else self.objective)
+
+    def _check_tokens(self, kinds: list[Evidence]) -> None:
+        """Raise a ValueError if evidence needs vectors of tokens, and no encoder gives them."""
+        needy = [kind.name for kind in kinds if kind.needs_tokens]
+        if not needy:
+            return
+        if self._mode.ready:
+            reason = "encoder='precomputed' has one vector for a document"
+        elif not self._recipe.encoder.gives_tokens:
+            reason = f"the language model of {type(self).__name__} reads from left to right"
+        else:
+            return
+        raise ValueError(
+            f"the evidence {needy[0]!r} compares single words of documents, and {reason}; leave it "
+            "out, or use ViXMLClassifier with a text encoder."
+        )
 
     def _check_training_data(
         self, X, y, images, exclude, kinds: list[Evidence], objective: Objective | None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from .._features._blocks import Features, mean_rows, unit_rows
+from .._features._tokens import Tokens, TokenVectors
 from .._features._whitening import PICTURE_SCALE, ImageWhitener
 from .._inputs._images import ImageFeatures, ImageItems, with_pictures
 from .._inputs._label_set import flatten_texts, joined_texts
@@ -142,7 +144,7 @@ class Featurizer:
             embeddings = np.zeros((0, self.tower.dimension), dtype=np.float32)
         else:
             embeddings = self.encode(X, images, self.serving_tower(backend))
-        return self.complete(embeddings, X, images)
+        return self.complete(embeddings, X, images, backend)
 
     def label_features(
         self, texts: list[list[str]], images: ImageFeatures | None, *, tuned: bool
@@ -162,11 +164,17 @@ class Featurizer:
         return self.complete_labels(embeddings, texts, images)
 
     def complete(
-        self, embeddings: np.ndarray, X: list[str] | np.ndarray, images: ImageFeatures | None
+        self,
+        embeddings: np.ndarray,
+        X: list[str] | np.ndarray,
+        images: ImageFeatures | None,
+        backend: str = "torch",
     ) -> Features:
         """The blocks that stand beside ready embeddings of documents."""
         words = None if self.words is None else self.words.transform(X)
-        return Features(embeddings, self._picture_block(len(X), images), words)
+        return Features(
+            embeddings, self._picture_block(len(X), images), words, self._tokens(X, backend)
+        )
 
     def complete_labels(
         self, embeddings: np.ndarray, texts: list[list[str]], images: ImageFeatures | None
@@ -179,6 +187,18 @@ class Featurizer:
         flat, owner = flatten_texts(texts)
         words = None if self.words is None else mean_rows(self.words.transform(flat), owner)
         return Features(embeddings, self._picture_block(len(texts), images), words)
+
+    def _tokens(self, X: list[str] | np.ndarray, backend: str) -> Tokens | None:
+        """The texts, whose tokens are encoded when evidence asks for them."""
+        if self.tower is None or not self.tower.gives_tokens:
+            return None
+        return Tokens(X, partial(self._encode_tokens, backend=backend))
+
+    def _encode_tokens(self, texts: list[str], backend: str) -> TokenVectors:
+        import torch
+
+        tower = self.serving_tower(backend)
+        return tower.encode_tokens(texts, precision=getattr(torch, self.precision))
 
     def _picture_block(self, n_items: int, images: ImageFeatures | None) -> np.ndarray | None:
         if self.whitener is None:

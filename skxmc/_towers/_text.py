@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from .._backbones._backbone import Backbone
@@ -14,12 +15,14 @@ from .._backbones._bert import load_bert
 from .._backbones._packed import PACKED
 from .._backbones._sources import check_no_image_model
 from .._backbones._transformers import TransformersBackbone, load_encoder
+from .._features._tokens import TokenVectors
 from .._inputs._images import ImageFeatures
 from .._runtime._quiet import quiet_transformers
 from ._head import build_head, describe_head
-from ._items import Items, Pack, TokenizedTexts
+from ._items import Items, Pack, TokenizedTexts, make_packs, ranges
 from ._pooling import make_pooling
-from ._tower import Tower, by_runs
+from ._token_places import special_ends, token_spans
+from ._tower import ENCODE_TOKENS, Tower, autocast, by_runs
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +49,7 @@ class TextTower(Tower):
     """
 
     kind = "text"
+    gives_tokens = True
 
     def __init__(
         self,
@@ -93,6 +97,49 @@ class TextTower(Tower):
             ]
         )
         return pooled if self.head is None else self.head(pooled).float()
+
+    @torch.inference_mode()
+    def encode_tokens(
+        self, texts: Sequence[str], *, precision: torch.dtype = torch.float32
+    ) -> TokenVectors:
+        """Vectors of unit norm of the tokens of texts, without pictures.
+
+        What follows the pooling of an embedding follows each token here: of a mean and linear
+        layers, tokens are then what the embedding is the mean of.
+        """
+        items = Items(self.tokenize(texts))
+        packs, order = make_packs(items, np.arange(len(items)), ENCODE_TOKENS)
+        tower = self._for_encoding(precision)
+        before, behind = special_ends(self.tokenizer)
+        states, lengths = [], np.zeros(len(items), dtype=np.int64)
+        row = 0
+        for pack in packs:
+            own = np.repeat(*np.array(pack.runs, dtype=np.int64).T[::-1])
+            lengths[order[row : row + pack.n_items]] = np.maximum(own - before - behind, 0)
+            row += pack.n_items
+            places = pack.positions.numpy()
+            inside = (places >= before) & (places < np.repeat(own, own) - behind)
+            kept = torch.from_numpy(inside)
+            with autocast(self.device, precision):
+                states.append(tower.token_states(pack.to(self.device), kept.to(self.device)))
+        vectors = np.concatenate([np.empty((0, self.dimension), np.float32), *states])
+        return _in_order(vectors, lengths, order)
+
+    def token_states(self, pack: Pack, kept: torch.Tensor) -> np.ndarray:
+        """Unit vectors of some tokens of a pack without images, (n_kept, dimension) float32."""
+        hidden = self.backbone.run(self._input_embeddings(pack), pack.positions, pack.runs)
+        hidden = hidden.reshape(pack.n_tokens, -1)[kept].float()
+        if self.head is not None:
+            hidden = self.head(hidden).float()
+        return torch.nn.functional.normalize(hidden, dim=1).cpu().numpy()
+
+    def token_spans(self, text: str) -> np.ndarray | None:
+        """Where the tokens of :meth:`encode_tokens` stand in a text, (n_tokens, 2) int64.
+
+        None if the tokenizer does not know.
+        """
+        n_special = sum(special_ends(self.tokenizer))
+        return token_spans(self.tokenizer, text, self.max_length - n_special)
 
     def _save_parts(self, folder: Path, include_base: bool) -> dict[str, Any]:
         state = describe_head(self.head)
@@ -189,6 +236,13 @@ def load_text_tower(
     way = PACKED if tower.backbone.packed else "runs"
     logger.debug("tower from %s: pooling %s, %s", path, pooling, way)
     return tower
+
+
+def _in_order(vectors: np.ndarray, lengths: np.ndarray, order: np.ndarray) -> TokenVectors:
+    """Tokens of texts that stand in another order, `order`, in the order of the texts."""
+    starts = np.empty_like(lengths)
+    starts[order] = np.cumsum(lengths[order]) - lengths[order]
+    return TokenVectors(vectors[ranges(starts, lengths)], np.concatenate([[0], np.cumsum(lengths)]))
 
 
 def _is_plain_dense(module: torch.nn.Module) -> bool:

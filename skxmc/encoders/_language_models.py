@@ -64,6 +64,9 @@ class LanguageModel(BaseEstimator):
     #: What kind of model it is, for `find_model`.
     kind = "decoder"
 
+    #: Whether each token gets a vector that evidence may compare.
+    gives_tokens = False
+
     def __init__(
         self,
         name: str | os.PathLike = "HuggingFaceTB/SmolLM2-135M-Instruct",

@@ -41,6 +41,9 @@ class TextEncoder(BaseEstimator):
     #: What kind of model it is, for `find_model`.
     kind = "text"
 
+    #: Whether each token gets a vector that evidence may compare.
+    gives_tokens = True
+
     def __init__(
         self,
         name: str | os.PathLike = "sentence-transformers/all-MiniLM-L6-v2",

@@ -39,6 +39,9 @@ class Evidence(BaseEstimator, metaclass=ABCMeta):
     follows : bool
         Class attribute: whether the kind reads ``documents.proposed`` or ``corpus.kinds``, and so
         comes after those that do not.
+    needs_tokens : bool
+        Class attribute: whether the kind reads ``documents.features.tokens``, which only text
+        encoders give.
 
     Examples
     --------
@@ -72,6 +75,7 @@ class Evidence(BaseEstimator, metaclass=ABCMeta):
     tuned_temperatures: ClassVar[tuple[float, ...]] = (1.0,)
     default_temperature: ClassVar[float] = 1.0
     follows: ClassVar[bool] = False
+    needs_tokens: ClassVar[bool] = False
 
     #: Weight in the mixture that is given; "auto" lets held-out documents choose it.
     weight: float | str = "auto"

@@ -22,6 +22,7 @@ from ._label_head import HEAD_LOSSES, LabelHead, resolve_head_loss
 from ._objective import LabelBatch
 from ._prototype_network import PrototypeNetwork
 from ._prototype_regularizer import PrototypeRegularizer
+from ._threshold_consistent_loss import ThresholdConsistentLoss
 from ._triplet_loss import draw_positives
 
 
@@ -58,6 +59,8 @@ class Prime(DualEncoder):
     free_vectors : {"auto", "random", "labels"}, default="auto"
         Where free vectors start: drawn at random, or at the mean of their labels' embeddings.
         "auto" draws them for small encoders and takes the labels' for language models.
+    threshold_consistency : float or ThresholdConsistentLoss, default=0.0
+        As in :class:`DualEncoder`, of the cosines with prototypes.
 
     Attributes
     ----------
@@ -98,8 +101,11 @@ class Prime(DualEncoder):
         head_weight: float = 0.3,
         head_loss: str | HeadLoss = "decoupled_softmax",
         free_vectors: str = "auto",
+        threshold_consistency: float | ThresholdConsistentLoss = 0.0,
     ) -> None:
-        super().__init__(margin=margin, n_negatives=n_negatives)
+        super().__init__(
+            margin=margin, n_negatives=n_negatives, threshold_consistency=threshold_consistency
+        )
         self.regularization = regularization
         self.head_weight = head_weight
         self.head_loss = head_loss
@@ -156,6 +162,7 @@ class Prime(DualEncoder):
         prototypes = self.network_(labels, batch.label_ids, self.centroids_[batch.label_ids])
         to_prototypes = queries @ prototypes.T
         total = total + self.margin_loss_(to_prototypes, target, columns, exclude)
+        total = self._add_consistency(total, to_prototypes, batch)
         if batch.head is not None:
             loss = self.head_.loss(queries, batch.head, self.problem_.precision)
             total = total + self.head_weight * loss
