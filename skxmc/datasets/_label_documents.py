@@ -118,7 +118,7 @@ def documents_from_labels(
         for _ in range(n_joined):
             partners = _draw_partners(owner, centres if join == "similar" else None, rng)
             for first, second in enumerate(partners):
-                pair = [texts[first], texts[second]]
+                pair = [texts[first].rstrip(" ."), texts[second].rstrip(" .")]
                 X.append(join_texts(pair if rng.randint(2) else pair[::-1]))
                 y.append([names[owner[first]], names[owner[second]]])
     X += list(unlabelled)
