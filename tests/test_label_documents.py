@@ -46,7 +46,9 @@ def test_joined_documents_have_both_labels(join, n_joined):
 
 def test_partners_come_before_and_behind():
     X, y = documents_from_labels(LABELS, n_joined=200, random_state=0)
-    first = [LABEL_OF[text.split(". ")[0]] == own[0] for text, own in zip(X[7:], y[7:], strict=True)]
+    first = [
+        LABEL_OF[text.split(". ")[0]] == own[0] for text, own in zip(X[7:], y[7:], strict=True)
+    ]
     assert 0.46 < np.mean(first) < 0.54
 
 

@@ -23,7 +23,7 @@ from .._runtime import limits
 from ..evidence import Evidence, Setting, resolve_evidence
 from ..model_selection import Precision, Validation
 from ._explaining import ExplainingMixin
-from ._featurizer import Featurizer
+from ._featurizer import Featurizer, digest_of
 from ._nested import NestedParametersMixin
 from ._parameters import (
     Mode,
@@ -42,7 +42,6 @@ from ._tuning import Representation, TrainingData, Tuning, represent_tuned, repr
 from ._updating import UpdatingMixin
 
 if TYPE_CHECKING:
-    from .._backbones._sources import ModelSource
     from ..objectives import Objective
 
 
@@ -257,8 +256,11 @@ class BaseXMCClassifier(
 
     # -- what is made of the documents --------------------------------------------------------
 
-    def _make_featurizer(self, data: TrainingData) -> tuple[Featurizer, str]:
-        """With the pretrained tower, calibrated; and the hash of its files."""
+    def _make_featurizer(self, data: TrainingData) -> tuple[Featurizer, str | None]:
+        """With the pretrained tower, calibrated; and the hash of its files or weights.
+
+        None where nothing says what an encoder computes.
+        """
         from .._runtime._device import precision_name, resolve_device
 
         device = resolve_device(self.device)
@@ -270,24 +272,22 @@ class BaseXMCClassifier(
             return featurizer, ""
         import torch
 
-        source = self._find_encoder()
+        source = encoder.find()
         # A frozen base is only ever multiplied with: it stays as short as the products are.
         dtype = torch.float32 if self.train_encoder == "full" else getattr(torch, precision)
         tower = encoder.load(source, max_images=self._max_images, weights_dtype=dtype)
+        if self._mode.tuned and not tower.trainable:
+            raise ValueError(
+                f"train_encoder={self.train_encoder!r} tunes a transformer, and the encoder is a "
+                "table of vectors or a function; set train_encoder='frozen'."
+            )
         featurizer.tower = tower.to(device)
         if getattr(self, "backend", "torch") != "torch":  # obstacles show before training
             featurizer.serving_tower(self.backend)
         encoder.calibrate(featurizer.tower, data.X, getattr(torch, precision))
-        return featurizer, source.digest()
-
-    def _find_encoder(self) -> ModelSource:
-        """Where the encoder's files are."""
-        from .._backbones._sources import find_model
-
-        encoder = resolve_encoder(self.encoder, self._recipe.encoder)
-        return find_model(
-            encoder.name, kind=encoder.kind, trust_remote_code=encoder.trust_remote_code
-        )
+        if source is not None:
+            return featurizer, source.digest()
+        return featurizer, digest_of(featurizer.tower)
 
     def _hold_out(
         self, embeddings: np.ndarray, data: TrainingData, validation: Validation, rng

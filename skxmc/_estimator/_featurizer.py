@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import joblib
 import numpy as np
 
 from .._features._blocks import Features, mean_rows, unit_rows
@@ -75,31 +76,36 @@ class Featurizer:
             )
         return images, with_pictures(self.encode_images(label_images, missing))
 
-    def encode_untuned(self, X: Any, digest: str, memory: Any) -> np.ndarray:
+    def encode_untuned(
+        self, X: Any, digest: str, memory: Any, *, of_labels: bool = False
+    ) -> np.ndarray:
         """Embeddings of the pretrained encoder, cached where there is a memory.
 
         Parameters
         ----------
         X : list of str, or ndarray of ready embeddings
             The latter are returned as they are.
-        digest : str
-            Hash of the encoder's files.
+        digest : str or None
+            Hash of the encoder's files; without one nothing is cached.
         memory : str, joblib.Memory or None
+        of_labels : bool, default=False
+            Whether the texts are those of labels, which may have another prompt.
         """
         if self.tower is None:
             return X
+        memory = None if digest is None else memory
         cached = check_memory(memory).cache(_encode_texts, ignore=["featurizer"])
         key = (digest, self.tower.settings(), self.precision)
         embeddings = np.empty((len(X), self.tower.dimension), dtype=np.float32)
         for start in range(0, len(X), limits.ROWS):  # a crash loses one block at most
             block = X[start : start + limits.ROWS]
-            embeddings[start : start + len(block)] = cached(key, block, featurizer=self)
+            embeddings[start : start + len(block)] = cached(key, block, of_labels, featurizer=self)
         return embeddings
 
     def encode_labels(self, texts: list[list[str]], digest: str, memory: Any) -> np.ndarray:
         """Embeddings of labels by the pretrained encoder: of several texts, their mean."""
         flat, owner = flatten_texts(texts)
-        return mean_rows(self.encode_untuned(flat, digest, memory), owner)
+        return mean_rows(self.encode_untuned(flat, digest, memory, of_labels=True), owner)
 
     # -- features -----------------------------------------------------------------------------
 
@@ -112,13 +118,19 @@ class Featurizer:
         return self.image_encoder.encode(images, missing=missing)
 
     def encode(
-        self, texts: list[str], images: ImageFeatures | None = None, tower: Any = None
+        self,
+        texts: list[str],
+        images: ImageFeatures | None = None,
+        tower: Any = None,
+        *,
+        of_labels: bool = False,
     ) -> np.ndarray:
         """Embeddings of unit norm, (n, dimension) float32; `tower` may be one for serving."""
         import torch
 
         tower = self.tower if tower is None else tower
-        return tower.encode(tower.items(texts, images), precision=getattr(torch, self.precision))
+        items = tower.items(texts, images, of_labels=of_labels)
+        return tower.encode(items, precision=getattr(torch, self.precision))
 
     def serving_tower(self, backend: str = "torch") -> Any:
         """The tower with weights that are cast once; made again when somebody changed them."""
@@ -155,12 +167,11 @@ class Featurizer:
         """
         tower = self.serving_tower()
         if tuned:
-            return self.complete_labels(
-                self.encode(joined_texts(texts), images, tower), texts, images
-            )
+            embeddings = self.encode(joined_texts(texts), images, tower, of_labels=True)
+            return self.complete_labels(embeddings, texts, images)
         flat, owner = flatten_texts(texts)
         pictures = None if images is None else images.take(owner)
-        embeddings = mean_rows(self.encode(flat, pictures, tower), owner)
+        embeddings = mean_rows(self.encode(flat, pictures, tower, of_labels=True), owner)
         return self.complete_labels(embeddings, texts, images)
 
     def complete(
@@ -220,6 +231,15 @@ class Featurizer:
             self.image_encoder.precision = getattr(torch, precision)
 
 
-def _encode_texts(key: tuple, texts: list[str], featurizer: Featurizer) -> np.ndarray:
+def digest_of(tower: Any) -> str | None:
+    """Hash of a tower's weights; None if it has none that could be read."""
+    if not hasattr(tower, "state_dict"):
+        return None
+    return joblib.hash({name: part.cpu().numpy() for name, part in tower.state_dict().items()})
+
+
+def _encode_texts(
+    key: tuple, texts: list[str], of_labels: bool, featurizer: Featurizer
+) -> np.ndarray:
     """Embeddings of texts; `key` names encoder and settings where the result is cached."""
-    return featurizer.encode(texts)
+    return featurizer.encode(texts, of_labels=of_labels)

@@ -27,7 +27,7 @@ METRICS = ("mean", *Validation.MEAN_OF)
 _SMALLEST, _LARGEST = 32, 512
 
 shared_constraints: dict = {
-    "encoder": [str, os.PathLike, TextEncoder, LanguageModel],
+    "encoder": [str, os.PathLike, TextEncoder, LanguageModel, HasMethods(["encode"]), callable],
     "image_encoder": [str, os.PathLike, callable, ImageEncoder],
     # Read by `read_labels` and `collect_images`, which say what is wrong with them.
     "label_text": "no_validation",
@@ -131,6 +131,13 @@ def resolve_encoder(encoder: Any, kind: type) -> TextEncoder | LanguageModel | N
         return None
     if isinstance(encoder, str | os.PathLike):
         return kind(encoder)
+    if not isinstance(encoder, TextEncoder | LanguageModel):
+        if kind is not TextEncoder:
+            raise TypeError(
+                f"encoder is an object of type {type(encoder).__name__}, and only ViXMLClassifier "
+                "takes objects that encode texts; pass the name of a language model."
+            )
+        return TextEncoder(encoder)
     if not isinstance(encoder, kind):
         uses = {TextEncoder: "ViXMLClassifier", LanguageModel: "DecoderXMCClassifier"}
         raise TypeError(

@@ -61,6 +61,9 @@ class Tower(torch.nn.Module, ABC):
     #: their labels.
     free_vectors = "random"
 
+    #: Whether an objective can tune it.
+    trainable = True
+
     #: Whether :meth:`encode_tokens` can be asked.
     gives_tokens = False
 
@@ -142,8 +145,17 @@ class Tower(torch.nn.Module, ABC):
         """Token ids of all texts, cut to `max_length`, without padding."""
 
     @abstractmethod
-    def items(self, texts: Sequence[str], images: ImageFeatures | None = None) -> Items:
-        """Tokenised texts with their images, which a tower without a projection leaves out."""
+    def items(
+        self,
+        texts: Sequence[str],
+        images: ImageFeatures | None = None,
+        *,
+        of_labels: bool = False,
+    ) -> Items:
+        """Tokenised texts with their images, which a tower without a projection leaves out.
+
+        Labels may have another prompt than documents.
+        """
 
     @abstractmethod
     def forward(self, pack: Pack) -> torch.Tensor:

@@ -97,6 +97,12 @@ class LanguageModel(BaseEstimator):
         self.fused_kernels = fused_kernels
         self.trust_remote_code = trust_remote_code
 
+    def find(self) -> ModelSource:
+        """Where the model's files are."""
+        from .._backbones._sources import find_model
+
+        return find_model(self.name, kind=self.kind, trust_remote_code=self.trust_remote_code)
+
     def load(self, source: ModelSource, *, max_images: int, weights_dtype: torch.dtype) -> Any:
         """The pretrained tower, on the CPU.
 

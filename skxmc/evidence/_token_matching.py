@@ -94,8 +94,13 @@ class TokenMatching(Evidence):
         """Index the labels; False if they have nothing to be represented by."""
         if not (isinstance(self.tau, Real) and 0.02 <= self.tau <= 10):
             raise ValueError(f"tau of TokenMatching must be within 0.02 and 10, got {self.tau!r}.")
+        if corpus.documents.features.tokens is None:
+            raise ValueError(
+                "the encoder gives no vectors of single words, which TokenMatching compares; leave "
+                "it out, or use a transformer."
+            )
         vectors = corpus.make_prototypes(self.centroids)
-        if vectors is None or corpus.documents.features.tokens is None:
+        if vectors is None:
             return False
         self.index_ = build_index(corpus.setting.index, len(vectors), vectors.__getitem__)
         return True
