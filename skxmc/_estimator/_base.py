@@ -28,6 +28,7 @@ from ._nested import NestedParametersMixin
 from ._parameters import (
     Mode,
     Recipe,
+    check_tokens,
     resolve_adapter,
     resolve_batch_size,
     resolve_encoder,
@@ -152,28 +153,12 @@ class BaseXMCClassifier(
                     f"evidence holds a kind with the name {kind.name!r}, which is a parameter of "
                     f"{type(self).__name__}; give its class another `name`."
                 )
-        self._check_tokens(kinds)
+        check_tokens(kinds, self._mode, self._recipe.encoder, type(self).__name__)
         if not self._mode.tuned:
             return kinds, None
         from ..objectives import resolve_objective
 
         return kinds, resolve_objective("prime" if self.objective is None else self.objective)
-
-    def _check_tokens(self, kinds: list[Evidence]) -> None:
-        """Raise a ValueError if evidence needs vectors of tokens, and no encoder gives them."""
-        needy = [kind.name for kind in kinds if kind.needs_tokens]
-        if not needy:
-            return
-        if self._mode.ready:
-            reason = "encoder='precomputed' has one vector for a document"
-        elif not self._recipe.encoder.gives_tokens:
-            reason = f"the language model of {type(self).__name__} reads from left to right"
-        else:
-            return
-        raise ValueError(
-            f"the evidence {needy[0]!r} compares single words of documents, and {reason}; leave it "
-            "out, or use ViXMLClassifier with a text encoder."
-        )
 
     def _check_training_data(
         self, X, y, images, exclude, kinds: list[Evidence], objective: Objective | None
@@ -384,7 +369,6 @@ class BaseXMCClassifier(
 
         recipe, training = self._recipe, resolve_training(self.training, self._recipe)
         # None: the trainer makes one for as many epochs as it gets to.
-        schedule = None if training.hard_negatives else HardNegativeSchedule(start=None, update=1)
         return TrainingOptions(
             epochs=self.epochs,
             max_steps=self.max_steps,
@@ -395,7 +379,7 @@ class BaseXMCClassifier(
             warmup_steps=training.warmup_steps,
             max_grad_norm=training.max_grad_norm,
             propensity=tuple(validation.propensity),
-            schedule=schedule,
+            schedule=HardNegativeSchedule.of(training.hard_negatives),
             image_dropout=training.image_dropout,
             max_graph_bytes=training.max_graph_memory,
             precision=getattr(torch, featurizer.precision),

@@ -147,6 +147,33 @@ def resolve_encoder(encoder: Any, kind: type) -> TextEncoder | LanguageModel | N
     return encoder
 
 
+def check_tokens(kinds: list[Any], mode: Mode, encoder: type, estimator: str) -> None:
+    """Raise a ValueError if evidence needs vectors of tokens, and no encoder gives them.
+
+    Parameters
+    ----------
+    kinds : list of Evidence
+    mode : Mode
+    encoder : type
+        Of the estimator's encoders.
+    estimator : str
+        How it is called.
+    """
+    needy = [kind.name for kind in kinds if kind.needs_tokens]
+    if not needy:
+        return
+    if mode.ready:
+        reason = "encoder='precomputed' has one vector for a document"
+    elif not encoder.gives_tokens:
+        reason = f"the language model of {estimator} reads from left to right"
+    else:
+        return
+    raise ValueError(
+        f"the evidence {needy[0]!r} compares single words of documents, and {reason}; leave it "
+        "out, or use ViXMLClassifier with a text encoder."
+    )
+
+
 def resolve_image_encoder(image_encoder: Any) -> ImageEncoder:
     """The image encoder as an object."""
     if isinstance(image_encoder, ImageEncoder):

@@ -6,12 +6,12 @@ from numbers import Integral, Real
 
 import torch
 import torch.nn.functional as F
-from sklearn.utils._param_validation import Interval
+from sklearn.utils._param_validation import Interval, StrOptions
 
 from .._training._problem import TuningProblem
 from ._objective import LabelBatch, Objective
 from ._threshold_consistent_loss import ThresholdConsistentLoss
-from ._triplet_loss import DynamicMarginTripletLoss
+from ._triplet_loss import DynamicMarginTripletLoss, draw_positives
 
 
 class DualEncoder(Objective):
@@ -29,6 +29,10 @@ class DualEncoder(Objective):
         Weight of a loss that makes cosines of different documents comparable, so that one
         threshold fits all; 0 leaves it out. Set it to 0.3 where answers above a threshold are
         accepted unseen. An object has margins of its own.
+    positives : {"drawn", "random"}, default="drawn"
+        Which label of a document stands for it where it has several in a batch: the one that the
+        sampler drew for it, rare ones more often, or one at random, drawn again in each term of
+        the loss, as in the published code.
 
     Attributes
     ----------
@@ -45,13 +49,14 @@ class DualEncoder(Objective):
     --------
     >>> from skxmc.objectives import DualEncoder
     >>> DualEncoder(n_negatives=20).get_params()
-    {'margin': (0.1, 0.3), 'n_negatives': 20, 'threshold_consistency': 0.0}
+    {'margin': (0.1, 0.3), 'n_negatives': 20, 'positives': 'drawn', 'threshold_consistency': 0.0}
     """
 
     _parameter_constraints: dict = {
         "margin": ["array-like"],
         "n_negatives": [Interval(Integral, 1, None, closed="left")],
         "threshold_consistency": [Interval(Real, 0, None, closed="left"), ThresholdConsistentLoss],
+        "positives": [StrOptions({"drawn", "random"})],
     }
 
     def __init__(
@@ -59,10 +64,12 @@ class DualEncoder(Objective):
         margin: tuple[float, float] = (0.1, 0.3),
         n_negatives: int = 10,
         threshold_consistency: float | ThresholdConsistentLoss = 0.0,
+        positives: str = "drawn",
     ) -> None:
         self.margin = margin
         self.n_negatives = n_negatives
         self.threshold_consistency = threshold_consistency
+        self.positives = positives
 
     def build(self, problem: TuningProblem) -> None:
         """Check the parameters and make the loss."""
@@ -74,8 +81,14 @@ class DualEncoder(Objective):
     def compute_loss(self, embeddings: torch.Tensor, batch: LabelBatch) -> torch.Tensor:
         """Margin loss of the documents against the texts of the batch's labels."""
         _, _, similarity = self._compare(embeddings, batch)
-        loss = self.margin_loss_(similarity, batch.target, batch.columns, batch.exclude)
+        loss = self.margin_loss_(similarity, batch.target, self._columns(batch), batch.exclude)
         return self._add_consistency(loss, similarity, batch)
+
+    def _columns(self, batch: LabelBatch) -> torch.Tensor:
+        """Column of the label that stands for each document, (n_documents,) int64."""
+        if self.positives == "drawn":
+            return batch.columns
+        return draw_positives(batch.target, self.problem_.generator)
 
     def _add_consistency(
         self, loss: torch.Tensor, similarity: torch.Tensor, batch: LabelBatch
