@@ -87,7 +87,7 @@ def test_ten_calls_are_close_to_one(fitted, updated):
     ten = copy.deepcopy(fitted)
     for part in np.array_split(np.arange(500), 10):
         ten.partial_fit(NEW[0][part], [NEW[1][row] for row in part])
-    assert abs(ten.score(*TEST) - updated.score(*TEST)) <= 0.01
+    assert abs(ten.score(*TEST) - updated.score(*TEST)) <= 0.02
     assert ten.n_documents_added_ == 500
     # Counts, neighbours and prototypes are the same; only label vectors are trained.
     order = [ten.classes_.tolist().index(name) for name in updated.classes_]
@@ -442,8 +442,9 @@ def test_probabilities_and_threshold_follow_where_there_are_enough_documents(fit
     few = copy.deepcopy(fitted).partial_fit(NEW[0][:400], NEW[1][:400])
     assert few.threshold_ == fitted.threshold_
     assert updated.threshold_ != fitted.threshold_
-    assert updated.ranker_.calibrator_.n_documents_ == 100
-    assert fitted.ranker_.calibrator_.n_documents_ != 100
+    # All documents of the fit, each once, and a fifth of the new ones.
+    assert updated.ranker_.calibrator_.n_documents_ == 600 + 100
+    assert few.ranker_.calibrator_.n_documents_ == 600
     again = ViXMLClassifier("precomputed", threshold=0.4, random_state=0).fit(*OLD)
     assert again.partial_fit(*NEW).threshold_ == 0.4
 
