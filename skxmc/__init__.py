@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import (
+        bulk,
         datasets,
         encoders,
         evidence,
@@ -28,6 +29,7 @@ __all__ = [
     "MemoryEstimate",
     "ViXMLClassifier",
     "__version__",
+    "bulk",
     "datasets",
     "encoders",
     "estimate_memory",
@@ -51,6 +53,7 @@ _NAMES = {
     "estimate_memory": "._estimator._size_estimate",
 }
 _SUBPACKAGES = (
+    "bulk",
     "datasets",
     "encoders",
     "evidence",

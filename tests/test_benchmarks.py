@@ -486,3 +486,43 @@ def test_points_of_scale(folder):
     assert full["labels"] > 1e6
     assert full["params"] == {"epochs": 1}
     assert points("--steps", "7", "--full")[0]["params"]["max_steps"] == 7
+
+
+# --- recipes ---
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "vixml-minilm-l3-131k-text",
+        "vixml-distilbert-300k-images",
+        "vixml-qwen2.5-0.5b-131k-images",
+        "prime-distilbert-131k",
+    ],
+)
+def test_recipes_run_dry(name):
+    from benchmarks.recipes import dry_run, read_recipe
+
+    assert dry_run(read_recipe(name)).endswith("predicted (400, 5)")
+
+
+def test_every_recipe_is_complete():
+    from benchmarks.recipes import FIGURES, NAMES, estimator_of, read_recipe
+
+    assert len(NAMES) == 25
+    for name in NAMES:
+        recipe = read_recipe(name)
+        assert set(recipe["published"]) <= set(FIGURES)
+        assert recipe["published"]["P@1"] > 40
+        assert recipe["measured"] is None or set(recipe["measured"]) <= set(FIGURES)
+        estimator = estimator_of(recipe, recipe["encoder"])
+        assert estimator.get_params()["encoder__name"] == recipe["encoder"]
+        assert estimator.objective.positives == "random"
+
+
+def test_memory_of_a_recipe_is_estimated():
+    from benchmarks.recipes import estimate, read_recipe
+
+    recipe = read_recipe("vixml-minilm-l3-131k-text")
+    small = {"documents": 2000, "labels": 500, "labels_per_document": 2.3, "words": 7}
+    assert 1e8 < estimate({**recipe, "shape": small}) < 1e11

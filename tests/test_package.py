@@ -26,7 +26,7 @@ HEAVY = ("torch", "faiss", "transformers")
 ROWS = (
     ("skxmc",),
     ("skxmc.__main__",),
-    ("skxmc._cli",),
+    ("skxmc._cli", "skxmc.bulk"),
     ("skxmc.serving",),
     ("skxmc._vixml", "skxmc._decoder"),
     ("skxmc._estimator",),
@@ -56,6 +56,7 @@ MAY_IMPORT_TORCH = (
     "skxmc._runtime._device",
 )
 PUBLIC_ROOMS = (
+    "bulk",
     "datasets",
     "encoders",
     "evidence",

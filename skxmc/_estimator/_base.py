@@ -26,12 +26,13 @@ from ..evidence import Evidence, Setting, resolve_evidence
 from ..model_selection import Precision, Validation
 from ._callbacks import CallbackSupportMixin, FitTasks, with_callbacks
 from ._explaining import ExplainingMixin
-from ._featurizer import Featurizer
+from ._featurizer import Featurizer, digest_of
 from ._nested import NestedParametersMixin
 from ._parameters import (
     Mode,
     Recipe,
     check_chunks,
+    check_tokens,
     resolve_adapter,
     resolve_batch_size,
     resolve_encoder,
@@ -46,7 +47,6 @@ from ._tuning import Representation, TrainingData, Tuning, represent_tuned, repr
 from ._updating import UpdatingMixin
 
 if TYPE_CHECKING:
-    from .._backbones._sources import ModelSource
     from ..objectives import Objective
 
 
@@ -117,7 +117,9 @@ class BaseXMCClassifier(
         featurizer, digest = self._make_featurizer(data)
         self._represent_sides(featurizer, data, kinds)
         with stage("encoding of %d documents", len(data.X)):
-            embeddings = featurizer.encode_untuned(data.X, digest, self.memory, self.verbose)
+            embeddings = featurizer.encode_untuned(
+                data.X, digest, self.memory, verbose=self.verbose
+            )
         folds = self._hold_out(embeddings, data, validation, rng)
 
         history: list[dict] = []
@@ -185,6 +187,7 @@ class BaseXMCClassifier(
                     f"evidence holds a kind with the name {kind.name!r}, which is a parameter of "
                     f"{type(self).__name__}; give its class another `name`."
                 )
+        check_tokens(kinds, self._mode, self._recipe.encoder, type(self).__name__)
         if not self._mode.tuned:
             return kinds, None
         from ..objectives import resolve_objective
@@ -272,8 +275,11 @@ class BaseXMCClassifier(
 
     # -- what is made of the documents --------------------------------------------------------
 
-    def _make_featurizer(self, data: TrainingData) -> tuple[Featurizer, str]:
-        """With the pretrained tower, calibrated; and the hash of its files."""
+    def _make_featurizer(self, data: TrainingData) -> tuple[Featurizer, str | None]:
+        """With the pretrained tower, calibrated; and the hash of its files or weights.
+
+        None where nothing says what an encoder computes.
+        """
         from .._runtime._device import precision_name, resolve_device
 
         device = resolve_device(self.device)
@@ -285,24 +291,22 @@ class BaseXMCClassifier(
             return featurizer, ""
         import torch
 
-        source = self._find_encoder()
+        source = encoder.find()
         # A frozen base is only ever multiplied with: it stays as short as the products are.
         dtype = torch.float32 if self.train_encoder == "full" else getattr(torch, precision)
         tower = encoder.load(source, max_images=self._max_images, weights_dtype=dtype)
+        if self._mode.tuned and not tower.trainable:
+            raise ValueError(
+                f"train_encoder={self.train_encoder!r} tunes a transformer, and the encoder is a "
+                "table of vectors or a function; set train_encoder='frozen'."
+            )
         featurizer.tower = tower.to(device)
         if getattr(self, "backend", "torch") != "torch":  # obstacles show before training
             featurizer.serving_tower(self.backend)
         encoder.calibrate(featurizer.tower, data.X, getattr(torch, precision))
-        return featurizer, source.digest()
-
-    def _find_encoder(self) -> ModelSource:
-        """Where the encoder's files are."""
-        from .._backbones._sources import find_model
-
-        encoder = resolve_encoder(self.encoder, self._recipe.encoder)
-        return find_model(
-            encoder.name, kind=encoder.kind, trust_remote_code=encoder.trust_remote_code
-        )
+        if source is not None:
+            return featurizer, source.digest()
+        return featurizer, digest_of(featurizer.tower)
 
     def _hold_out(
         self, embeddings: np.ndarray, data: TrainingData, validation: Validation, rng
@@ -399,7 +403,6 @@ class BaseXMCClassifier(
 
         recipe, training = self._recipe, resolve_training(self.training, self._recipe)
         # None: the trainer makes one for as many epochs as it gets to.
-        schedule = None if training.hard_negatives else HardNegativeSchedule(start=None, update=1)
         return TrainingOptions(
             epochs=self.epochs,
             max_steps=self.max_steps,
@@ -410,7 +413,7 @@ class BaseXMCClassifier(
             warmup_steps=training.warmup_steps,
             max_grad_norm=training.max_grad_norm,
             propensity=tuple(validation.propensity),
-            schedule=schedule,
+            schedule=HardNegativeSchedule.of(training.hard_negatives),
             image_dropout=training.image_dropout,
             max_graph_bytes=training.max_graph_memory,
             precision=getattr(torch, featurizer.precision),

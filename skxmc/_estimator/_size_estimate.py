@@ -189,8 +189,13 @@ def _shape_of(clf: Any) -> _Shape:
     from .._backbones._lora import count_adapters, linear_layers
     from .._runtime._device import precision_name, resolve_device
 
-    source = clf._find_encoder()
     encoder = resolve_encoder(clf.encoder, clf._recipe.encoder)
+    source = encoder.find()
+    if source is None:
+        raise ValueError(
+            "estimate_memory reads the configuration of an encoder, and this one is an object; "
+            "pass its name."
+        )
     gguf = {} if source.gguf_file is None else {"gguf_file": source.gguf_file}
     trust = encoder.trust_remote_code
     config = transformers.AutoConfig.from_pretrained(source.path, trust_remote_code=trust, **gguf)

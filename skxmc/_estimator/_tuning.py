@@ -144,7 +144,7 @@ def represent_tuned(
         tuning.adapter.add(tower.backbone.model, seed=int(rng.randint(2**31)))
     documents = tower.items(data.X, data.images)
     labels = joined_texts(data.label_text)
-    labels = None if labels is None else tower.items(labels, data.label_images)
+    labels = None if labels is None else tower.items(labels, data.label_images, of_labels=True)
     validate = None
     if tuning.validation.patience is not None and len(held_out):
         validate = PrototypeValidation(

@@ -11,6 +11,7 @@ from ._neighbours import Neighbours
 from ._prototypes import Prototypes
 from ._reasons import Reasons
 from ._resolve import resolve_evidence
+from ._token_matching import TokenMatching
 
 __all__ = [
     "Corpus",
@@ -24,6 +25,7 @@ __all__ = [
     "Removal",
     "Setting",
     "Size",
+    "TokenMatching",
     "Update",
     "resolve_evidence",
 ]

@@ -42,6 +42,9 @@ class Evidence(BaseEstimator, metaclass=ABCMeta):
     replay : int
         Class attribute or parameter: documents that a model keeps a sample of for
         ``update.old``, at most. 0 by default; the largest number among the kinds counts.
+    needs_tokens : bool
+        Class attribute: whether the kind reads ``documents.features.tokens``, which only text
+        encoders give.
 
     Examples
     --------
@@ -76,6 +79,7 @@ class Evidence(BaseEstimator, metaclass=ABCMeta):
     default_temperature: ClassVar[float] = 1.0
     follows: ClassVar[bool] = False
     replay: int = 0
+    needs_tokens: ClassVar[bool] = False
 
     #: Weight in the mixture that is given; "auto" lets held-out documents choose it.
     weight: float | str = "auto"

@@ -12,8 +12,10 @@ from ._evidence import Evidence
 from ._label_vectors import LabelVectors
 from ._neighbours import Neighbours
 from ._prototypes import Prototypes
+from ._token_matching import TokenMatching
 
-KINDS = {"prototypes": Prototypes, "neighbours": Neighbours, "label_vectors": LabelVectors}
+USUAL = {"prototypes": Prototypes, "neighbours": Neighbours, "label_vectors": LabelVectors}
+KINDS = {**USUAL, "token_matching": TokenMatching}
 
 
 def resolve_evidence(evidence: Sequence[Evidence | str] | None) -> list[Evidence]:
@@ -38,7 +40,7 @@ def resolve_evidence(evidence: Sequence[Evidence | str] | None) -> list[Evidence
         If there is no kind, two share a name, a name is not known, a weight or `replay` is out of
         range, or the weights that are given have a sum above 1.
     """
-    given = list(KINDS) if evidence is None else evidence
+    given = list(USUAL) if evidence is None else evidence
     if isinstance(given, str | Evidence):
         given = [given]
     kinds = []
