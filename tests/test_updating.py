@@ -13,7 +13,7 @@ from sklearn.base import clone
 from tiny_models import save_encoder
 
 from skxmc import DecoderXMCClassifier, ViXMLClassifier, estimate_memory
-from skxmc.evidence import Evidence, LabelVectors, Neighbours, Prototypes
+from skxmc.evidence import Evidence, LabelVectors, Neighbours, Prototypes, TokenMatching
 from skxmc.indexes import HNSW, IVF
 
 N_LABELS, WIDTH = 40, 16
@@ -413,6 +413,20 @@ def test_labels_without_documents_stay_with_their_texts(encoder):
     one, other = (m.evidence_["label_vectors"].model_.weights_ for m in (model, added))
     assert one[column] @ other[-1] > 0.8 * np.linalg.norm(one[column]) * np.linalg.norm(other[-1])
     assert "dog" in model.predict_topk(["dog"], k=3, return_labels=True)[0]
+
+
+def test_token_matching_forgets_documents_too(encoder):
+    texts, names = texts_of(80, WORDS, 0)
+    kinds = [Prototypes(), TokenMatching()]
+    model = ViXMLClassifier(encoder, train_encoder="frozen", evidence=kinds, random_state=0)
+    model.fit(texts, names)
+    before = vectors_of(model, "token_matching")
+    model.remove_documents([row for row, own in enumerate(names) if "dog" in own])
+    column, after = model.classes_.tolist().index("dog"), vectors_of(model, "token_matching")
+    text = model.transform(["dog"])[0]
+    np.testing.assert_allclose(after[column], text, atol=1e-3)
+    others = np.arange(len(after)) != column
+    np.testing.assert_array_equal(after[others], before[others])
 
 
 @pytest.mark.parametrize("ids", [False, True])
