@@ -273,6 +273,16 @@ def test_update(folder):
         assert found["encoding_cpu_seconds"] > 0
 
 
+def test_a_stream(folder):
+    (result,) = results_of(
+        update, folder, "--data", "tiny", "--param", "encoder=ENCODER", "--part", "stream",
+        "--first", "20", "--block", "10", "--refit", "20",
+    )  # fmt: skip
+    assert result["documents"] == 60
+    assert list(result["ways"]) == ["static", "partial_fit", "refit each 20"]
+    assert all(0.5 < found["score"] <= 1 for found in result["ways"].values())
+
+
 def test_a_split_may_be_the_test_documents(folder):
     data = _data.load("tiny", folder)
     other = _data.load("tiny:few", folder)
@@ -360,8 +370,15 @@ def test_serve(folder, monkeypatch, tmp_path):
     monkeypatch.setattr(serve, "apart", lambda function, *arguments: function(*arguments))
     results = results_of(
         serve, folder, "--data", "tiny", "--encoder", "ENCODER", "--model", str(tmp_path / "model"),
-        "--clients", "1", "2", "--seconds", "0.2",
+        "--clients", "1", "2", "--seconds", "0.2", "--reloads", "2",
     )  # fmt: skip
+    *results, stress = results
+    assert {*stress["answers"]} <= {"old", "new"}
+    assert stress["answers"]["old"] > 0
+    assert len(stress["megabytes"]) == 3
+    assert {*stress["overload"]["statuses"]} <= {"200", "429"}
+    assert stress["overload"]["recovered"]
+    assert "Overload" in serve.markdown([*results, stress])
     assert [(result["service"], result["clients"]) for result in results] == [
         ("in batches", 1), ("in batches", 2), ("one by one", 1), ("one by one", 2),
     ]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
+from copy import copy, deepcopy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,14 +21,17 @@ from .._inputs._texts import check_texts
 from .._ranking._holdout import FEW_DOCUMENTS, fold_documents, hold_out
 from .._ranking._ranker import Ranker, RankingOptions, TrainingSet
 from .._runtime import limits
+from .._runtime._stages import stage
 from ..evidence import Evidence, Setting, resolve_evidence
 from ..model_selection import Precision, Validation
+from ._callbacks import CallbackSupportMixin, FitTasks, with_callbacks
 from ._explaining import ExplainingMixin
 from ._featurizer import Featurizer, digest_of
 from ._nested import NestedParametersMixin
 from ._parameters import (
     Mode,
     Recipe,
+    check_chunks,
     check_tokens,
     ready_embeddings,
     resolve_adapter,
@@ -53,6 +57,7 @@ class BaseXMCClassifier(
     ExplainingMixin,
     UpdatingMixin,
     NestedParametersMixin,
+    CallbackSupportMixin,
     BaseEstimator,
     metaclass=ABCMeta,
 ):
@@ -69,6 +74,7 @@ class BaseXMCClassifier(
     # -- fit ----------------------------------------------------------------------------------
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @with_callbacks
     def fit(self, X, y, images=None, exclude=None, document_ids=None):
         """Learn to rank labels.
 
@@ -102,22 +108,53 @@ class BaseXMCClassifier(
         rng = check_random_state(self.random_state)
         kinds, objective = self._check_plugins()
         data = self._check_training_data(X, y, images, exclude, kinds, objective)
-        document_ids = check_document_ids(document_ids, len(data.X))
+        metadata = {"images": images, "exclude": exclude}
+        ids = check_document_ids(document_ids, len(data.X))
         validation = resolve_validation(self.validation)
         self._check_threshold()
+        tuned = self._mode.tuned
+        tasks = FitTasks(self, X, y, metadata, self.epochs if tuned else 0)
 
         featurizer, digest = self._make_featurizer(data)
         self._represent_sides(featurizer, data, kinds)
-        embeddings = featurizer.encode_untuned(data.X, digest, self.memory)
+        with stage("encoding of %d documents", len(data.X)):
+            embeddings = featurizer.encode_untuned(
+                data.X, digest, self.memory, verbose=self.verbose
+            )
         folds = self._hold_out(embeddings, data, validation, rng)
 
         history: list[dict] = []
-        if self._mode.tuned:
+
+        def finish(represented: Representation, rng: np.random.RandomState) -> dict[str, Any]:
+            ranker = Ranker(
+                kinds, self._ranking_setting(featurizer), self._ranking_options(validation)
+            ).fit(self._training_set(data, featurizer, represented, folds), rng)
+            return {
+                "ranker_": ranker,
+                "threshold_": ranker.threshold_,
+                "featurizer_": copy(featurizer),  # whose tower for serving is of these weights
+                "classes_": data.labels.ids,
+                "label_texts_": data.labels.texts,
+                "label_parents_": data.labels.parents,
+                "document_ids_": ids,
+                "history_": history,
+            }
+
+        if tuned:
             held_out = folds[0] if folds else np.empty(0, dtype=np.int64)
             tuning = self._plan_tuning(featurizer, objective, validation, digest, len(data.X))
-            represented = represent_tuned(
-                data, featurizer, tuning, embeddings, held_out, rng, history
-            )
+            with stage("tuning"):
+                represented = represent_tuned(
+                    data,
+                    featurizer,
+                    tuning,
+                    embeddings,
+                    held_out,
+                    rng,
+                    history,
+                    tasks,
+                    lambda represented: finish(represented, deepcopy(rng)),
+                )
         else:
             labels = data.label_text
             if self._mode.ready:
@@ -126,13 +163,9 @@ class BaseXMCClassifier(
                 labels = featurizer.encode_labels(labels, digest, self.memory)
             represented = represent_untuned(embeddings, labels)
 
-        setting, options = self._ranking_setting(featurizer), self._ranking_options(validation)
-        self.ranker_ = Ranker(kinds, setting, options).fit(
-            self._training_set(data, featurizer, represented, folds), rng
-        )
-        self.classes_, self.history_, self.featurizer_ = data.labels.ids, history, featurizer
-        self.label_texts_, self.label_parents_ = data.labels.texts, data.labels.parents
-        self.threshold_, self.document_ids_ = self.ranker_.threshold_, document_ids
+        # All at once: a fit that fails leaves the estimator as it was.
+        vars(self).update(finish(represented, rng))
+        tasks.end()
         return self
 
     @property
@@ -143,7 +176,8 @@ class BaseXMCClassifier(
 
     def _check_plugins(self) -> tuple[list[Evidence], Objective | None]:
         """Unfitted kinds of evidence, and the objective if the encoder is tuned."""
-        resolve_encoder(self.encoder, self._recipe.encoder)
+        encoder = resolve_encoder(self.encoder, self._recipe.encoder)
+        check_chunks(encoder, self._mode)
         if self.adapter is not None and self.train_encoder != "lora":
             raise ValueError(
                 f"adapter is given, but train_encoder={self.train_encoder!r} trains no adapters; "
@@ -455,31 +489,7 @@ class BaseXMCClassifier(
             threshold=self._check_threshold(),
         )
 
-    # -- fitted parts -------------------------------------------------------------------------
-
-    @property
-    def evidence_(self) -> dict[str, Evidence]:
-        """The fitted kinds of evidence by name."""
-        return self.ranker_.evidence_
-
-    @property
-    def tower_(self):
-        """The text encoder; None with ``encoder="precomputed"``."""
-        return self.featurizer_.tower
-
-    @property
-    def image_encoder_(self):
-        """The picture encoder; None if there were no pictures to encode."""
-        return self.featurizer_.image_encoder
-
-    @property
-    def _n_features_out(self) -> int:
-        """Columns that :meth:`transform` returns."""
-        tower, whitener = self.featurizer_.tower, self.featurizer_.whitener
-        width = self.n_features_in_ if tower is None else tower.dimension
-        if self._mode.tuned or whitener is None:
-            return width
-        return width + whitener.components_.shape[1]
+    # -- what scikit-learn asks for -------------------------------------------------------------
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "ranker_")

@@ -77,7 +77,13 @@ class Featurizer:
         return images, with_pictures(self.encode_images(label_images, missing))
 
     def encode_untuned(
-        self, X: Any, digest: str, memory: Any, *, of_labels: bool = False
+        self,
+        X: Any,
+        digest: str,
+        memory: Any,
+        *,
+        of_labels: bool = False,
+        verbose: int = 0,
     ) -> np.ndarray:
         """Embeddings of the pretrained encoder, cached where there is a memory.
 
@@ -90,16 +96,20 @@ class Featurizer:
         memory : str, joblib.Memory or None
         of_labels : bool, default=False
             Whether the texts are those of labels, which may have another prompt.
+        verbose : int, default=0
+            Whether a progress bar is shown.
         """
         if self.tower is None:
             return X
         memory = None if digest is None else memory
-        cached = check_memory(memory).cache(_encode_texts, ignore=["featurizer"])
+        cached = check_memory(memory).cache(_encode_texts, ignore=["featurizer", "verbose"])
         key = (digest, self.tower.settings(), self.precision)
         embeddings = np.empty((len(X), self.tower.dimension), dtype=np.float32)
         for start in range(0, len(X), limits.ROWS):  # a crash loses one block at most
             block = X[start : start + limits.ROWS]
-            embeddings[start : start + len(block)] = cached(key, block, of_labels, featurizer=self)
+            embeddings[start : start + len(block)] = cached(
+                key, block, of_labels, featurizer=self, verbose=verbose
+            )
         return embeddings
 
     def encode_labels(self, texts: list[list[str]], digest: str, memory: Any) -> np.ndarray:
@@ -123,14 +133,22 @@ class Featurizer:
         images: ImageFeatures | None = None,
         tower: Any = None,
         *,
+        progress: str | None = None,
         of_labels: bool = False,
     ) -> np.ndarray:
-        """Embeddings of unit norm, (n, dimension) float32; `tower` may be one for serving."""
+        """Embeddings of unit norm, (n, dimension) float32.
+
+        `tower` may be one for serving; `progress` is the title of a progress bar.
+        """
         import torch
 
         tower = self.tower if tower is None else tower
-        items = tower.items(texts, images, of_labels=of_labels)
-        return tower.encode(items, precision=getattr(torch, self.precision))
+        precision = getattr(torch, self.precision)
+        if tower.max_chunks == 1:
+            items = tower.items(texts, images, of_labels=of_labels)
+            return tower.encode(items, precision=precision, progress=progress)
+        parts, owner = tower.chunks(texts, of_labels=of_labels)
+        return mean_rows(tower.encode(parts, precision=precision, progress=progress), owner)
 
     def serving_tower(self, backend: str = "torch") -> Any:
         """The tower with weights that are cast once; made again when somebody changed them."""
@@ -239,7 +257,7 @@ def digest_of(tower: Any) -> str | None:
 
 
 def _encode_texts(
-    key: tuple, texts: list[str], of_labels: bool, featurizer: Featurizer
+    key: tuple, texts: list[str], of_labels: bool, featurizer: Featurizer, verbose: int
 ) -> np.ndarray:
     """Embeddings of texts; `key` names encoder and settings where the result is cached."""
-    return featurizer.encode(texts, of_labels=of_labels)
+    return featurizer.encode(texts, of_labels=of_labels, progress="documents" if verbose else None)

@@ -162,6 +162,26 @@ def resolve_encoder(encoder: Any, kind: type) -> TextEncoder | LanguageModel | N
     return encoder
 
 
+def check_chunks(encoder: TextEncoder | LanguageModel | None, mode: Mode) -> None:
+    """Refuse to encode texts in several parts where the encoder is tuned.
+
+    Raises
+    ------
+    ValueError
+        If `max_chunks` of the encoder is no positive int, or above 1 for one that is tuned.
+    """
+    max_chunks = getattr(encoder, "max_chunks", 1)
+    if not isinstance(max_chunks, Integral) or max_chunks < 1:
+        raise ValueError(
+            f"max_chunks of the encoder must be an int of at least 1, got {max_chunks!r}."
+        )
+    if mode.tuned and max_chunks > 1:
+        raise ValueError(
+            f"max_chunks={max_chunks} of the encoder needs train_encoder='frozen': an encoder is "
+            "tuned on texts in one piece; leave it at 1, or raise max_length."
+        )
+
+
 def check_tokens(kinds: list[Any], mode: Mode, encoder: type, estimator: str) -> None:
     """Raise a ValueError if evidence needs vectors of tokens, and no encoder gives them.
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from .._features._blocks import unit_rows
 
@@ -28,6 +29,7 @@ class FrozenTower(ABC):
     kind: str
     gives_tokens = False
     trainable = False
+    max_chunks = 1
 
     @property
     @abstractmethod
@@ -50,10 +52,16 @@ class FrozenTower(ABC):
         """The texts; pictures stand beside embeddings that are not tuned."""
         return list(texts)
 
-    def encode(self, items: list[str], *, precision: Any = None) -> np.ndarray:
-        """Embeddings of unit norm, (n, dimension) float32, in the order of the texts."""
+    def encode(
+        self, items: list[str], *, precision: Any = None, progress: str | None = None
+    ) -> np.ndarray:
+        """Embeddings of unit norm, (n, dimension) float32, in the order of the texts.
+
+        `progress` is the title of a progress bar.
+        """
         output = np.empty((len(items), self.dimension), dtype=np.float32)
-        for start in range(0, len(items), _TEXTS):
+        starts = range(0, len(items), _TEXTS)
+        for start in tqdm(starts, desc=progress, unit="block", disable=progress is None):
             part = items[start : start + _TEXTS]
             output[start : start + len(part)] = unit_rows(self._embed(part))
         return output

@@ -71,6 +71,21 @@ class TokenizedTexts:
             ids[offsets[rows + 1, np.newaxis] - len(tail) + np.arange(len(tail))] = tail
         return TokenizedTexts(ids, offsets)
 
+    def in_parts(self, longest: int) -> tuple[TokenizedTexts, np.ndarray]:
+        """Each text in as few parts as have at most `longest` tokens, of about equal length.
+
+        Returns
+        -------
+        parts : TokenizedTexts
+        owner : ndarray of shape (n_parts,), int64
+            Ascending: the text that each part is of. An empty text is one empty part.
+        """
+        counts = np.maximum(1, -(-self.lengths // longest))
+        owner = np.repeat(np.arange(len(self)), counts)
+        place = ranges(np.zeros_like(counts), counts)
+        lengths = self.lengths[owner] // counts[owner] + (place < (self.lengths % counts)[owner])
+        return TokenizedTexts(self.ids, np.concatenate([[0], np.cumsum(lengths)])), owner
+
     def trimmed(self, before: np.ndarray, behind: np.ndarray) -> TokenizedTexts:
         """The texts without so many tokens at the start and at the end of each."""
         lengths = self.lengths - before - behind

@@ -50,6 +50,8 @@ class TextTower(Tower):
         What follows pooling (dense layers of a sentence-transformers model).
     max_length : int
         Longest text in tokens, special tokens and prompt included.
+    max_chunks : int, default=1
+        Most parts of `max_length` tokens that a longer text is encoded in; 1 cuts it.
     prompt, label_prompt : str, default=""
         What stands before the texts of documents, and before those of labels.
     truncated : int or None, default=None
@@ -67,6 +69,7 @@ class TextTower(Tower):
         pooling: str = "mean",
         head: torch.nn.Module | None = None,
         max_length: int = 128,
+        max_chunks: int = 1,
         prompt: str = "",
         label_prompt: str = "",
         truncated: int | None = None,
@@ -78,6 +81,7 @@ class TextTower(Tower):
             max_length=max_length,
         )
         self.head = head
+        self.max_chunks = int(max_chunks)
         self.prompt, self.label_prompt, self.truncated = prompt, label_prompt, truncated
 
     @property
@@ -98,6 +102,23 @@ class TextTower(Tower):
         """Token ids of all texts, cut to `max_length`, without padding."""
         # A tokenizer without special tokens gives nothing for an empty text.
         return self._tokenize(texts, nonempty=True)
+
+    def chunks(self, texts: Sequence[str], *, of_labels: bool = False) -> tuple[Items, np.ndarray]:
+        """Long texts in parts, and the number of the text that each part is of.
+
+        A text is cut into as few parts as hold it, at most `max_chunks`, of about equal length: a
+        last one of three words would count as much as all before it. Each has the prompt.
+        """
+        before, behind = special_ends(self.tokenizer)
+        prompt = (self.label_prompt if of_labels else self.prompt).rstrip()
+        around = self._tokenize([prompt], nonempty=False).ids
+        head, tail = np.split(around, [len(around) - behind])
+        room = max(1, self.max_length - len(around))
+        longest = self.max_chunks * room + before + behind
+        whole = self._tokenize(texts, nonempty=True, max_length=longest)
+        inner = whole.trimmed(*(np.full(len(whole), n) for n in (before, behind)))
+        parts, owner = inner.in_parts(room)
+        return Items(parts.surrounded([head], [tail], np.zeros(len(parts), dtype=np.int64))), owner
 
     def items(
         self,
@@ -133,7 +154,11 @@ class TextTower(Tower):
         What follows the pooling of an embedding follows each token here: of a mean and linear
         layers, tokens are then what the embedding is the mean of.
         """
-        items = self.items(texts)
+        owner = np.arange(len(texts))
+        if self.max_chunks == 1:
+            items = self.items(texts)
+        else:
+            items, owner = self.chunks(texts)
         packs, order = make_packs(items, np.arange(len(items)), ENCODE_TOKENS)
         tower = self._for_encoding(precision)
         before, behind = special_ends(self.tokenizer)
@@ -150,7 +175,9 @@ class TextTower(Tower):
             with autocast(self.device, precision):
                 states.append(tower.token_states(pack.to(self.device), kept.to(self.device)))
         vectors = np.concatenate([np.empty((0, self.dimension), np.float32), *states])
-        return _in_order(vectors, lengths, order)
+        tokens = _in_order(vectors, lengths, order)
+        starts = np.searchsorted(owner, np.arange(len(texts) + 1))  # first part of each text
+        return TokenVectors(tokens.vectors, tokens.offsets[starts])
 
     def token_states(self, pack: Pack, kept: torch.Tensor) -> np.ndarray:
         """Unit vectors of some tokens of a pack without images, (n_kept, dimension) float32."""
@@ -166,11 +193,10 @@ class TextTower(Tower):
 
         None if the tokenizer does not know.
         """
-        n_tokens = self.max_length - sum(special_ends(self.tokenizer))
-        spans = token_spans(self.tokenizer, self.prompt + text, n_tokens)
-        if spans is None:
-            return None
-        return np.maximum(spans[self._prompt_tokens() :] - len(self.prompt), 0)
+        n_prompt = self._prompt_tokens()
+        room = max(1, self.max_length - n_prompt - sum(special_ends(self.tokenizer)))
+        spans = token_spans(self.tokenizer, self.prompt + text, n_prompt + self.max_chunks * room)
+        return None if spans is None else np.maximum(spans[n_prompt:] - len(self.prompt), 0)
 
     def _prompt_tokens(self) -> int:
         """Tokens of the documents' prompt; a blank at its end goes with the text behind it."""
@@ -180,7 +206,7 @@ class TextTower(Tower):
         return int(lengths[0]) - sum(special_ends(self.tokenizer))
 
     def _save_parts(self, folder: Path, include_base: bool) -> dict[str, Any]:
-        names = ("prompt", "label_prompt", "truncated")
+        names = ("max_chunks", "prompt", "label_prompt", "truncated")
         state = {**describe_head(self.head), **{name: getattr(self, name) for name in names}}
         self.backbone.save(folder)
         self.tokenizer.save_pretrained(folder)
@@ -201,6 +227,7 @@ class TextTower(Tower):
             pooling=state["pooling"],
             head=build_head(state),
             max_length=state["max_length"],
+            max_chunks=state["max_chunks"],
             prompt=state["prompt"],
             label_prompt=state["label_prompt"],
             truncated=state["truncated"],
@@ -211,6 +238,7 @@ def load_text_tower(
     model: str | SentenceTransformer,
     *,
     max_length: int | None = None,
+    max_chunks: int = 1,
     prompt: str | None = "auto",
     label_prompt: str | None = "auto",
     dimension: int | None = None,
@@ -225,6 +253,8 @@ def load_text_tower(
         Folder with the model; or the model, of which a copy is taken.
     max_length : int or None
         Longest text in tokens; None takes the model's own limit, at most 256.
+    max_chunks : int, default=1
+        Most parts of `max_length` tokens that a longer text is encoded in; 1 cuts it.
     prompt, label_prompt : str or None, default="auto"
         What stands before the texts of documents, and before those of labels: the name of one of
         the model's prompts, or any other text. "auto" takes the model's default prompt, if it has
@@ -282,6 +312,7 @@ def load_text_tower(
         pooling=pooling,
         head=torch.nn.Sequential(*head) if head else None,
         max_length=limit,
+        max_chunks=max_chunks,
         prompt=prompts[0],
         label_prompt=prompts[1],
         truncated=getattr(model, "truncate_dim", None) if dimension is None else dimension,

@@ -70,6 +70,9 @@ class Tower(torch.nn.Module, ABC):
     #: Whether the gradient of word embeddings is that of rows.
     sparse_gradients = False
 
+    #: Most parts that a long text is encoded in; 1 cuts it.
+    max_chunks = 1
+
     def __init__(
         self,
         backbone: Backbone,
@@ -172,7 +175,7 @@ class Tower(torch.nn.Module, ABC):
 
     def settings(self) -> tuple[str, ...]:
         """All beside the weights that an embedding depends on."""
-        return (str(self.max_length), str(self.backbone.dtype))
+        return (str(self.max_length), str(self.max_chunks), str(self.backbone.dtype))
 
     @property
     def device(self) -> torch.device:
@@ -372,7 +375,9 @@ class Tower(torch.nn.Module, ABC):
 
     # -- for subclasses -----------------------------------------------------------------------
 
-    def _tokenize(self, texts: Sequence[str], *, nonempty: bool, **options) -> TokenizedTexts:
+    def _tokenize(
+        self, texts: Sequence[str], *, nonempty: bool, max_length: int | None = None, **options
+    ) -> TokenizedTexts:
         """Token ids as the tokenizer gives them; `nonempty` puts one token where there is none."""
         filler = [self.tokenizer.pad_token_id or 0] if nonempty else []
         blocks = []
@@ -380,7 +385,7 @@ class Tower(torch.nn.Module, ABC):
             encoded = self.tokenizer(
                 list(texts[start : start + TOKENIZE_TEXTS]),
                 truncation=True,
-                max_length=self.max_length,
+                max_length=self.max_length if max_length is None else max_length,
                 return_attention_mask=False,
                 return_token_type_ids=False,
                 **options,

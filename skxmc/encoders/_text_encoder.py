@@ -31,6 +31,10 @@ class TextEncoder(BaseEstimator):
         default "sentence-transformers/all-MiniLM-L6-v2".
     max_length : int or None, default=None
         Longest text in tokens; None takes the encoder's own limit, at most 256.
+    max_chunks : int, default=1
+        Most parts of `max_length` tokens that a longer text is encoded in, each by itself; its
+        embedding is the mean of theirs. 1 cuts what is too long. Only with
+        ``train_encoder="frozen"``.
     trust_remote_code : bool, default=False
         Whether code that comes with the model may run.
     prompt, label_prompt : str or None, default="auto"
@@ -61,6 +65,7 @@ class TextEncoder(BaseEstimator):
         self,
         name: str | os.PathLike | Callable = "sentence-transformers/all-MiniLM-L6-v2",
         max_length: int | None = None,
+        max_chunks: int = 1,
         trust_remote_code: bool = False,
         prompt: str | None = "auto",
         label_prompt: str | None = "auto",
@@ -68,6 +73,7 @@ class TextEncoder(BaseEstimator):
     ) -> None:
         self.name = name
         self.max_length = max_length
+        self.max_chunks = max_chunks
         self.trust_remote_code = trust_remote_code
         self.prompt = prompt
         self.label_prompt = label_prompt
@@ -115,6 +121,7 @@ class TextEncoder(BaseEstimator):
         return load_text_tower(
             self.name if source is None else str(source.path),
             max_length=self.max_length,
+            max_chunks=self.max_chunks,
             prompt=self.prompt,
             label_prompt=self.label_prompt,
             dimension=self.dimension,

@@ -4,7 +4,7 @@
 loads PyTorch before something is fitted.
 """
 
-from ._corpus import Corpus, Documents, LabelledDocuments, Setting, Size, Update
+from ._corpus import Corpus, Documents, LabelledDocuments, Removal, Setting, Size, Update
 from ._evidence import Evidence
 from ._label_vectors import LabelVectors
 from ._neighbours import Neighbours
@@ -22,6 +22,7 @@ __all__ = [
     "Neighbours",
     "Prototypes",
     "Reasons",
+    "Removal",
     "Setting",
     "Size",
     "TokenMatching",

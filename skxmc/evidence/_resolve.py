@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Real
+from numbers import Integral, Real
 
 from sklearn.base import clone
 
@@ -37,8 +37,8 @@ def resolve_evidence(evidence: Sequence[Evidence | str] | None) -> list[Evidence
     TypeError
         If an entry is neither a name nor an `Evidence`, or the registered class is none.
     ValueError
-        If there is no kind, two share a name, a name is not known, a weight is out of range, or
-        the weights that are given have a sum above 1.
+        If there is no kind, two share a name, a name is not known, a weight or `replay` is out of
+        range, or the weights that are given have a sum above 1.
     """
     given = list(USUAL) if evidence is None else evidence
     if isinstance(given, str | Evidence):
@@ -89,4 +89,9 @@ def _check(kind: Evidence, names: list[str]) -> None:
     if weight != "auto" and not (isinstance(weight, Real) and 0 <= weight <= 1):
         raise ValueError(
             f"the weight of {kind.name!r} must be 'auto' or within 0 and 1, got {weight!r}."
+        )
+    replay = kind.replay
+    if isinstance(replay, bool) or not isinstance(replay, Integral) or replay < 0:
+        raise ValueError(
+            f"replay of {kind.name!r} must be a number of documents, 0 or more, got {replay!r}."
         )
