@@ -274,7 +274,8 @@ def folds() -> str:
         for group, letters in enumerate(groups):
             x = 210 + 164 * group
             parts.append(
-                f'<rect x="{x}" y="{y}" width="148" height="36" rx="6" fill="{PAPER}" stroke="{LINE}"/>'
+                f'<rect x="{x}" y="{y}" width="148" height="36" rx="6" fill="{PAPER}" '
+                f'stroke="{LINE}"/>'
             )
             parts += [
                 bar(x + 8 + 34 * n, y + 6, 28, 24, colors[letter])

@@ -1,6 +1,6 @@
 """Draws the gallery of the README: ``python docs/draw_gallery.py`` (a minute or two).
 
-Fits a model on the training icons and writes ``_static/icons.png``: every 24th of the 283 test icons,
+Fits a model on the training icons and writes ``_static/icons.png``: every 24th of 283 test icons,
 in the order of the data set, with its three best tags. Nobody chooses which icons are shown. The
 tag "uer" is left out: it is a misspelling in the data that stands on every tenth icon.
 """
