@@ -328,9 +328,53 @@ def saved() -> str:
     return page("A saved model and what can read it", 756, 176, parts)
 
 
+def epochs() -> str:
+    """P@1 against the time of fit: the table of the page on tuning as a curve."""
+    points = ((74, 0.771, "frozen"), (101, 0.782, "1"), (122, 0.791, "2"), (167, 0.8, "4"))
+    points += ((300, 0.804, "12 epochs"),)
+    places = [(70 + 1.6 * seconds, 210 - 4000 * (p - 0.76)) for seconds, p, _ in points]
+    parts = []
+    for level in (0.76, 0.77, 0.78, 0.79, 0.80):
+        y = 210 - 4000 * (level - 0.76)
+        parts += [
+            f'<line x1="70" y1="{y:g}" x2="570" y2="{y:g}" stroke="{GREY}"/>',
+            text(62, y + 4, f"{level:.2f}", "small end"),
+        ]
+    parts += [
+        text(70 + 1.6 * t, 230, f"{t} s", "small middle") for t in (0, 60, 120, 180, 240, 300)
+    ]
+    path = " ".join(f"{x:g},{y:g}" for x, y in places)
+    parts.append(f'<polyline points="{path}" fill="none" stroke="{BLUE}" stroke-width="2.5"/>')
+    for (x, y), (_, _, name) in zip(places, points, strict=True):
+        parts += [
+            f'<circle cx="{x:g}" cy="{y:g}" r="5" fill="{BLUE}"/>',
+            text(x + 2, y - 12, name, "small middle" if x > 500 else "small end"),
+        ]
+    parts += [text(16, 24, "P@1", "head"), text(570, 250, "time of fit", "small end")]
+    return page("P@1 against the time of fit", 600, 264, parts)
+
+
+def scales() -> str:
+    """What changes with the number of labels."""
+    steps = (
+        ("65,536", "hard and random negatives", "in place of all labels"),
+        ("131,072", "label vectors score candidates", "only, without words, in float16"),
+        ("500,000", "graph search in int8;", "everything is learned once"),
+    )
+    parts = [arrow((16, 60), (850, 60)), text(850, 46, "labels", "small end")]
+    for place, (number, *lines) in enumerate(steps):
+        x = 130 + 250 * place
+        parts += [
+            f'<circle cx="{x}" cy="60" r="6" fill="{ORANGE}"/>',
+            text(x, 40, number, "head middle"),
+            *(text(x, 90 + 19 * n, line, "small middle") for n, line in enumerate(lines)),
+        ]
+    return page("What changes with the number of labels", 866, 128, parts)
+
+
 DIAGRAMS = {
     function.__name__: function
-    for function in (data, folds, label, method, saved, score, thresholds, tokens)
+    for function in (data, epochs, folds, label, method, saved, scales, score, thresholds, tokens)
 }
 
 if __name__ == "__main__":
