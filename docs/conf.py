@@ -54,6 +54,7 @@ sphinx_gallery_conf = {
     "abort_on_example_error": True,
     "download_all_examples": False,
     "show_memory": False,
+    "write_computation_times": False,  # a page with scripts from a CDN
 }
 copybutton_exclude = ".linenos, .gp, .go"
 

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from sklearn.utils.validation import check_is_fitted
 
 from ._estimator._base import BaseXMCClassifier
 from ._estimator._parameters import Recipe, shared_constraints
 from .encoders import LanguageModel
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Sequence
+
+    from joblib import Memory
+    from numpy.random import RandomState
+
+    from .encoders import ImageEncoder, LoRA
+    from .evidence import Evidence
+    from .indexes import Index
+    from .model_selection import Precision, Validation
+    from .objectives import Objective, Training
 
 
 class DecoderXMCClassifier(BaseXMCClassifier):
@@ -127,30 +140,32 @@ threshold_, tower_
 
     def __init__(
         self,
-        encoder="HuggingFaceTB/SmolLM2-135M-Instruct",
-        image_encoder="efficientnet-lite0",
+        encoder: str | os.PathLike[str] | LanguageModel = "HuggingFaceTB/SmolLM2-135M-Instruct",
+        image_encoder: (
+            str | os.PathLike[str] | Callable[..., Any] | ImageEncoder
+        ) = "efficientnet-lite0",
         *,
         train_encoder: str = "lora",
-        label_text=None,
-        label_images=None,
-        evidence=None,
-        objective=None,
-        adapter=None,
-        index="auto",
+        label_text: Any = None,
+        label_images: Any = None,
+        evidence: Sequence[Evidence | str] | None = None,
+        objective: Objective | str | None = None,
+        adapter: LoRA | None = None,
+        index: str | Index = "auto",
         text_features: str = "both",
-        text_column: str = "text",
+        text_column: str | Sequence[str] = "text",
         image_column: str = "image",
         epochs: int = 8,
         max_steps: int | None = None,
         batch_size: int | str = "auto",
         learning_rate: float = 3e-4,
-        training=None,
-        validation=None,
-        threshold="auto",
+        training: Training | None = None,
+        validation: float | Validation | None = None,
+        threshold: str | float | Precision = "auto",
         device: str = "auto",
         precision: str = "auto",
-        memory=None,
-        random_state=None,
+        memory: str | os.PathLike[str] | Memory | None = None,
+        random_state: int | RandomState | None = None,
         verbose: int = 0,
     ) -> None:
         self.encoder = encoder
@@ -178,7 +193,7 @@ threshold_, tower_
         self.random_state = random_state
         self.verbose = verbose
 
-    def merge_adapter(self):
+    def merge_adapter(self) -> Self:
         """Fold the adapters into the base weights, for serving: faster, and larger on disk.
 
         Returns

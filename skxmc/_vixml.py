@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from sklearn.utils._param_validation import StrOptions
 
 from ._estimator._base import BaseXMCClassifier
 from ._estimator._parameters import BACKENDS, Recipe, shared_constraints
 from .encoders import TextEncoder
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Sequence
+
+    from joblib import Memory
+    from numpy.random import RandomState
+
+    from .encoders import ImageEncoder, LoRA
+    from .evidence import Evidence
+    from .indexes import Index
+    from .model_selection import Precision, Validation
+    from .objectives import Objective, Training
 
 
 class ViXMLClassifier(BaseXMCClassifier):
@@ -170,31 +183,33 @@ class ViXMLClassifier(BaseXMCClassifier):
 
     def __init__(
         self,
-        encoder="sentence-transformers/all-MiniLM-L6-v2",
-        image_encoder="efficientnet-lite0",
+        encoder: str | os.PathLike[str] | TextEncoder = "sentence-transformers/all-MiniLM-L6-v2",
+        image_encoder: (
+            str | os.PathLike[str] | Callable[..., Any] | ImageEncoder
+        ) = "efficientnet-lite0",
         *,
         train_encoder: str = "full",
-        label_text=None,
-        label_images=None,
-        evidence=None,
-        objective=None,
-        adapter=None,
-        index="auto",
+        label_text: Any = None,
+        label_images: Any = None,
+        evidence: Sequence[Evidence | str] | None = None,
+        objective: Objective | str | None = None,
+        adapter: LoRA | None = None,
+        index: str | Index = "auto",
         text_features: str = "both",
-        text_column: str = "text",
+        text_column: str | Sequence[str] = "text",
         image_column: str = "image",
         epochs: int = 12,
         max_steps: int | None = None,
         batch_size: int | str = "auto",
         learning_rate: float = 8e-4,
-        training=None,
-        validation=None,
-        threshold="auto",
+        training: Training | None = None,
+        validation: float | Validation | None = None,
+        threshold: str | float | Precision = "auto",
         device: str = "auto",
         precision: str = "auto",
         backend: str = "torch",
-        memory=None,
-        random_state=None,
+        memory: str | os.PathLike[str] | Memory | None = None,
+        random_state: int | RandomState | None = None,
         verbose: int = 0,
     ) -> None:
         self.encoder = encoder

@@ -45,7 +45,7 @@ class Reader(HTMLParser):
             self.links.append(found["href"])
         if tag in LOADED and found.get(LOADED[tag]) and found.get("rel") != "search":
             self.loads.append(found[LOADED[tag]])
-        if tag == "img" and not found.get("alt"):
+        if tag == "img" and "alt" not in found:
             self.unnamed.append(found.get("src"))
         self._code += tag in CODE
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, _fit_context
@@ -69,7 +69,9 @@ class BaseXMCClassifier(
     # -- fit ----------------------------------------------------------------------------------
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, images=None, exclude=None, document_ids=None):
+    def fit(
+        self, X: Any, y: Any, images: Any = None, exclude: Any = None, document_ids: Any = None
+    ) -> Self:
         """Learn to rank labels.
 
         Parameters
@@ -454,12 +456,12 @@ class BaseXMCClassifier(
         return self.ranker_.evidence_
 
     @property
-    def tower_(self):
+    def tower_(self) -> Any:
         """The text encoder; None with ``encoder="precomputed"``."""
         return self.featurizer_.tower
 
     @property
-    def image_encoder_(self):
+    def image_encoder_(self) -> Any:
         """The picture encoder; None if there were no pictures to encode."""
         return self.featurizer_.image_encoder
 

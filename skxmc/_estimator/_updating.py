@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from numbers import Integral
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import scipy.sparse as sp
@@ -36,15 +36,15 @@ class UpdatingMixin:
 
     def partial_fit(
         self,
-        X,
-        y,
+        X: Any,
+        y: Any,
         *,
-        images=None,
-        exclude=None,
-        label_text=None,
-        document_ids=None,
-        classes=None,
-    ):
+        images: Any = None,
+        exclude: Any = None,
+        label_text: Any = None,
+        document_ids: Any = None,
+        classes: Any = None,
+    ) -> Self:
         """Learn from more documents in seconds; on an unfitted estimator, :meth:`fit`.
 
         Encoder, whitening of pictures, words, mixture, re-ranker and threshold stay as they are.
@@ -124,7 +124,7 @@ class UpdatingMixin:
         """Documents that :meth:`partial_fit` has learned from since the last fit."""
         return self.ranker_.n_added_
 
-    def remove_labels(self, names):
+    def remove_labels(self, names: Any) -> Self:
         """Forget labels: they are never proposed again, and their columns go.
 
         The labels behind them move up. Documents stay, also those that lose all their labels:
@@ -154,7 +154,7 @@ class UpdatingMixin:
             self._take_over(with_labels(self.ranker_, kept), self._with_kept_labels(kept))
         return self
 
-    def rename_labels(self, names):
+    def rename_labels(self, names: Any) -> Self:
         """Give labels other names; predictions stay the same.
 
         Parameters
