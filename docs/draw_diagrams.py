@@ -144,7 +144,7 @@ def score() -> str:
     kinds = (("prototypes", BLUE), ("label vectors", ORANGE), ("neighbours", GREEN))
     rows = (
         ("fruit", (0.15, 0.30, 0.25), 0.95),
-        ("red", (0.03, 0.07, 0.06), 0.33),
+        ("red", (0.03, 0.06, 0.05), 0.24),
         ("vehicle", (0.01, 0.01, 0.02), 0.03),
     )
     parts = [
