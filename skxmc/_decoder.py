@@ -58,10 +58,10 @@ class DecoderXMCClassifier(BaseXMCClassifier):
     evidence : list of Evidence or str, default=None
         Kinds of evidence that rank labels, as in :class:`ViXMLClassifier`.
     objective : Objective or str, default=None
-        What the model is tuned for, as in :class:`ViXMLClassifier`. Where the untuned model can
-        hardly tell texts apart, as with small language models, the margin loss of prototypes alone
-        draws all embeddings together; the softmax of the linear head, which ``Prime()`` trains
-        beside them, does not.
+        What the model is tuned for, as in :class:`ViXMLClassifier`. If the pretrained model
+        hardly separates texts, as small language models do, the margin loss of prototypes alone
+        makes all embeddings collapse; the softmax of the linear head, which ``Prime()`` also
+        trains, prevents it.
     adapter : LoRA, default=None
         The adapters with ``train_encoder="lora"``; None takes ``LoRA()``.
     index : {"auto", "exact", "hnsw", "ivf"} or Index, default="auto"
@@ -84,23 +84,24 @@ class DecoderXMCClassifier(BaseXMCClassifier):
         Peak learning rate of adapters, or of all weights; 5e-5 is usual for models of billions of
         weights.
     training : Training, default=None
-        How the optimiser and the batches work; None takes ``Training()``.
+        Options of the optimiser and of the batches; None takes ``Training()``.
     validation : float or Validation, default=None
-        Which documents are held out and what is chosen by them, as in :class:`ViXMLClassifier`.
+        Which documents are held out, and the metric that is tuned on them, as in
+        :class:`ViXMLClassifier`.
     threshold : "auto", "per-label", float in [0, 1] or Precision, default="auto"
         Probability above which :meth:`predict` gives a label, as in :class:`ViXMLClassifier`.
     device : str, default="auto"
         "auto" takes an accelerator if there is one.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
-        Of matrix products, and of frozen base weights; "auto" is bfloat16 where the device
+        Type of matrix products and of frozen base weights; "auto" is bfloat16 where the device
         multiplies it fast.
     memory : str, path-like or joblib.Memory, default=None
-        Where picture vectors and embeddings of the untuned model are kept, and with a
-        `random_state` tuning itself, written once a minute: a fit that was cut off goes on there,
-        and one that tunes the same is not repeated.
+        Folder that keeps picture vectors and embeddings of the frozen model and, with a
+        `random_state`, the state of tuning, written once a minute: a fit that was killed goes on
+        from there, and equal tuning is not repeated.
     random_state : int, RandomState instance or None, default=None
-        Pass an int for fits that are equal to the bit on one machine with as many threads, as far
-        as `index` allows.
+        Pass an int for fits that are equal to the bit on one machine with the same number of
+        threads, as far as `index` allows.
     verbose : int, default=0
         1 shows a progress bar an epoch.
 
