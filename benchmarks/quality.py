@@ -13,7 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from skxmc.metrics import label_propensities, micro_f1, xmc_report
+from skxmc.metrics import (
+    label_propensities,
+    micro_f1,
+    precision_coverage_area,
+    xmc_report,
+)
 
 from ._baselines import BASELINES, title_of
 from ._data import add_data, load
@@ -32,7 +37,10 @@ METRICS = {
     "nDCG@5": "ndcg_at_5",
     "PSP@1": "psprecision_at_1",
     "PSP@5": "psprecision_at_5",
+    "RP@5": "rp_at_5",
 }
+# Area under the curve of precision over coverage: how far one threshold fits all documents.
+AREA = "AUPC"
 # Documents of which the evidence is collected at a time.
 BLOCK = 2048
 
@@ -65,7 +73,8 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
         report = xmc_report(
             data.Y_test, found, k=(1, 3, 5), exclude=data.exclude_test, propensities=propensities
         )
-        return {name: report[key] for name, key in METRICS.items()}
+        area = precision_coverage_area(data.Y_test, found, exclude=data.exclude_test)
+        return {**{name: report[key] for name, key in METRICS.items()}, AREA: float(area)}
 
     run = _run_baseline if task["mode"] == "baseline" else _run_estimator
     return {**task, **run(task, data, figures)}
@@ -165,13 +174,13 @@ def name_of(result: dict[str, Any]) -> str:
 
 def main_table(results: list[dict[str, Any]]) -> str:
     """Return figures, seconds and memory of all configurations."""
-    header = ["data", "configuration", *METRICS, "micro-F1"]
+    header = ["data", "configuration", *METRICS, AREA, "micro-F1"]
     header += ["fit s", "predict s", "CPU s", "peak GB"]
     rows = [
         [
             result["data"],
             name_of(result),
-            *(f"{result['figures'][name]:.3f}" for name in METRICS),
+            *(f"{result['figures'][name]:.3f}" for name in (*METRICS, AREA)),
             f"{result['micro_f1']:.3f}" if "micro_f1" in result else "",
             f"{result['fit_seconds']:.1f}",
             f"{result['predict_seconds']:.1f}",
@@ -186,7 +195,7 @@ def main_table(results: list[dict[str, Any]]) -> str:
 
 def evidence_table(results: list[dict[str, Any]]) -> str:
     """Return what each kind of evidence reaches alone, and its weight in the mixture."""
-    header = ["configuration", "evidence", *METRICS, "weight", "temperature"]
+    header = ["configuration", "evidence", *METRICS, AREA, "weight", "temperature"]
     rows = []
     for result in results:
         for kind, figures in result.get("evidence", {}).items():
@@ -194,7 +203,7 @@ def evidence_table(results: list[dict[str, Any]]) -> str:
                 [
                     f"{result['data']}: {name_of(result)}",
                     kind.replace("_", " "),
-                    *(f"{figures[name]:.3f}" for name in METRICS),
+                    *(f"{figures[name]:.3f}" for name in (*METRICS, AREA)),
                     f"{result['weights'][kind]:.2f}" if kind in result["weights"] else "",
                     f"{result['temperatures'][kind]:.3g}" if kind in result["weights"] else "",
                 ]

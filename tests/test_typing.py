@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = (
     "skxmc",
+    "skxmc.bulk",
     "skxmc.datasets",
     "skxmc.encoders",
     "skxmc.evidence",
@@ -20,6 +21,7 @@ ROOMS = (
     "skxmc.metrics",
     "skxmc.model_selection",
     "skxmc.objectives",
+    "skxmc.pipeline",
     "skxmc.serving",
     "skxmc.testing",
 )

@@ -27,7 +27,7 @@ METRICS = ("mean", *Validation.MEAN_OF)
 _SMALLEST, _LARGEST = 32, 512
 
 shared_constraints: dict = {
-    "encoder": [str, os.PathLike, TextEncoder, LanguageModel],
+    "encoder": [str, os.PathLike, TextEncoder, LanguageModel, HasMethods(["encode"]), callable],
     "image_encoder": [str, os.PathLike, callable, ImageEncoder],
     # Read by `read_labels` and `collect_images`, which say what is wrong with them.
     "label_text": "no_validation",
@@ -131,6 +131,13 @@ def resolve_encoder(encoder: Any, kind: type) -> TextEncoder | LanguageModel | N
         return None
     if isinstance(encoder, str | os.PathLike):
         return kind(encoder)
+    if not isinstance(encoder, TextEncoder | LanguageModel):
+        if kind is not TextEncoder:
+            raise TypeError(
+                f"encoder is an object of type {type(encoder).__name__}, and only ViXMLClassifier "
+                "takes objects that encode texts; pass the name of a language model."
+            )
+        return TextEncoder(encoder)
     if not isinstance(encoder, kind):
         uses = {TextEncoder: "ViXMLClassifier", LanguageModel: "DecoderXMCClassifier"}
         raise TypeError(
@@ -158,6 +165,33 @@ def check_chunks(encoder: TextEncoder | LanguageModel | None, mode: Mode) -> Non
             f"max_chunks={max_chunks} of the encoder needs train_encoder='frozen': an encoder is "
             "tuned on texts in one piece; leave it at 1, or raise max_length."
         )
+
+
+def check_tokens(kinds: list[Any], mode: Mode, encoder: type, estimator: str) -> None:
+    """Raise a ValueError if evidence needs vectors of tokens, and no encoder gives them.
+
+    Parameters
+    ----------
+    kinds : list of Evidence
+    mode : Mode
+    encoder : type
+        Of the estimator's encoders.
+    estimator : str
+        How it is called.
+    """
+    needy = [kind.name for kind in kinds if kind.needs_tokens]
+    if not needy:
+        return
+    if mode.ready:
+        reason = "encoder='precomputed' has one vector for a document"
+    elif not encoder.gives_tokens:
+        reason = f"the language model of {estimator} reads from left to right"
+    else:
+        return
+    raise ValueError(
+        f"the evidence {needy[0]!r} compares single words of documents, and {reason}; leave it "
+        "out, or use ViXMLClassifier with a text encoder."
+    )
 
 
 def resolve_image_encoder(image_encoder: Any) -> ImageEncoder:

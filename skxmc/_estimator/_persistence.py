@@ -88,6 +88,8 @@ class PersistenceMixin:
         for name in _OF_LABELS:
             if name in notes:
                 _warn_of_loss(notes, name)
+        if "encoder" in notes:
+            _warn_of_loss(notes, "encoder")
         if "image_encoder" in notes and self.featurizer_.image_encoder is not None:
             _warn_of_loss(notes, "image_encoder")
         with replacing(folder) as temporary:

@@ -16,6 +16,7 @@ from .._inputs._images import ImageFeatures, ImageItems, with_pictures
 from .._inputs._targets import encode_targets, encode_truth, labels_to_names
 from .._inputs._texts import check_top_k, sequence_to_list
 from .._ranking._allowed import Allowed
+from ..evidence import Evidence
 from ._allowed_labels import check_allowed, columns_of, excluded_pairs
 from ._parameters import BACKENDS, resolve_image_encoder
 from ._results import candidates_frame, pad_candidates, read_new_labels
@@ -33,6 +34,30 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
     # What runs the text encoder; a parameter where there is a choice.
     backend = "torch"
+
+    @property
+    def evidence_(self) -> dict[str, Evidence]:
+        """The fitted kinds of evidence by name."""
+        return self.ranker_.evidence_
+
+    @property
+    def tower_(self) -> Any:
+        """The text encoder; None with ``encoder="precomputed"``."""
+        return self.featurizer_.tower
+
+    @property
+    def image_encoder_(self) -> Any:
+        """The picture encoder; None if there were no pictures to encode."""
+        return self.featurizer_.image_encoder
+
+    @property
+    def _n_features_out(self) -> int:
+        """Columns that :meth:`transform` returns."""
+        tower, whitener = self.featurizer_.tower, self.featurizer_.whitener
+        width = self.n_features_in_ if tower is None else tower.dimension
+        if self._mode.tuned or whitener is None:
+            return width
+        return width + whitener.components_.shape[1]
 
     def predict_topk(
         self,
