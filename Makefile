@@ -5,7 +5,7 @@
 #   make test PYTEST_ARGS="-m 'not slow' -k metrics"
 #   make test PYTEST_ARGS="-n 0 --pdb"     in one process, for a debugger
 #   make docs SPHINX_ARGS="-D plot_gallery=0"   without running the examples
-#   make bench BENCH_ARGS="quality --data debian"
+#   make bench BENCH_ARGS="quality --folder DATA --data icons"
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -20,7 +20,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 PYTEST_ARGS ?=
 SPHINX_ARGS ?=
-BENCH_ARGS ?= quality --data icons
+BENCH_ARGS ?= quality --data fontawesome
 
 .NOTPARALLEL:
 .PHONY: help demo test test-oldest venv-oldest lint format docs bench clean

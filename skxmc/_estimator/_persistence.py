@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import sklearn
@@ -115,7 +115,7 @@ class PersistenceMixin:
         base: str | None = None,
         trust_remote_code: bool = False,
         verify: bool | str = "auto",
-    ):
+    ) -> Self:
         """Read a model that :meth:`save` wrote.
 
         It predicts the same: labels are equal, and scores differ by rounding alone. Files are
