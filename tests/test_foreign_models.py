@@ -165,6 +165,22 @@ def test_only_who_loads_may_trust_the_code_of_encoders(trust, folder):
     assert not hasattr(loaded, "trust_remote_code")
 
 
+@pytest.mark.parametrize("trust", [False, True])
+def test_trust_reaches_objects_within_objects(trust, folder):
+    def described(kind, **parameters):
+        return {"$dict": [["$class", f"skxmc.encoders:{kind}"], ["parameters", parameters]]}
+
+    inner = described("TextEncoder", name="inner", trust_remote_code=not trust)
+    middle = described("LanguageModel", name=[{"a": inner}], trust_remote_code=not trust)
+    model = folder("texts")
+    rewrite(model, lambda tree: tree["parameters"].update({"objective": middle}))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "the model was fitted with trust_remote_code=True")
+        objective = ViXMLClassifier.load(model, trust_remote_code=trust).objective
+    assert objective.trust_remote_code is trust
+    assert objective.name[0]["a"].trust_remote_code is trust
+
+
 @pytest.mark.parametrize("name", ["featurizer_", "ranker_", "predict", "__class__", "_x_", "x"])
 def test_attributes_that_no_folder_may_set(name, folder):
     model = folder()

@@ -74,6 +74,8 @@ class ImageEncoder:
         Which layers a vector is made of, see :class:`skxmc.encoders.ImageEncoder`.
     padding : "white" or None, default=None
         Whether pictures are made square by white margins before a model sees them.
+    folders : bool, default=True
+        Whether the name may be that of a folder or file; False is for names from strangers.
     verbose : int, default=0
         Show a progress bar if positive.
     """
@@ -89,6 +91,7 @@ class ImageEncoder:
         trust_remote_code: bool = False,
         layers: str = "auto",
         padding: str | None = None,
+        folders: bool = True,
         verbose: int = 0,
     ) -> None:
         if not callable(model) and not isinstance(model, (str, os.PathLike)):
@@ -115,6 +118,7 @@ class ImageEncoder:
         self.trust_remote_code = trust_remote_code
         self.layers = layers
         self.padding = padding
+        self.folders = folders
         self.verbose = verbose
         self._dimension: int | None = None
         self._backbone: PictureModel | None = None
@@ -202,7 +206,8 @@ class ImageEncoder:
         name = os.fspath(self.model)
         if name.startswith(_OPEN_CLIP):
             weights = Path(name.partition("/")[2])
-            content = ModelSource("", weights, "folder").digest() if weights.is_file() else ""
+            is_file = self.folders and weights.is_file()
+            content = ModelSource("", weights, "folder").digest() if is_file else ""
         else:
             content = self._find_source().digest()
         return f"{_VERSION}:{name}:{content}:{self.precision}:{self.layers}:{self.padding}"
@@ -215,6 +220,7 @@ class ImageEncoder:
                 efficientnet[1] if efficientnet else name,
                 kind="image",
                 trust_remote_code=self.trust_remote_code,
+                folders=self.folders,
             )
         return self._source
 
@@ -225,7 +231,7 @@ class ImageEncoder:
             elif os.fspath(self.model).startswith(_OPEN_CLIP):
                 specification = os.fspath(self.model).removeprefix(_OPEN_CLIP)
                 self._backbone = OpenClipModel(
-                    specification, self.device, self.precision, self.layers
+                    specification, self.device, self.precision, self.layers, self.folders
                 )
             else:
                 source = self._find_source()
