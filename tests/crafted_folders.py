@@ -24,12 +24,11 @@ from typing import Any
 import faiss
 import numpy as np
 from saved_folders import change_array, rewrite
-from small_models import N, VECTORS, SmallModels, save_vit
+from small_models import VECTORS, N, SmallModels, save_vit
 from tiny_models import save_encoder, save_language_model
 
 from skxmc._folders._manifest import METADATA, describe
 from skxmc._folders._strict_json import seal
-from skxmc.indexes import IVF
 from skxmc.indexes._bytes import checksum, pack, unpack
 
 KINDS = ("S1", "S2", "S3", "S4", "S5", "S6")
@@ -165,10 +164,12 @@ S2 = [
         _faiss("Flat", 12), _faiss("IVF4,SQ8", 12), _faiss("IVF4,Flat", 36),
         _faiss("IVF4,Flat", 5), _faiss("IVF4,Flat", 12, width=8),
         _faiss("IVF4,Flat", 12, metric=faiss.METRIC_L2), _faiss("HNSW8,Flat", 12),
-        _faiss("IVF4,PQ2x4", 40), _faiss("SQ8", 12), _faiss("IVF4,SQfp16", 12), _faiss("PCA4,Flat", 12),
+        _faiss("IVF4,PQ2x4", 40), _faiss("SQ8", 12), _faiss("IVF4,SQfp16", 12),
+        _faiss("PCA4,Flat", 12),
         # the number of vectors twice, that of lists, and a place at the end
         _flipped(8, 2**62), _flipped(8, -1), _flipped(37, 2**40), _flipped(-8, 10**6),
-        lambda outside: np.zeros(0, dtype=np.uint8), lambda outside: np.full(500, 255, dtype=np.uint8),
+        lambda outside: np.zeros(0, dtype=np.uint8),
+        lambda outside: np.full(500, 255, dtype=np.uint8),
     )),
 ]  # fmt: skip
 
@@ -191,7 +192,8 @@ def _encoder(kind: str, **parameters: Any) -> dict[str, Any]:
 
 _TRUSTING = _encoder("ImageEncoder", model="OUTSIDE/vit", trust_remote_code=True)
 S3 = [
-    *(_parameter("memory", value) for value in ("OUTSIDE/cache", "../cache", "cache", "~", {"a": 1})),
+    *(_parameter("memory", value)
+      for value in ("OUTSIDE/cache", "../cache", "cache", "~", {"a": 1})),
     *(_parameter("device", value) for value in ("cuda:7", "meta", "xla", "mps")),
     *(_parameter("trust_remote_code", value) for value in (True, "yes")),
     *(_parameter("image_encoder", value) for value in (_TRUSTING, [_TRUSTING], {"x": _TRUSTING})),
@@ -200,7 +202,7 @@ S3 = [
     _parameter("objective", _encoder("TextEncoder", name=_TRUSTING, trust_remote_code=True)),
     _parameter("featurizer_", "OUTSIDE"),
     _parameter("evidence", [{"$dict": [["$class", "os:system"], ["parameters", {}]]}]),
-    _parameter("index", {"$dict": [["$class", "joblib:Memory"], ["parameters", {"location": "x"}]]}),
+    _parameter("index", {"$dict": [["$class", "joblib:Memory"], ["parameters", {"a": "x"}]]}),
 ]  # fmt: skip
 
 

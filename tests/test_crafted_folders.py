@@ -130,7 +130,7 @@ def split(names, jobs, keys):
 @pytest.mark.parametrize("number", range(EACH))
 @pytest.mark.parametrize("kind", KINDS)
 def test_crafted_folder_is_refused_and_reaches_nothing(kind, number, opened):
-    models, outcomes, names, outside = opened
+    _, outcomes, names, outside = opened
     folder = f"{outside.parent}/{kind}-{number}"
     allowed = (folder, str(outside.parent / "hub"), *MACHINE)
     if kind != "S4":  # what the caller named himself

@@ -140,9 +140,15 @@ class Featurizer:
             return self.complete(X, X, images)
         if not len(X):
             embeddings = np.zeros((0, self.tower.dimension), dtype=np.float32)
-        else:
-            embeddings = self.encode(X, images, self.serving_tower(backend))
-        return self.complete(embeddings, X, images)
+            return self.complete(embeddings, X, images)
+        # Each distinct document once: equal ones would be encoded, and then searched, again.
+        distinct, places = _distinct_documents(X, images)
+        if len(distinct) < len(X):
+            X = [X[row] for row in distinct]
+            images = None if images is None else images.take(distinct)
+        embeddings = self.encode(X, images, self.serving_tower(backend))
+        features = self.complete(embeddings, X, images)
+        return features if len(X) == len(places) else features.take(places)
 
     def label_features(
         self, texts: list[list[str]], images: ImageFeatures | None, *, tuned: bool
@@ -203,3 +209,13 @@ class Featurizer:
 def _encode_texts(key: tuple, texts: list[str], featurizer: Featurizer) -> np.ndarray:
     """Embeddings of texts; `key` names encoder and settings where the result is cached."""
     return featurizer.encode(texts)
+
+
+def _distinct_documents(
+    texts: list[str], images: ImageFeatures | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The first of each set of equal documents, and which of these each document is equal to."""
+    rows = [b""] * len(texts) if images is None else [row.tobytes() for row in images.index]
+    first: dict[tuple[str, bytes], int] = {}
+    places = [first.setdefault(document, len(first)) for document in zip(texts, rows, strict=True)]
+    return np.unique(places, return_index=True)[1], np.array(places)

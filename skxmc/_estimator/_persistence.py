@@ -132,8 +132,9 @@ class PersistenceMixin:
             Where to compute; it becomes the parameter `device`.
         image_encoder : str, callable or ImageEncoder, default=None
             The image encoder that the model was fitted with, if that was a callable or a folder;
-            None looks for the saved name in packages and on the hub, and in no folder. A name or a callable takes the place of the
-            model alone; what else was said by an `ImageEncoder` stays.
+            None looks for the saved name in packages and on the hub, and in no folder. A name or
+            a callable takes the place of the model alone; what else was said by an `ImageEncoder`
+            stays.
         base : str, default=None
             Where the language model under the adapters is, for a model saved without it; None
             looks for it in packages and on the hub, under the name that it had. One that came

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -36,6 +37,9 @@ _OPEN_CLIP = "open_clip:"
 # On a CPU each thread works on so few pictures at a time: their activations stay in its cache,
 # which makes EfficientNet twice as fast as one batch of 64 shared by all threads.
 _CPU_BATCH = 8
+
+# Transformers sets the precision of new layers for all threads while it reads a model.
+_LOADING = threading.Lock()
 
 # Raise it when the vectors of a model change, so that cached ones are not used any more.
 _VERSION = 2
@@ -225,30 +229,23 @@ class ImageEncoder:
         return self._source
 
     def _load_backbone(self) -> PictureModel:
-        if self._backbone is None:
-            if callable(self.model):
-                self._backbone = CallableModel(self.model)
-            elif os.fspath(self.model).startswith(_OPEN_CLIP):
-                specification = os.fspath(self.model).removeprefix(_OPEN_CLIP)
-                self._backbone = OpenClipModel(
-                    specification, self.device, self.precision, self.layers, self.folders
-                )
-            else:
-                source = self._find_source()
-                if source.path.is_file():
-                    size = int(_EFFICIENTNET.fullmatch(os.fspath(self.model))[2] or 128)
-                    self._backbone = EfficientNetModel(
-                        source.path, size, self.device, self.precision, self.layers
-                    )
-                else:
-                    self._backbone = TransformersModel(
-                        source.path,
-                        self.device,
-                        self.precision,
-                        self.trust_remote_code,
-                        self.layers,
-                    )
-        return self._backbone
+        with _LOADING:
+            if self._backbone is None:
+                self._backbone = self._read_backbone()
+            return self._backbone
+
+    def _read_backbone(self) -> PictureModel:
+        if callable(self.model):
+            return CallableModel(self.model)
+        name = os.fspath(self.model)
+        how = (self.device, self.precision)
+        if name.startswith(_OPEN_CLIP):
+            return OpenClipModel(name.removeprefix(_OPEN_CLIP), *how, self.layers, self.folders)
+        source = self._find_source()
+        if source.path.is_file():
+            size = int(_EFFICIENTNET.fullmatch(name)[2] or 128)
+            return EfficientNetModel(source.path, size, *how, self.layers)
+        return TransformersModel(source.path, *how, self.trust_remote_code, self.layers)
 
     def _encode_cached(self, images: ImageItems) -> tuple[np.ndarray, tuple[int, ...]]:
         """Vectors of all distinct pictures, stored after every few thousand of them."""
