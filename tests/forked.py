@@ -78,7 +78,7 @@ def main(way: str) -> None:
             np.testing.assert_array_equal(one[0], two[0])
             # Other numbers of threads add up in another order.
             np.testing.assert_allclose(one[1], two[1], rtol=1e-3, atol=1e-5)
-    print(way, len(others))
+    sys.stdout.write(f"{way} {len(others)}\n")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from .._features._whitening import PICTURE_SCALE, ImageWhitener
 from .._inputs._images import ImageFeatures, ImageItems, with_pictures
 from .._inputs._label_set import flatten_texts, joined_texts
 from .._runtime import limits
-from .._runtime._memory import check_memory
+from .._runtime._memory import check_memory, recall, with_digest
 
 
 class Featurizer:
@@ -91,7 +91,7 @@ class Featurizer:
         embeddings = np.empty((len(X), self.tower.dimension), dtype=np.float32)
         for start in range(0, len(X), limits.ROWS):  # a crash loses one block at most
             block = X[start : start + limits.ROWS]
-            embeddings[start : start + len(block)] = cached(key, block, featurizer=self)
+            embeddings[start : start + len(block)] = recall(cached, key, block, featurizer=self)
         return embeddings
 
     def encode_labels(self, texts: list[list[str]], digest: str, memory: Any) -> np.ndarray:
@@ -206,9 +206,9 @@ class Featurizer:
             self.image_encoder.precision = getattr(torch, precision)
 
 
-def _encode_texts(key: tuple, texts: list[str], featurizer: Featurizer) -> np.ndarray:
+def _encode_texts(key: tuple, texts: list[str], featurizer: Featurizer) -> tuple[np.ndarray, str]:
     """Embeddings of texts; `key` names encoder and settings where the result is cached."""
-    return featurizer.encode(texts)
+    return with_digest(featurizer.encode(texts))
 
 
 def _distinct_documents(

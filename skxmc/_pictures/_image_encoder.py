@@ -20,7 +20,7 @@ from .._backbones._sources import ModelSource, find_model
 from .._inputs._decoding import ImageError
 from .._inputs._images import ImageFeatures, ImageItems, collect_images, handle_problems
 from .._runtime import limits
-from .._runtime._memory import check_memory
+from .._runtime._memory import check_memory, recall, with_digest
 from ._callable import CallableModel, callable_fingerprint
 from ._efficientnet import EfficientNetModel
 from ._open_clip import OpenClipModel
@@ -256,7 +256,7 @@ class ImageEncoder:
             positions = range(start, min(start + limits.PICTURES, images.n_distinct))
             names = "".join(images.hashes[start : positions.stop])
             content = hashlib.sha256(names.encode()).hexdigest()
-            vectors, widths = cached(self.fingerprint, content, self, images, positions)
+            vectors, widths = recall(cached, self.fingerprint, content, self, images, positions)
             blocks.append(np.asarray(vectors))
         return np.concatenate(blocks), widths
 
@@ -313,9 +313,9 @@ class ImageEncoder:
 
 def _encode_block(
     fingerprint: str, content: str, encoder: ImageEncoder, images: ImageItems, positions: range
-) -> tuple[np.ndarray, tuple[int, ...]]:
+) -> tuple[tuple[np.ndarray, tuple[int, ...]], str]:
     """What joblib caches; the first two arguments are the key."""
-    return encoder._encode_distinct(images, positions)
+    return with_digest(encoder._encode_distinct(images, positions))
 
 
 def _check_vectors(output: Any, names: Sequence[str]) -> np.ndarray:
