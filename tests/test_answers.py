@@ -305,3 +305,25 @@ def test_added_labels_have_a_threshold_too(tmp_path):
     clf.fit(texts, [[name] for name in names * 15]).add_labels(["pink", "brown"])
     assert clf.threshold_.shape == (6,)
     assert clf.predict(["pink thing"]).shape == (1, 6)
+
+
+def test_labels_that_are_never_given(noisy):
+    clf, X, _ = noisy
+    never = clf.classes_[[1, 2, 3]].tolist()
+    mask = np.isin(np.arange(40), [1, 2, 3])
+    pairs = np.array([[0, 5], [1, 6]])
+    labels, _ = clf.predict_topk(X[:2], k=40, exclude=pairs, exclude_labels=never)
+    assert [sorted(set(range(40)) - set(row)) for row in labels.tolist()] == [
+        [1, 2, 3, 5],
+        [1, 2, 3, 6],
+    ]
+    same, _ = clf.predict_topk(X[:2], k=40, exclude=pairs, exclude_labels=mask)
+    np.testing.assert_array_equal(same, labels)
+    few, _ = clf.predict_topk(X[:2], k=40, only=clf.classes_[[3, 4]].tolist(), exclude_labels=never)
+    assert [row[row >= 0].tolist() for row in few] == [[4], [4]]
+    assert clf.predict(X, exclude_labels=never)[:, [1, 2, 3]].nnz == 0
+    assert clf.predict_proba(X, exclude_labels=never)[:, [1, 2, 3]].nnz == 0
+    dense = clf.decision_function(X[:2], exclude_labels=never) + np.float32(clf.threshold_)
+    assert (np.abs(dense[:, [1, 2, 3]]) < 1e-6).all()
+    with pytest.raises(TypeError, match="exclude_labels is for all documents"):
+        clf.predict(X[:2], exclude_labels=pairs)

@@ -510,7 +510,7 @@ TARGET_FORMS = {
     "float array": lambda Y: Y.toarray().astype(np.float64, order="F"),
     "pandas frame": lambda Y: pd.DataFrame(Y.toarray(), columns=LABELS),
     "polars frame": lambda Y: pl.DataFrame(Y.toarray()),
-    "sparse pandas frame": lambda Y: pd.DataFrame.sparse.from_spmatrix(Y),
+    "sparse pandas frame": lambda Y: _sparse_frame(Y),
     "tuples of names": lambda Y: [tuple(LABELS[c] for c in row.indices) for row in _rows(Y)],
     "sets of names": lambda Y: [{LABELS[c] for c in row.indices} for row in _rows(Y)],
     "pandas series of names": lambda Y: pd.Series(
@@ -520,6 +520,15 @@ TARGET_FORMS = {
         [[LABELS[c] for c in r.indices] for r in _rows(Y)]
     ),
 }
+
+
+def _sparse_frame(Y):
+    frame = pd.DataFrame.sparse.from_spmatrix(Y)
+    try:
+        frame.sparse.to_coo()
+    except ImportError as error:  # pandas wants a newer SciPy for it than skxmc does
+        pytest.skip(str(error))
+    return frame
 
 
 def _rows(Y):

@@ -13,14 +13,18 @@ from .._inputs._texts import sequence_to_list
 from .._ranking._allowed import Allowed
 
 
-def check_allowed(exclude: Any, only: Any, n_samples: int, classes: np.ndarray) -> Allowed:
-    """Bring `exclude` and `only` of the predicting methods into one form.
+def check_allowed(
+    exclude: Any, only: Any, exclude_labels: Any, n_samples: int, classes: np.ndarray
+) -> Allowed:
+    """Bring `exclude`, `only` and `exclude_labels` of the predicting methods into one form.
 
     Parameters
     ----------
     exclude, only : sparse or bool matrix, int pairs, sequence of labels, bool mask, or None
         For each document a row of a matrix of shape (n_samples, n_labels), or pairs (row, label);
         for all documents a bool mask of shape (n_labels,), or names of labels.
+    exclude_labels : sequence of labels, bool mask, or None
+        For all documents, whatever `exclude` says of each.
     n_samples : int
     classes : ndarray of shape (n_labels,)
 
@@ -34,18 +38,21 @@ def check_allowed(exclude: Any, only: Any, n_samples: int, classes: np.ndarray) 
         If a form is not known, a shape does not fit, or a name is not that of a label.
     """
     n_labels = len(classes)
-    mask = None
     excluded = _as_mask(exclude, classes, "exclude")
-    if excluded is None:
-        pairs = check_exclude(exclude, n_samples, n_labels)
-    else:
-        pairs, mask = None, ~excluded
+    pairs = None if excluded is not None else check_exclude(exclude, n_samples, n_labels)
     named = _as_mask(only, classes, "only")
     rows = None
-    if named is not None:
-        mask = named if mask is None else mask & named
-    elif only is not None:
+    if named is None and only is not None:
         rows = check_exclude(only, n_samples, n_labels, argument="only")
+    never = _as_mask(exclude_labels, classes, "exclude_labels")
+    if never is None and exclude_labels is not None:
+        raise TypeError(
+            "exclude_labels is for all documents; pass names of labels or a mask of shape "
+            f"({n_labels},), and pairs of documents and labels as exclude."
+        )
+    allowing = [~excluded for excluded in (excluded, never) if excluded is not None]
+    allowing += [] if named is None else [named]
+    mask = np.logical_and.reduce(allowing) if allowing else None
     if rows is not None and mask is not None:
         rows = _keep_columns(rows, mask)
         mask = None

@@ -15,6 +15,8 @@ from .._inputs._images import ImageFeatures, ImageItems, with_pictures
 from .._inputs._targets import encode_targets, encode_truth, labels_to_names
 from .._inputs._texts import check_top_k, sequence_to_list
 from .._ranking._allowed import Allowed
+from ..encoders import Precomputed
+from ..evidence import Evidence
 from ._allowed_labels import check_allowed, columns_of, excluded_pairs
 from ._parameters import BACKENDS, resolve_image_encoder
 from ._results import candidates_frame, pad_candidates, read_new_labels
@@ -33,6 +35,30 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     # What runs the text encoder; a parameter where there is a choice.
     backend = "torch"
 
+    @property
+    def evidence_(self) -> dict[str, Evidence]:
+        """The fitted kinds of evidence by name."""
+        return self.ranker_.evidence_
+
+    @property
+    def tower_(self):
+        """The text encoder; None with ``encoder="precomputed"``."""
+        return self.featurizer_.tower
+
+    @property
+    def image_encoder_(self):
+        """The picture encoder; None if there were no pictures to encode."""
+        return self.featurizer_.image_encoder
+
+    @property
+    def _n_features_out(self) -> int:
+        """Columns that :meth:`transform` returns."""
+        tower, whitener = self.featurizer_.tower, self.featurizer_.whitener
+        width = self.n_features_in_ if tower is None else tower.dimension
+        if self._mode.tuned or whitener is None:
+            return width
+        return width + whitener.components_.shape[1]
+
     def predict_topk(
         self,
         X,
@@ -41,6 +67,7 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         images=None,
         exclude=None,
         only=None,
+        exclude_labels=None,
         return_labels=False,
         as_frame=False,
     ):
@@ -61,6 +88,9 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         only : sparse matrix of shape (n_samples, n_labels), or sequence of labels, default=None
             Labels that may be returned, in the same forms. The best of these are found, however few
             they are.
+        exclude_labels : sequence of labels, default=None
+            Labels that are never returned, whatever `exclude` says of each document: names, or a
+            bool mask of shape (n_labels,).
         return_labels : bool, default=False
             Whether to return ids of labels, as in `classes_`, in place of column numbers.
         as_frame : bool, default=False
@@ -84,19 +114,21 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         check_is_fitted(self)
         k = check_top_k(k)
         features = self._features(X, images)
-        allowed = check_allowed(exclude, only, len(features), self.classes_)
+        allowed = check_allowed(exclude, only, exclude_labels, len(features), self.classes_)
         found = self.ranker_.predict(features, min(k, len(self.classes_)), allowed)
         indices, scores = pad_candidates(*found, k)
         if as_frame:
             return candidates_frame(indices, scores, self.classes_, self.label_texts_)
         return (labels_to_names(indices, self.classes_) if return_labels else indices), scores
 
-    def predict(self, X, images=None, exclude=None, only=None, max_labels=1000):
+    def predict(
+        self, X, images=None, exclude=None, only=None, max_labels=1000, *, exclude_labels=None
+    ):
         """Labels whose probability is above the threshold.
 
         Parameters
         ----------
-        X, images, exclude, only
+        X, images, exclude, only, exclude_labels
             As in :meth:`predict_topk`.
         max_labels : int, default=1000
             Most labels of a document; a warning says when it cuts.
@@ -108,7 +140,7 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         """
         check_is_fitted(self)
         features = self._features(X, images)
-        allowed = check_allowed(exclude, only, len(features), self.classes_)
+        allowed = check_allowed(exclude, only, exclude_labels, len(features), self.classes_)
         indices, scores = self._above_threshold(features, allowed, max_labels)
         rows, columns = np.nonzero(scores > self._threshold_of(indices))
         shape = (len(indices), len(self.classes_))
@@ -117,14 +149,16 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         Y.sort_indices()
         return Y
 
-    def predict_proba(self, X, images=None, exclude=None, only=None, *, labels=None):
+    def predict_proba(
+        self, X, images=None, exclude=None, only=None, *, exclude_labels=None, labels=None
+    ):
         """Probability that a label is right, for each document.
 
         Each label has a probability of its own: those of a document don't sum to 1.
 
         Parameters
         ----------
-        X, images, exclude, only
+        X, images, exclude, only, exclude_labels
             As in :meth:`predict_topk`.
         labels : sequence of label names, default=None
             Labels whose probabilities are wanted.
@@ -137,7 +171,7 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         """
         check_is_fitted(self)
         features = self._features(X, images)
-        allowed = check_allowed(exclude, only, len(features), self.classes_)
+        allowed = check_allowed(exclude, only, exclude_labels, len(features), self.classes_)
         if labels is not None:
             return self.ranker_.score(features, self._find_labels(labels), allowed)
         indices, scores = self.ranker_.predict(features, self._n_candidates(), allowed)
@@ -148,12 +182,12 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         probabilities.sort_indices()
         return probabilities
 
-    def decision_function(self, X, images=None, exclude=None, only=None):
+    def decision_function(self, X, images=None, exclude=None, only=None, *, exclude_labels=None):
         """Dense scores; a label is predicted where its score is above 0.
 
         Parameters
         ----------
-        X, images, exclude, only
+        X, images, exclude, only, exclude_labels
             As in :meth:`predict_topk`.
 
         Returns
@@ -174,7 +208,7 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
                 f"decision_function would return {len(X)} x {n_labels} scores, "
                 f"{4e-9 * len(X) * n_labels:.1f} GB; use predict_topk, or pass fewer documents."
             )
-        allowed = check_allowed(exclude, only, len(X), self.classes_)
+        allowed = check_allowed(exclude, only, exclude_labels, len(X), self.classes_)
         features = self._featurize(X, images)
         indices, scores = self._above_threshold(features, allowed, n_labels)
         dense = np.zeros((len(indices), n_labels), dtype=np.float32)
@@ -246,7 +280,7 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             exclude.resize(Y.shape)
         return precision_at_k(Y, found, k=1, exclude=exclude, sample_weight=sample_weight)
 
-    def add_labels(self, labels, *, label_text=None, label_images=None):
+    def add_labels(self, labels, *, label_text=None, label_images=None, label_embeddings=None):
         """Make new labels known without training: their prototypes are their embeddings.
 
         Parameters
@@ -258,6 +292,8 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             Their texts; None takes the ids.
         label_images : sequence of length n_new, or mapping of id to pictures, default=None
             Their pictures.
+        label_embeddings : array of shape (n_new, d), or mapping of id to vector, default=None
+            Their embeddings, in place of texts, with ``encoder="precomputed"``.
 
         Returns
         -------
@@ -268,12 +304,15 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         TypeError
             If an id is not of the type of those in `classes_`.
         ValueError
-            If an id is known already, or the model was fitted with ``encoder="precomputed"``.
+            If an id is known already, or there are embeddings and an encoder, or neither.
         """
         check_is_fitted(self)
-        if self.featurizer_.tower is None:
+        if (self.featurizer_.tower is None) == (label_embeddings is None):
             raise ValueError(
-                "add_labels needs an encoder, and this model has encoder='precomputed'."
+                "add_labels needs an encoder, and this model has encoder='precomputed'; pass "
+                "label_embeddings."
+                if label_embeddings is None
+                else "label_embeddings is given, but the model has an encoder; pass label_text."
             )
         new = read_new_labels(labels, label_text, self.classes_)
         if not len(new.ids):
@@ -282,9 +321,12 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         collected = self._check_image_kind(
             self._collect_images(new.images, len(new.ids), "label_images"), "label_images"
         )
-        features = self.featurizer_.label_features(
-            new.texts, self._encode_images(collected), tuned=self._mode.tuned
-        )
+        images = self._encode_images(collected)
+        if label_embeddings is not None:
+            vectors = Precomputed(label_embeddings).embeddings_of(new.ids, self.n_features_in_)
+            features = self.featurizer_.complete_labels(vectors, new.texts, images)
+        else:
+            features = self.featurizer_.label_features(new.texts, images, tuned=self._mode.tuned)
         self.ranker_.add_labels(features)
         self.threshold_ = self.ranker_.threshold_
         self.classes_ = np.concatenate([self.classes_, new.ids])

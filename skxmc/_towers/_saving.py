@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 # Module and class by their kind. They are imported when they are asked for: reading an encoder
 # takes no transformers, which a decoder needs.
-TOWERS = {"text": ("._text", "TextTower"), "decoder": ("._decoder", "DecoderTower")}
+TOWERS = {
+    "text": ("._text", "TextTower"),
+    "decoder": ("._decoder", "DecoderTower"),
+    "static": ("._frozen", "StaticTower"),
+}
 
 
 def load_tower(

@@ -437,6 +437,11 @@ class LinearModel:
         self._check_fitted()
         self.weights_ = np.concatenate([self.weights_, self._label_start(len(labels), labels)])
 
+    def reset_labels(self, numbers: np.ndarray, labels: Features) -> None:
+        """Let some labels start again at the features of their texts."""
+        self.weights_ = self._check_fitted().copy()
+        self.weights_[numbers] = self._label_start(len(numbers), labels)
+
     # -- persistence --------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, np.ndarray]:

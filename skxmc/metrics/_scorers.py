@@ -337,7 +337,8 @@ def find_ranker(estimator: Any) -> tuple[list[Any], Any]:
     """
     steps: list[Any] = []
     ranker = estimator
-    while not hasattr(ranker, "predict_topk"):
+    # A pipeline may have predict_topk, too, and still does not know the training documents.
+    while hasattr(ranker, "steps") or not hasattr(ranker, "predict_topk"):
         if hasattr(ranker, "best_estimator_"):
             ranker = ranker.best_estimator_
         elif hasattr(ranker, "steps"):
