@@ -18,7 +18,7 @@ from .._runtime import limits
 from .._runtime._device import as_tensor, resolve_device
 from .._runtime._threads import product
 from ..indexes import Exact, sort_candidates
-from ._one_vs_all import OneVsAllTraining
+from ._one_vs_all import OneVsAllTraining, take_rows
 
 if TYPE_CHECKING:
     from .._features._blocks import Features
@@ -75,10 +75,11 @@ class LinearModel:
         Dimension that sparse features are projected to.
     sparse_scale : float, default=0.5
         Length of projected sparse features; embeddings have length 1.
-    max_labels : int, default=65_536
+    max_labels : int, default=4096
         Up to this number of labels every label is a negative of every document. Beyond, the
-        labels of a batch are its positives, the `negatives` of its documents, and random ones.
-    random_negatives : int, default=4096
+        labels of a batch are its positives, the `negatives` of its documents, and random ones
+        that stand for all others: their scores count by the inverse of the rate they are drawn at.
+    random_negatives : int, default=1024
         Number of random labels of a batch where there are more than `max_labels`.
     storage : {"float32", "float16"}, default="float32"
         Of the vectors. With "float16" moments are kept in bfloat16 and the anchor is made again
@@ -101,7 +102,8 @@ class LinearModel:
     References
     ----------
     "Dual-Encoders for Extreme Multi-Label Classification" (ICLR 2024, arXiv 2310.10636),
-    Section 4: decoupled softmax.
+    Section 4: decoupled softmax. "On Using Very Large Target Vocabulary for Neural Machine
+    Translation" (ACL 2015), Section 3: softmax over drawn labels.
     """
 
     def __init__(
@@ -118,8 +120,8 @@ class LinearModel:
         batch_size: int = 512,
         sparse_dimension: int = 1024,
         sparse_scale: float = 0.5,
-        max_labels: int = limits.MAX_ALL_NEGATIVES,
-        random_negatives: int = 4096,
+        max_labels: int = limits.MAX_FULL_SOFTMAX,
+        random_negatives: int = 1024,
         storage: str = "float32",
         device: str = "cpu",
         precision: str = "auto",
@@ -208,6 +210,7 @@ class LinearModel:
             self._train(training, blocks, sparse)
         except KeyboardInterrupt:
             logger.warning("label vectors: interrupted; what was learned until now is kept")
+        training.finish()
         self.weights_ = training.weights.cpu().numpy()
         return self
 
@@ -253,18 +256,23 @@ class LinearModel:
             Y,
             negatives,
             exclude,
-            lambda rows: start[rows].float(),
+            lambda rows: take_rows(start, rows),
             check_random_state(self.random_state),
         )
         self._train(training, blocks, sparse)
+        training.finish()
         self.weights_ = training.weights.cpu().numpy()
         return self
 
     def _train(self, training: OneVsAllTraining, blocks, sparse) -> None:
         """Run all epochs."""
         self.losses_ = []
+        words = None
+        if sparse is not None:
+            size = 4 * sparse.shape[0] * self.sparse_dimension
+            words = self._project(sparse) if size <= limits.MAX_PROJECTED else None
         for epoch in tqdm(range(training.n_epochs), "label vectors", disable=not self.verbose):
-            loss = training.run_epoch(lambda rows: self._join(blocks, sparse, rows))
+            loss = training.run_epoch(lambda rows: self._join(blocks, sparse, rows, words))
             if not np.isfinite(loss):
                 raise FloatingPointError(
                     f"the loss of label vectors is not finite in epoch {epoch}; lower "
@@ -306,16 +314,27 @@ class LinearModel:
             sparse = sp.csr_array((len(some), self._projection.n_features), dtype=np.float32)
         return self._join(given, sparse, slice(None))
 
-    def _anchor(self, labels: Features) -> Callable[[slice | np.ndarray], torch.Tensor]:
+    def _anchor(self, labels: Features) -> Callable[[slice | torch.Tensor], torch.Tensor]:
         """What the vectors of some labels decay towards."""
         if self.storage != "float32":
-            return lambda rows: torch.from_numpy(self._label_rows(labels, rows) * self.anchor)
+
+            def make(rows: slice | torch.Tensor) -> torch.Tensor:
+                own = rows if isinstance(rows, slice) else rows.cpu().numpy()
+                return torch.from_numpy(self._label_rows(labels, own) * self.anchor)
+
+            return make
         anchor = torch.from_numpy(self.weights_ * self.anchor).to(torch.bfloat16)
         anchor = anchor.to(resolve_device(self.device))
-        return lambda rows: anchor[rows].float()
+        return lambda rows: take_rows(anchor, rows)
 
-    def _join(self, blocks, sparse, rows) -> np.ndarray:
-        """Features of some rows side by side, (n_rows, d) float32."""
+    def _project(self, sparse: sp.csr_array) -> np.ndarray:
+        """Sparse features as few numbers, (n, sparse_dimension) float32."""
+        projected = self._projection.transform(sparse)
+        projected *= np.float32(self.sparse_scale)
+        return projected
+
+    def _join(self, blocks, sparse, rows, words: np.ndarray | None = None) -> np.ndarray:
+        """Features of some rows side by side, (n_rows, d) float32; `words` if they are there."""
         widths = [block.shape[1] for block in blocks]
         if widths != self._widths or (sparse is None) != (self._projection is None):
             raise ValueError(
@@ -326,9 +345,7 @@ class LinearModel:
             )
         parts = [block[rows] for block in blocks]
         if sparse is not None:
-            projected = self._projection.transform(sparse[rows])
-            projected *= np.float32(self.sparse_scale)
-            parts.append(projected)
+            parts.append(self._project(sparse[rows]) if words is None else words[rows])
         return np.concatenate(parts, axis=1, dtype=np.float32)
 
     # -- scores -------------------------------------------------------------------------------
