@@ -15,7 +15,7 @@ from skxmc._features._blocks import Features
 from skxmc._features._words import SparseProjection, SparseTextFeatures
 from skxmc._runtime import limits
 from skxmc._training._label_batches import batch_labels
-from skxmc.evidence import _linear_model, _one_vs_all
+from skxmc.evidence import _label_scores, _one_vs_all
 from skxmc.evidence._linear_model import LinearModel
 from skxmc.evidence._one_vs_all import decoupled_softmax
 
@@ -383,7 +383,7 @@ def test_candidates_are_scored_as_all_labels_are(problem, rng, monkeypatch):
     dense = vectors.scale * documents @ vectors.weights_.T
     candidates = np.stack([rng.permutation(N_LABELS)[:5] for _ in range(120)])
     candidates[::3, 4] = -1
-    monkeypatch.setattr(_linear_model, "_BLOCK", 400)  # a few documents at a time
+    monkeypatch.setattr(_label_scores, "_BLOCK", 400)  # a few documents at a time
     indices, scores = vectors.decision([documents], candidates=candidates)
     assert (indices[::3, 4] == -1).all()
     assert np.isneginf(scores[::3, 4]).all()

@@ -36,11 +36,11 @@ def large(monkeypatch):
     monkeypatch.setattr(limits, "MAX_WORD_VECTORS", 20)
     monkeypatch.setattr(limits, "MAX_DENSE_LABELS", 20)
     monkeypatch.setattr(_choose, "_AUTO_EXACT", 0)
-    *others, max_labels, random_negatives, hard_negatives, weight = (
+    *others, max_labels, random_negatives, hard_negatives, bits, weight = (
         LabelVectors.__init__.__defaults__
     )
     assert max_labels == limits.MAX_FULL_SOFTMAX
-    defaults = (*others, 20, random_negatives, hard_negatives, weight)
+    defaults = (*others, 20, random_negatives, hard_negatives, bits, weight)
     monkeypatch.setattr(LabelVectors.__init__, "__defaults__", defaults)
 
 

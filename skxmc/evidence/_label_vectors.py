@@ -87,13 +87,17 @@ class LabelVectors(Evidence):
     hard_negatives : int, default=0
         Number of nearest prototypes of each document that its batch learns from where there are
         more than `max_labels` labels.
+    bits : 8 or None, default=None
+        With 8, the vectors are integers of 8 bits with a scale each, in memory and on disk: a
+        quarter of the size. None keeps what they are learned in, float32, or float16 above 131,072
+        labels.
     weight : "auto" or float in [0, 1], default="auto"
         Share in the mixture; "auto" chooses it on held-out documents.
 
     Attributes
     ----------
     model_ : LinearModel
-        The vectors, as ``model_.weights_`` of shape (n_labels, d).
+        The vectors, as ``model_.vectors()`` of shape (n_labels, d).
     none_ : ndarray of shape (1, d), or None
         That of "none of them"; None where every document has a label.
 
@@ -109,7 +113,7 @@ class LabelVectors(Evidence):
     >>> from skxmc.evidence import LabelVectors
     >>> clf = ViXMLClassifier(train_encoder="frozen", evidence=[LabelVectors(epochs=2)])
     >>> clf = clf.fit(["red apple", "fast car"], [["fruit"], ["vehicle"]])
-    >>> clf.evidence_["label_vectors"].model_.weights_.shape[0]
+    >>> clf.evidence_["label_vectors"].model_.vectors().shape[0]
     2
     """
 
@@ -136,6 +140,7 @@ class LabelVectors(Evidence):
         max_labels: int = limits.MAX_FULL_SOFTMAX,
         random_negatives: int = 1024,
         hard_negatives: int = 0,
+        bits: int | None = None,
         weight: float | str = "auto",
     ) -> None:
         self.epochs = epochs
@@ -151,6 +156,7 @@ class LabelVectors(Evidence):
         self.max_labels = max_labels
         self.random_negatives = random_negatives
         self.hard_negatives = hard_negatives
+        self.bits = bits
         self.weight = weight
 
     # -- learning -----------------------------------------------------------------------------
@@ -175,9 +181,14 @@ class LabelVectors(Evidence):
         )
         self.none_ = None
         if len(empty):
-            self.none_ = self.model_.weights_[-1:].copy()
-            self.model_.weights_ = self.model_.weights_[:-1].copy()
+            self._split_none(self.model_)
         return True
+
+    def _split_none(self, model: LinearModel) -> None:
+        """Take the last vector out of a model: that of "none of them"."""
+        vectors = model.vectors()
+        self.none_ = vectors[-1:].copy()
+        model.keep(vectors[:-1].copy())
 
     def _make_model(self, setting: Setting, n_labels: int, n_documents: int) -> LinearModel:
         from ._linear_model import LinearModel  # loads torch
@@ -201,6 +212,7 @@ class LabelVectors(Evidence):
             max_labels=self.max_labels,
             random_negatives=self.random_negatives,
             storage="float16" if n_labels > limits.MAX_WORD_VECTORS else "float32",
+            bits=self.bits,
             device=setting.device,
             precision=setting.precision,
             random_state=setting.seed,
@@ -244,7 +256,7 @@ class LabelVectors(Evidence):
 
     def snapshot(self) -> tuple[np.ndarray, np.ndarray | None]:
         """The vectors, and that of "none of them"."""
-        return self.model_.weights_, self.none_
+        return self.model_.vectors(), self.none_
 
     def join(self, earlier: list[tuple[np.ndarray, np.ndarray | None]]) -> None:
         """Take the mean of all: it has less of the noise of training."""
@@ -259,7 +271,7 @@ class LabelVectors(Evidence):
 
     def remove_labels(self, kept: np.ndarray) -> None:
         """The vectors of the others go."""
-        self.model_.weights_ = self.model_.weights_[kept]
+        self.model_.keep(self.model_.vectors(kept))
 
     def update(self, update: Update) -> None:
         """A short pass over the new documents and old ones, from the vectors as they are.
@@ -270,7 +282,7 @@ class LabelVectors(Evidence):
         """
         features, Y, exclude = self._with_old(update)
         seen = self._seen(features)
-        weights, moving = self.model_.weights_, _shares_of_new(update) ** UPDATE_EXPONENT
+        weights, moving = self.model_.vectors(), _shares_of_new(update) ** UPDATE_EXPONENT
         if self.none_ is not None:
             empty = np.flatnonzero(np.diff(Y.indptr) == 0)
             Y, exclude, _ = _with_none(Y, exclude, None, empty)
@@ -289,11 +301,10 @@ class LabelVectors(Evidence):
             negatives=self._hard_negatives(update, Documents(features, space, training_labels)),
             exclude=exclude,
         )
-        moves = (model.weights_ - weights) * moving[:, np.newaxis].astype(weights.dtype)
-        model.weights_ = weights + moves
+        moves = (model.vectors() - weights) * moving[:, np.newaxis].astype(weights.dtype)
+        model.keep(weights + moves)
         if self.none_ is not None:
-            self.none_ = model.weights_[-1:].copy()
-            model.weights_ = model.weights_[:-1].copy()
+            self._split_none(model)
         self.model_ = model
 
     @staticmethod
@@ -341,7 +352,7 @@ class LabelVectors(Evidence):
     def explain(self, documents: Documents, labels: np.ndarray, n_documents: int) -> Reasons:
         """What words and pictures add to the scores."""
         features = self._seen(documents.features)
-        vectors = self.model_.weights_[np.maximum(labels, 0)].astype(np.float32)
+        vectors = self.model_.vectors(np.maximum(labels, 0)).astype(np.float32)
         if self.none_ is not None:
             vectors -= self.none_
         dense, words = self.model_.parts(vectors, features.dense(), sparse=features.words)
