@@ -27,8 +27,9 @@ DROPOUT, DROPOUT_TUNED = 0.2, 0.4
 # the mean of two fits of 5 passes has a P@1 of 0.703 alone, and so has that of two of 8.
 EPOCHS, EPOCHS_DRAWN = 8, 5
 
-# Least number of steps that batches are made smaller for, and the sizes they may have.
-_STEPS, _BATCH_SIZES = 160, (16, 512)
+# Least number of steps that batches are made smaller for, where every label is a negative and where
+# some are drawn, and the sizes they may have.
+_STEPS, _STEPS_DRAWN, _BATCH_SIZES = 160, 100, (16, 512)
 
 # Labels that a document has, where no one has counted them.
 _LABELS_A_DOCUMENT = 8
@@ -72,7 +73,8 @@ class LabelVectors(Evidence):
     dropout : "auto" or float in [0, 1), default="auto"
         Share of the features that a step leaves out; "auto" is 0.2, or 0.4 above a tuned encoder.
     batch_size : "auto" or int, default="auto"
-        Documents a step; "auto" is 512, or fewer where there would be less than 160 steps.
+        Documents a step; "auto" is 512, or fewer where there would be less than 160 steps, or
+        than 100 with more than `max_labels` labels.
     words_dimension : int, default=1024
         Number of columns that words are projected to.
     words_scale : float, default=0.5
@@ -138,7 +140,8 @@ class LabelVectors(Evidence):
         words_dimension: int = 1024,
         words_scale: float = 0.5,
         max_labels: int = limits.MAX_FULL_SOFTMAX,
-        random_negatives: int = 1024,
+        random_negatives: int = 2048,
+        correction: float = 0.5,
         hard_negatives: int = 0,
         bits: int | None = None,
         weight: float | str = "auto",
@@ -155,6 +158,7 @@ class LabelVectors(Evidence):
         self.words_scale = words_scale
         self.max_labels = max_labels
         self.random_negatives = random_negatives
+        self.correction = correction
         self.hard_negatives = hard_negatives
         self.bits = bits
         self.weight = weight
@@ -206,11 +210,12 @@ class LabelVectors(Evidence):
             scale=self.scale,
             document_exponent=self.document_exponent,
             dropout=dropout,
-            batch_size=self._documents_a_step(n_documents, epochs, setting.max_steps),
+            batch_size=self._documents_a_step(n_documents, n_labels, epochs, setting.max_steps),
             sparse_dimension=self.words_dimension,
             sparse_scale=self.words_scale,
             max_labels=self.max_labels,
             random_negatives=self.random_negatives,
+            correction=self.correction,
             storage="float16" if n_labels > limits.MAX_WORD_VECTORS else "float32",
             bits=self.bits,
             device=setting.device,
@@ -224,11 +229,14 @@ class LabelVectors(Evidence):
             return self.epochs
         return EPOCHS if n_labels <= self.max_labels else EPOCHS_DRAWN
 
-    def _documents_a_step(self, n_documents: int, epochs: int, max_steps: int | None = None) -> int:
+    def _documents_a_step(
+        self, n_documents: int, n_labels: int, epochs: int, max_steps: int | None = None
+    ) -> int:
         """Few documents take smaller batches: in too few steps nothing is learned."""
-        steps = _STEPS if max_steps is None else min(_STEPS, max_steps)
         if self.batch_size != "auto":
             return self.batch_size
+        steps = _STEPS if n_labels <= self.max_labels else _STEPS_DRAWN
+        steps = steps if max_steps is None else min(steps, max_steps)
         return int(np.clip(n_documents * epochs // steps, *_BATCH_SIZES))
 
     def _hard_negatives(
@@ -291,7 +299,7 @@ class LabelVectors(Evidence):
         space, training_labels = update.new.documents.space, update.new.documents.training_labels
         model = self._make_model(update.setting, update.n_labels, len(features))
         model.epochs = UPDATE_EPOCHS
-        model.batch_size = self._documents_a_step(len(features), UPDATE_EPOCHS)
+        model.batch_size = self._documents_a_step(len(features), update.n_labels, UPDATE_EPOCHS)
         model.fit_from(
             self.model_,
             weights,
@@ -381,7 +389,9 @@ class LabelVectors(Evidence):
         many = size.n_labels > limits.MAX_WORD_VECTORS
         words = self.words_dimension if size.words else 0
         numbers = size.n_labels * (size.dense + words)
-        documents = self._documents_a_step(size.n_documents, self._passes(size.n_labels))
+        documents = self._documents_a_step(
+            size.n_documents, size.n_labels, self._passes(size.n_labels)
+        )
         batch = documents * self._labels_a_step(size.n_labels, documents)
         projected = min(4.0 * size.n_documents * words, limits.MAX_PROJECTED)
         return (6.0 if many else 16.0) * numbers + 8.0 * batch + projected, 0.0

@@ -77,9 +77,12 @@ class LinearModel:
     max_labels : int, default=4096
         Up to this number of labels every label is a negative of every document. Beyond, the
         labels of a batch are its positives, the `negatives` of its documents, and random ones
-        that stand for all others: their scores count by the inverse of the rate they are drawn at.
-    random_negatives : int, default=1024
+        that stand for all others.
+    random_negatives : int, default=2048
         Number of random labels of a batch where there are more than `max_labels`.
+    correction : float, default=0.5
+        What the logarithm of the rate at which a label is drawn is multiplied by, before it is
+        taken from the label's score. With 1 the sum over N is right on average.
     storage : {"float32", "float16"}, default="float32"
         Of the vectors. With "float16" moments are kept in bfloat16 and the anchor is made again
         where it is needed: 6 bytes a number while training instead of 14, and 2 in use.
@@ -95,8 +98,8 @@ class LinearModel:
     Attributes
     ----------
     weights_ : ndarray of shape (n_labels, d), float32, float16 or int8
-        The vectors as they are stored, see :meth:`vectors`; d is the width of all dense blocks and, with sparse features,
-        `sparse_dimension`.
+        The vectors as they are stored, see :meth:`vectors`; d is the width of all dense blocks
+        and, with sparse features, `sparse_dimension`.
     scales_ : ndarray of shape (n_labels,), float32, or None
         What integers are multiplied by.
     losses_ : list of float
@@ -124,7 +127,8 @@ class LinearModel:
         sparse_dimension: int = 1024,
         sparse_scale: float = 0.5,
         max_labels: int = limits.MAX_FULL_SOFTMAX,
-        random_negatives: int = 1024,
+        random_negatives: int = 2048,
+        correction: float = 0.5,
         storage: str = "float32",
         bits: int | None = None,
         device: str = "cpu",
@@ -145,6 +149,7 @@ class LinearModel:
         self.sparse_scale = sparse_scale
         self.max_labels = max_labels
         self.random_negatives = random_negatives
+        self.correction = correction
         self.storage = storage
         self.bits = bits
         self.device = device

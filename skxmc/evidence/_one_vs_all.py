@@ -93,7 +93,8 @@ class OneVsAllTraining:
         vectors = self.weights if labels is None else self.weights.index_select(0, labels)
         scores = (x * options.scale).to(self.precision) @ vectors.to(self.precision).T
         if log_rates is not None:
-            scores -= torch.from_numpy(log_rates).to(device, self.precision)
+            log_rates = torch.from_numpy(log_rates * np.float32(options.correction))
+            scores -= log_rates.to(device, self.precision)
         losses, gradient, factors = decoupled_softmax(
             scores,
             positives,
@@ -164,6 +165,7 @@ class _DecayingAdam:
             weight.addcdiv_(first, scale, value=-rate / corrections[0])
             for state, updated in zip(kept, (weight, first, second), strict=True):
                 _put(state, rows, updated)
+
     def finish(self) -> None:
         """Let all rows decay as far as those that the last step was about."""
         for rows in self._parts(len(self.weights)) if self.log_left else []:
