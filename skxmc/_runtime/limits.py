@@ -10,7 +10,7 @@ PICTURES = 8192
 
 # Up to this number of labels, each is a negative of every document that label vectors learn from.
 # Above, a batch draws some of those that none of its documents has. Icons (6,042 labels) lose
-# nothing by it and take half of the time.
+# 0.003 of PSP@5 by it, nothing of P@1, and label vectors take 0.42 of the time.
 MAX_FULL_SOFTMAX = 4096
 
 # The same of a linear head above an encoder that is tuned, whose steps take longer anyway.

@@ -80,7 +80,7 @@ class LinearModel:
         that stand for all others.
     random_negatives : int, default=2048
         Number of random labels of a batch where there are more than `max_labels`.
-    correction : float, default=0.5
+    correction : float, default=0.75
         What the logarithm of the rate at which a label is drawn is multiplied by, before it is
         taken from the label's score. With 1 the sum over N is right on average.
     storage : {"float32", "float16"}, default="float32"
@@ -128,7 +128,7 @@ class LinearModel:
         sparse_scale: float = 0.5,
         max_labels: int = limits.MAX_FULL_SOFTMAX,
         random_negatives: int = 2048,
-        correction: float = 0.5,
+        correction: float = 0.75,
         storage: str = "float32",
         bits: int | None = None,
         device: str = "cpu",
