@@ -6,6 +6,7 @@ import scipy.sparse as sp
 
 from skxmc import ViXMLClassifier
 from skxmc._features._blocks import Features
+from skxmc._runtime import limits
 from skxmc._runtime._device import has_fast_int8_cpu
 from skxmc.evidence import LabelVectors, Neighbours, Prototypes, _label_scores
 from skxmc.evidence._label_scores import LabelScores
@@ -133,3 +134,23 @@ def test_models_keep_eight_bits(rng, tmp_path, precomputed_none):
     weights = again.evidence_["label_vectors"].model_.weights_
     assert (weights.dtype, len(weights)) == (np.int8, 58)
     assert np.isfinite(again.predict_topk(x, k=3)[1]).all()
+
+
+# -- hard negatives ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("given", "expected"), [("auto", 10), (3, 3), (0, None)])
+def test_hard_negatives_where_labels_are_very_many(rng, monkeypatch, given, expected):
+    monkeypatch.setattr(limits, "MAX_ALL_NEGATIVES", 50)
+    asked = []
+    propose = Prototypes.propose
+
+    def counted(self, documents, k):
+        asked.append(k)
+        return propose(self, documents, k)
+
+    x, Y, _ = _problem(rng)
+    monkeypatch.setattr(Prototypes, "propose", counted)
+    kinds = [Prototypes(), LabelVectors(hard_negatives=given, max_labels=20, epochs=2)]
+    ViXMLClassifier("precomputed", evidence=kinds, validation=None, random_state=0).fit(x, Y)
+    assert set(asked) & {3, 10} == (set() if expected is None else {expected})
