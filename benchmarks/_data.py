@@ -1,6 +1,7 @@
 """Data sets by name, and synthetic texts where only numbers and lengths count."""
 
 import argparse
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,8 +10,15 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.utils import Bunch
 
-from skxmc.datasets import load_fontawesome, load_xmc_folder, load_xmc_repository
+from skxmc.datasets import (
+    documents_from_labels,
+    load_fontawesome,
+    load_xmc_folder,
+    load_xmc_repository,
+)
 
+# Environment variable with the folder of the data sets.
+FOLDER = "SKXMC_BENCHMARK_DATA"
 # Distinct words of the synthetic texts; a word has two or more syllables, each a word piece.
 N_WORDS = 100_000
 SYLLABLES = [consonant + vowel for consonant in "bcdfghjklmnpqrstvwxz" for vowel in "aeiou"]
@@ -27,10 +35,14 @@ def add_data(parser: argparse.ArgumentParser, default: str, several: bool = Fals
         "'fontawesome:1' is another split of it, 'esco:val_house' has the folder's documents "
         "val_house in place of the test documents",
     )
-    parser.add_argument("--folder", default="../shared/data", help="where the data sets are")
+    parser.add_argument(
+        "--folder",
+        default=os.environ.get(FOLDER),
+        help=f"where the data sets are; without it the environment variable {FOLDER}",
+    )
 
 
-def load(name: str, folder: str) -> Bunch:
+def load(name: str, folder: str | None) -> Bunch:
     """Load the quick-start set by the name "fontawesome", or a folder of that name.
 
     The folder is one of skxmc's own layout or of a public benchmark.
@@ -41,7 +53,14 @@ def load(name: str, folder: str) -> Bunch:
     name, _, split = name.partition(":")
     if name == "fontawesome":
         return load_fontawesome(random_state=int(split or 0))
+    if folder is None:
+        raise SystemExit(
+            f"--data {name} is a folder, but nothing says where it is; pass --folder or set "
+            f"{FOLDER}, or take --data fontawesome, which is built from an installed package."
+        )
     path = Path(folder) / name
+    if not path.is_dir():
+        raise SystemExit(f"there is no folder {path}; --folder must name the folder above it.")
     load_folder = load_xmc_folder if (path / "labels.jsonl.gz").is_file() else load_xmc_repository
     data = load_folder(path)
     if split:
@@ -49,6 +68,23 @@ def load(name: str, folder: str) -> Bunch:
             raise SystemExit(f"{path} has no split {split!r}, but {sorted(data.splits)}")
         data.update({f"{field}_test": value for field, value in data.splits[split].items()})
     return data
+
+
+def join_training_documents(data: Bunch, seed: int) -> Bunch:
+    """The training documents, and each of them joined with one of another label.
+
+    It is for data sets whose training documents are texts of labels, such as definitions.
+    """
+    texts: dict[int, list[str]] = {}
+    rows, labels = data.Y_train.nonzero()
+    for row, label in zip(rows.tolist(), labels.tolist(), strict=True):
+        texts.setdefault(label, []).append(data.text_train[row])
+    X, y = documents_from_labels(texts, random_state=seed)
+    rows = np.repeat(np.arange(len(X)), [len(own) for own in y])
+    pairs = (rows, np.concatenate(y))
+    shape = (len(X), data.Y_train.shape[1])
+    Y = sp.csr_array((np.ones(len(rows), dtype=np.float32), pairs), shape=shape)
+    return Bunch(**{**data, "text_train": X, "Y_train": Y, "exclude_train": None})
 
 
 def texts_of_words(texts: Sequence[str], n: int, n_words: int = 10, seed: int = 0) -> list[str]:

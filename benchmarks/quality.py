@@ -13,10 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from skxmc.metrics import label_propensities, micro_f1, xmc_report
+from skxmc.metrics import (
+    label_propensities,
+    micro_f1,
+    precision_coverage_area,
+    xmc_report,
+)
 
 from ._baselines import BASELINES, title_of
-from ._data import add_data, load
+from ._data import add_data, join_training_documents, load
 from ._report import apart, command, contestant, make_estimator, parameter, peak_gb, table
 
 # The classes, and what "all" means for each: tuning all weights of a language model is no usual
@@ -32,7 +37,10 @@ METRICS = {
     "nDCG@5": "ndcg_at_5",
     "PSP@1": "psprecision_at_1",
     "PSP@5": "psprecision_at_5",
+    "RP@5": "rp_at_5",
 }
+# Area under the curve of precision over coverage: how far one threshold fits all documents.
+AREA = "AUPC"
 # Documents of which the evidence is collected at a time.
 BLOCK = 2048
 
@@ -59,13 +67,16 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
         the mixture, and ``history``. Or with ``skipped``, the reason.
     """
     data = load(task["data"], task["folder"])
+    if task.get("joined"):
+        data = join_training_documents(data, task["params"].get("random_state", 0))
     propensities = label_propensities(data.Y_train, preset=task["preset"])
 
     def figures(found: Any) -> dict[str, float]:
         report = xmc_report(
             data.Y_test, found, k=(1, 3, 5), exclude=data.exclude_test, propensities=propensities
         )
-        return {name: report[key] for name, key in METRICS.items()}
+        area = precision_coverage_area(data.Y_test, found, exclude=data.exclude_test)
+        return {**{name: report[key] for name, key in METRICS.items()}, AREA: float(area)}
 
     run = _run_baseline if task["mode"] == "baseline" else _run_estimator
     return {**task, **run(task, data, figures)}
@@ -158,6 +169,8 @@ def name_of(result: dict[str, Any]) -> str:
     parts += [result["mode"], "text + pictures" if result["images"] else "text"]
     if result["exclude_train"]:
         parts.append("exclude_train")
+    if result.get("joined"):
+        parts.append("joined")
     hidden = {"random_state", "verbose"}
     parts += [f"{key}={value}" for key, value in result["params"].items() if key not in hidden]
     return ", ".join(parts)
@@ -165,13 +178,13 @@ def name_of(result: dict[str, Any]) -> str:
 
 def main_table(results: list[dict[str, Any]]) -> str:
     """Return figures, seconds and memory of all configurations."""
-    header = ["data", "configuration", *METRICS, "micro-F1"]
+    header = ["data", "configuration", *METRICS, AREA, "micro-F1"]
     header += ["fit s", "predict s", "CPU s", "peak GB"]
     rows = [
         [
             result["data"],
             name_of(result),
-            *(f"{result['figures'][name]:.3f}" for name in METRICS),
+            *(f"{result['figures'][name]:.3f}" for name in (*METRICS, AREA)),
             f"{result['micro_f1']:.3f}" if "micro_f1" in result else "",
             f"{result['fit_seconds']:.1f}",
             f"{result['predict_seconds']:.1f}",
@@ -186,7 +199,7 @@ def main_table(results: list[dict[str, Any]]) -> str:
 
 def evidence_table(results: list[dict[str, Any]]) -> str:
     """Return what each kind of evidence reaches alone, and its weight in the mixture."""
-    header = ["configuration", "evidence", *METRICS, "weight", "temperature"]
+    header = ["configuration", "evidence", *METRICS, AREA, "weight", "temperature"]
     rows = []
     for result in results:
         for kind, figures in result.get("evidence", {}).items():
@@ -194,7 +207,7 @@ def evidence_table(results: list[dict[str, Any]]) -> str:
                 [
                     f"{result['data']}: {name_of(result)}",
                     kind.replace("_", " "),
-                    *(f"{figures[name]:.3f}" for name in METRICS),
+                    *(f"{figures[name]:.3f}" for name in (*METRICS, AREA)),
                     f"{result['weights'][kind]:.2f}" if kind in result["weights"] else "",
                     f"{result['temperatures'][kind]:.3g}" if kind in result["weights"] else "",
                 ]
@@ -234,6 +247,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--param", action="append", type=parameter, default=[], metavar="NAME=VALUE",
         help="parameter of the estimator, such as label_vectors__anchor=1; repeatable")  # fmt: skip
     add("--exclude-train", action="store_true", help="pass the training set's filter pairs to fit")
+    add("--joined", action="store_true",
+        help="training documents are texts of labels: join pairs of them as well")  # fmt: skip
     add("--preset", default="default", choices=["default", "amazon", "wikipedia"],
         help="constants of the propensities in PSP, by the kind of data")  # fmt: skip
     add("--baseline", nargs="*", type=_baseline, default=None, metavar="NAME",
@@ -261,7 +276,9 @@ def tasks(options: argparse.Namespace) -> list[dict[str, Any]]:
         baselines = [(next(iter(BASELINES)), {})]
     found = []
     for data in options.data:
-        common = {name: getattr(options, name) for name in ("folder", "estimator", "preset")}
+        common = {
+            name: getattr(options, name) for name in ("folder", "estimator", "preset", "joined")
+        }
         common["data"] = data
         for name, parameters in baselines or []:
             found.append(

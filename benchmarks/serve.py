@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from . import predict
+from . import _stress, predict
 from ._data import add_data, load
 from ._report import apart, command, parameter, table
 
@@ -67,15 +67,16 @@ def load_of(port: int, texts: list[str], clients: int, seconds: float, k: int) -
 
 
 @contextmanager
-def service(folder: str, batch: int) -> Iterator[int]:
-    """The port of a service in a process of its own."""
+def service(folder: str, batch: int, *limits: str) -> Iterator[tuple[int, int]]:
+    """The port and the number of a process that serves a folder."""
+    more = [part for limit in limits for part in ("--limit", limit)]
     process = subprocess.Popen(
-        [sys.executable, "-m", "skxmc", "serve", folder, "--port", "0", "--reload", "0",
-         "--limit", f"batch_documents={batch}"],
+        [sys.executable, "-m", "skxmc", "serve", folder, "--port", "0", "--reload", "0.5",
+         "--limit", f"batch_documents={batch}", *more],
         stderr=subprocess.PIPE,
     )  # fmt: skip
     try:
-        yield _port_of(process)
+        yield _port_of(process), process.pid
     finally:
         process.send_signal(signal.SIGTERM)
         process.communicate()
@@ -105,6 +106,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a saved model; if there is no such folder, it is fitted and saved there")  # fmt: skip
     add("--clients", type=int, nargs="+", default=[1, 8, 32], help="callers at a time")
     add("--seconds", type=float, default=20.0, help="of each measurement")
+    add("--reloads", type=int, default=0, metavar="N",
+        help="new models that are saved under the load of most clients; 0 for none")  # fmt: skip
     add("--batch", type=int, default=64, help="most documents of a batch")
     add("-k", type=int, default=5, help="labels of a document")
 
@@ -117,10 +120,31 @@ def run(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
         if not Path(folder).exists():
             apart(predict.fit, options, folder)
         for name, batch in ("in batches", options.batch), ("one by one", 1):
-            with service(folder, batch) as port:
+            with service(folder, batch) as (port, _):
                 for clients in options.clients:
                     measured = load_of(port, texts, clients, options.seconds, options.k)
                     yield {"service": name, "clients": clients, **measured}
+        if options.reloads:
+            yield apart(stress, options, folder, texts[: _stress.N_TEXTS])
+
+
+def stress(options: argparse.Namespace, folder: str, texts: list[str]) -> dict[str, Any]:
+    """See whether answers are right while the model is replaced, and callers are too many."""
+    from skxmc.serving import load_model
+
+    model = load_model(folder)
+    options.texts = texts
+    with tempfile.TemporaryDirectory() as temporary:
+        served = str(Path(temporary) / "served")
+        model.save(served)
+        with service(served, options.batch, "waiting_documents=256") as (port, pid):
+            found = _stress.stress(port, pid, served, model, options)
+    return {
+        "service": "stress",
+        "clients": max(options.clients),
+        "seconds": options.seconds,
+        **found,
+    }
 
 
 def markdown(results: list[dict[str, Any]]) -> str:
@@ -134,8 +158,11 @@ def markdown(results: list[dict[str, Any]]) -> str:
             f"{result['p99_ms']:.0f}",
         ]
         for result in results
+        if result["service"] != "stress"
     ]
-    return table(["service", "clients", "requests/s", "p50, ms", "p99, ms"], rows, left=1)
+    more = [_stress.markdown(result) for result in results if result["service"] == "stress"]
+    header = ["service", "clients", "requests/s", "p50, ms", "p99, ms"]
+    return "\n\n".join([table(header, rows, left=1), *more])
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -3,7 +3,8 @@
 ``--data icons`` is six icon libraries with habits of their own. A frozen ViXMLClassifier is fitted
 on the documents of the libraries in ``--old``, and the documents of the others are added. The uid
 of a document begins with its library, as in ``mdi:home``. Labels come by name: those that only new
-documents have are unknown before.
+documents have are unknown before. ``--part stream`` lets them come in blocks, one library after the
+other.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import scipy.sparse as sp
 
 from skxmc.metrics import precision_at_k
 
+from . import _stream
 from ._data import add_data, load
 from ._report import apart, command, make_estimator, parameter, table
 
@@ -126,23 +128,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this benchmark."""
     add_data(parser, "icons")
     add = parser.add_argument
+    add("--part", choices=["libraries", "stream"], default="libraries", help="what is measured")
     add("--old", nargs="+", default=["mdi", "tabler"], metavar="LIBRARY",
         help="whose documents are fitted on; those of all others are added")  # fmt: skip
     add("--calls", type=int, default=1, help="calls of partial_fit that the new documents make")
     add("--images", action=argparse.BooleanOptionalAction, default=True, help="use pictures")
     add("--param", action="append", type=parameter, default=[], metavar="NAME=VALUE",
         help="parameter of the estimator, such as label_vectors__anchor=1; repeatable")  # fmt: skip
+    _stream.add_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Measure, in a process of its own."""
-    yield apart(measure, options)
+    part = {"libraries": measure, "stream": _stream.measure}[options.part]
+    yield {"part": options.part, **apart(part, options)}
 
 
 def markdown(results: list[dict[str, Any]]) -> str:
     """Return what was measured, a row for each way."""
     parts = []
     for result in results:
+        if result["part"] == "stream":
+            parts.append(_stream.markdown(result))
+            continue
         documents = result["documents"]
         parts.append(
             f"{result['data']}: fitted on {documents['old']:,} documents, {documents['new']:,} "

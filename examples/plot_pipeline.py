@@ -79,8 +79,8 @@ print(f"{Y.sum():.0f} labels for {Y.shape[0]} icons")
 # %%
 # Is it worth it?
 # ---------------
-# A pipeline has no ``predict_topk``. The scorers of :mod:`skxmc.metrics` find their way through its
-# steps, and so do the displays. The same estimator without cleaning, and on the tidy names that
+# The scorers of :mod:`skxmc.metrics` find their way through the steps of a pipeline, and so do the
+# displays. The same estimator without cleaning, and on the tidy names that
 # cleaning should bring back:
 
 scorer = xmc_scores(ks=(1, 5), metrics=["precision", "psprecision"])

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import (
+        bulk,
         datasets,
         encoders,
         evidence,
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
         metrics,
         model_selection,
         objectives,
+        pipeline,
         serving,
         testing,
     )
@@ -27,6 +29,7 @@ __all__ = [
     "MemoryEstimate",
     "ViXMLClassifier",
     "__version__",
+    "bulk",
     "datasets",
     "encoders",
     "estimate_memory",
@@ -36,6 +39,7 @@ __all__ = [
     "metrics",
     "model_selection",
     "objectives",
+    "pipeline",
     "serving",
     "testing",
 ]
@@ -49,6 +53,7 @@ _NAMES = {
     "estimate_memory": "._estimator._size_estimate",
 }
 _SUBPACKAGES = (
+    "bulk",
     "datasets",
     "encoders",
     "evidence",
@@ -57,6 +62,7 @@ _SUBPACKAGES = (
     "metrics",
     "model_selection",
     "objectives",
+    "pipeline",
     "serving",
     "testing",
 )

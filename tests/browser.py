@@ -7,8 +7,13 @@ import shutil
 import subprocess
 import tempfile
 from contextlib import contextmanager
+from pathlib import Path
 
 PROGRAM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+
+# Rules of accessibility: ``npm install --no-save axe-core`` in the clone, or a path in AXE_CORE.
+_AXE = Path(__file__).resolve().parents[1] / "node_modules/axe-core/axe.min.js"
+AXE = next(filter(Path.is_file, [Path(os.environ.get("AXE_CORE", _AXE))]), None)
 
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "

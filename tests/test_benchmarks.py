@@ -10,6 +10,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
+from sklearn.utils import Bunch
 from tiny_models import save_encoder
 
 from benchmarks import __main__ as command_line
@@ -271,6 +273,16 @@ def test_update(folder):
         assert found["encoding_cpu_seconds"] > 0
 
 
+def test_a_stream(folder):
+    (result,) = results_of(
+        update, folder, "--data", "tiny", "--param", "encoder=ENCODER", "--part", "stream",
+        "--first", "20", "--block", "10", "--refit", "20",
+    )  # fmt: skip
+    assert result["documents"] == 60
+    assert list(result["ways"]) == ["static", "partial_fit", "refit each 20"]
+    assert all(0.5 < found["score"] <= 1 for found in result["ways"].values())
+
+
 def test_a_split_may_be_the_test_documents(folder):
     data = _data.load("tiny", folder)
     other = _data.load("tiny:few", folder)
@@ -358,8 +370,15 @@ def test_serve(folder, monkeypatch, tmp_path):
     monkeypatch.setattr(serve, "apart", lambda function, *arguments: function(*arguments))
     results = results_of(
         serve, folder, "--data", "tiny", "--encoder", "ENCODER", "--model", str(tmp_path / "model"),
-        "--clients", "1", "2", "--seconds", "0.2",
+        "--clients", "1", "2", "--seconds", "0.2", "--reloads", "2",
     )  # fmt: skip
+    *results, stress = results
+    assert {*stress["answers"]} <= {"old", "new"}
+    assert stress["answers"]["old"] > 0
+    assert len(stress["megabytes"]) == 3
+    assert {*stress["overload"]["statuses"]} <= {"200", "429"}
+    assert stress["overload"]["recovered"]
+    assert "Overload" in serve.markdown([*results, stress])
     assert [(result["service"], result["clients"]) for result in results] == [
         ("in batches", 1), ("in batches", 2), ("one by one", 1), ("one by one", 2),
     ]  # fmt: skip
@@ -469,3 +488,55 @@ def test_points_of_scale(folder):
     assert full["labels"] > 1e6
     assert full["params"] == {"epochs": 1}
     assert points("--steps", "7", "--full")[0]["params"]["max_steps"] == 7
+
+
+# --- recipes ---
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "vixml-minilm-l3-131k-text",
+        "vixml-distilbert-300k-images",
+        "vixml-qwen2.5-0.5b-131k-images",
+        "prime-distilbert-131k",
+    ],
+)
+def test_recipes_run_dry(name):
+    from benchmarks.recipes import dry_run, read_recipe
+
+    assert dry_run(read_recipe(name)).endswith("predicted (400, 5)")
+
+
+def test_every_recipe_is_complete():
+    from benchmarks.recipes import FIGURES, NAMES, estimator_of, read_recipe
+
+    assert len(NAMES) == 25
+    for name in NAMES:
+        recipe = read_recipe(name)
+        assert set(recipe["published"]) <= set(FIGURES)
+        assert recipe["published"]["P@1"] > 40
+        assert recipe["measured"] is None or set(recipe["measured"]) <= set(FIGURES)
+        estimator = estimator_of(recipe, recipe["encoder"])
+        assert estimator.get_params()["encoder__name"] == recipe["encoder"]
+        assert estimator.objective.positives == "random"
+
+
+def test_memory_of_a_recipe_is_estimated():
+    from benchmarks.recipes import estimate, read_recipe
+
+    recipe = read_recipe("vixml-minilm-l3-131k-text")
+    small = {"documents": 2000, "labels": 500, "labels_per_document": 2.3, "words": 7}
+    assert 1e8 < estimate({**recipe, "shape": small}) < 1e11
+
+
+def test_training_documents_are_joined():
+    from benchmarks._data import join_training_documents
+
+    Y = sp.csr_array(np.array([[1, 0, 0], [1, 0, 0], [0, 1, 0]], dtype=np.float32))
+    data = Bunch(text_train=["wool", "fleece", "oak"], Y_train=Y, exclude_train=None, rest=1)
+    found = join_training_documents(data, seed=0)
+    assert found.text_train[:3] == ["wool", "fleece", "oak"]
+    assert found.Y_train.toarray().tolist()[:3] == Y.toarray().tolist()
+    assert found.Y_train.toarray().tolist()[3:] == [[1, 1, 0]] * 3
+    assert found.rest == 1

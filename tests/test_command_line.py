@@ -178,6 +178,67 @@ def test_annif_and_its_uris(folder, tmp_path, capsys):
     assert all(uris[row["text"]] == row["label"] for row in rows)
 
 
+def test_update_learns_and_forgets(folder, tmp_path, capsys):
+    table = tmp_path / "more.csv"
+    rows = [f"n{row},red,zebra car,{'zebra;car'}" for row in range(8)]
+    table.write_text("\n".join(["sku,title,more,tags", *rows]) + "\n")
+    gone = tmp_path / "gone.txt"
+    gone.write_text("train-3\n\ntrain-5\n")
+    new = str(tmp_path / "new")
+    arguments = ["update", str(folder / "model"), str(table), *COLUMNS, *LABELS, "-q"]
+    assert main([*arguments, "--remove", str(gone), "-o", new]) == 0
+    assert "removed 2 documents\nlearned 8 documents\n13 labels, " in capsys.readouterr().err
+    model = load_model(new)
+    assert {"n7", "train-4"} <= {*model.document_ids_}
+    assert not {"train-3", "train-5"} & {*model.document_ids_}
+    assert model.predict_topk(["zebra"], 1, return_labels=True)[0] == [["zebra"]]
+    assert load_model(folder / "model").n_documents_added_ == 0
+    # Without --output the model itself is replaced.
+    assert main(["update", new, str(table), *COLUMNS, *LABELS, "--max-documents", "20"]) == 0
+    assert load_model(new).ranker_.Y_.shape[0] == 20
+    capsys.readouterr()
+    for wrong, message in (
+        ([], "there is nothing to do; pass DATA"),
+        (["--remove", str(gone)], "ids holds 2 documents ('train-3', 'train-5'), which the model"),
+        ([str(table), "--text", "title,more", *LABELS], "DATA has none; pass --id"),
+    ):
+        assert main(["update", new, *wrong]) == 2
+        err = capsys.readouterr().err
+        assert message in err
+        assert err.count("\n") == 1
+    assert len(load_model(new).ranker_.rows_) == 20
+
+
+def test_explain_says_why(folder, capsys):
+    arguments = ["explain", str(folder / "model"), str(folder / "test.csv"), *COLUMNS, "-k", "2"]
+    assert main([*arguments, "--json"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    texts, _ = texts_and_tags(20, 1)
+    expected = load_model(folder / "model").explain(texts, k=2)
+    assert [row["id"] for row in rows] == [f"test-{row}" for row in range(20)]
+    for row, own in zip(rows, expected, strict=True):
+        assert [label["label"] for label in row["labels"]] == [reason.label for reason in own]
+        ids = [near["id"] for near in row["labels"][0]["documents"]]
+        assert ids == [near.id for near in own[0].documents]
+        assert all(one.startswith("train-") for one in ids)
+    assert main(arguments) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"test-0  {texts[0]}\n  {expected[0][0].label}  ")
+    assert out.count("    evidence   prototypes ") == 40
+
+
+def test_shells_complete_what_is_typed(tmp_path):
+    pytest.importorskip("argcomplete")
+    found = tmp_path / "found"
+    environment = {
+        **os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "_ARGCOMPLETE": "1",
+        "_ARGCOMPLETE_STDOUT_FILENAME": str(found), "COMP_LINE": "skxmc up", "COMP_POINT": "8",
+        "_ARGCOMPLETE_SUPPRESS_SPACE": "1",
+    }  # fmt: skip
+    subprocess.run([sys.executable, "-m", "skxmc"], env=environment, check=True)
+    assert found.read_text() == "update"
+
+
 def test_info_says_what_a_model_is(folder, capsys):
     assert main(["info", str(folder / "model"), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -339,7 +400,7 @@ def test_commands_of_the_documentation_run(tmp_path, monkeypatch, capsys):
     for name, text in files.items():
         Path(name).write_text(text)
     assert [arguments[0] for arguments in commands] == [
-        "fit", "evaluate", "predict", "info", "fit",
+        "fit", "evaluate", "predict", "info", "update", "explain", "fit",
     ]  # fmt: skip
     for arguments in commands:
         assert main(arguments) == 0, capsys.readouterr().err

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from skxmc.datasets import get_data_home, load_fontawesome, load_xmc_folder
+from skxmc.datasets import get_data_home, load_fontawesome, load_table, load_xmc_folder
 from skxmc.datasets._base import icon_group, same_text_pairs
 
 FIELDS = {
@@ -348,3 +348,13 @@ def test_fontawesome_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "fontawesomefree", None)
     with pytest.raises(ImportError, match=r"skxmc\[demo\]"):
         load_fontawesome(data_home=tmp_path)
+
+
+def test_data_sets_say_in_a_line_what_they_hold():
+    data = load_table({"text": ["a", "b", "c"], "tags": ["x", "y", ""]}, text="text", labels="tags")
+    shown = repr(data)
+    assert shown.startswith("<3 training documents, 2 labels; keys: ")
+    assert "text_train" in shown
+    assert "text_test" not in shown
+    assert len(shown) < 200
+    assert "nothing" in repr(type(data)())

@@ -1,5 +1,8 @@
 """Displays: what is drawn equals what the metrics say, on the axes that were asked for."""
 
+import base64
+import io
+import re
 import subprocess
 import sys
 from itertools import pairwise
@@ -481,6 +484,21 @@ def gallery(**changes):
     }
     arguments |= changes
     return PredictionGalleryDisplay.from_predictions(TRUTH, RANKED, **arguments)
+
+
+def test_cards_as_html_hold_their_pictures_and_escape_what_they_show():
+    names = ["red", "<script>", "fruit", "vehicle", "fast"]
+    html = gallery(label_names=names, texts=["a & b", "c", ""]).to_html()
+    assert html.count('<div class="skxmc-card">') == 3
+    assert "<p>a &amp; b</p>" in html
+    assert '<li class="right">✓ vehicle 0.80</li><li class="right">✓ red 0.40</li>' in html
+    assert '<li class="wrong">✕ fruit 0.10</li></ol><p>missed: fast</p>' in html
+    assert "&lt;script&gt;" in html
+    assert "<script" not in html
+    [content] = re.findall(r'src="data:image/png;base64,([^"]+)"', html)
+    picture = Image.open(io.BytesIO(base64.b64decode(content)))
+    assert picture.convert("RGB").getpixel((0, 0)) == (255, 0, 0)
+    assert "http" not in html
 
 
 def test_cards_show_text_labels_scores_and_what_was_missed():

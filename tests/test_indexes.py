@@ -6,7 +6,10 @@ import subprocess
 import sys
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
 
+import faiss
 import joblib
 import numpy as np
 import pytest
@@ -336,6 +339,39 @@ def test_exact_does_not_copy_the_map(rng, tmp_path):
     np.save(tmp_path / "index.npy", Exact().build(clustered(rng, 30)).to_bytes())
     mapped = np.load(tmp_path / "index.npy", mmap_mode="r")
     assert np.shares_memory(Storable.from_bytes(mapped)._vectors, mapped)
+
+
+ANONYMOUS = """
+import sys
+import numpy as np
+from skxmc.indexes import Storable
+
+def anonymous():
+    with open("/proc/self/smaps_rollup") as file:
+        return next(1024 * int(line.split()[1]) for line in file if line.startswith("Anonymous:"))
+
+queries = np.load(sys.argv[1])
+Storable.from_bytes(np.load(sys.argv[2])).search(queries, 5)  # what the first search allocates
+mapped = np.load(sys.argv[3], mmap_mode="r")
+before = anonymous()
+Storable.from_bytes(mapped).search(queries, 5)
+print(anonymous() - before, len(mapped))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="only Linux tells")
+@pytest.mark.skipif(not hasattr(faiss, "ZeroCopyIOReader"), reason="faiss before 1.11 copies")
+@pytest.mark.parametrize("make", [partial(HNSW, m=8, ef_construction=20), IVF])
+def test_faiss_reads_a_map_where_it_lies(rng, tmp_path, make):
+    vectors = rng.normal(size=(20_000, 96)).astype(np.float32)
+    np.save(tmp_path / "queries.npy", vectors[:3])
+    for name, n in (("small", 100), ("large", len(vectors))):
+        np.save(tmp_path / f"{name}.npy", make().build(vectors[:n]).to_bytes())
+    names = [str(tmp_path / f"{name}.npy") for name in ("queries", "small", "large")]
+    command = [sys.executable, "-c", ANONYMOUS, *names]
+    found = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    private, size = map(int, found.split())
+    assert private < size / 4
 
 
 @pytest.mark.parametrize("index", PARAMETERS, ids=lambda index: index.name)

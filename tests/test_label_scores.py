@@ -6,9 +6,8 @@ import scipy.sparse as sp
 
 from skxmc import ViXMLClassifier
 from skxmc._features._blocks import Features
-from skxmc._runtime import limits
 from skxmc._runtime._device import has_fast_int8_cpu
-from skxmc.evidence import LabelVectors, Neighbours, Prototypes, _label_scores
+from skxmc.evidence import LabelVectors, Neighbours, Prototypes, _label_scores, _label_vectors
 from skxmc.evidence._label_scores import LabelScores
 from skxmc.evidence._linear_model import LinearModel
 from skxmc.indexes._integers import quantize
@@ -139,9 +138,9 @@ def test_models_keep_eight_bits(rng, tmp_path, precomputed_none):
 # -- hard negatives ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("given", "expected"), [("auto", 10), (3, 3), (0, None)])
+@pytest.mark.parametrize(("given", "expected"), [("auto", 4), (3, 3), (0, None)])
 def test_hard_negatives_where_labels_are_very_many(rng, monkeypatch, given, expected):
-    monkeypatch.setattr(limits, "MAX_ALL_NEGATIVES", 50)
+    monkeypatch.setattr(_label_vectors, "FEW_LABELS", 50)
     asked = []
     propose = Prototypes.propose
 
@@ -153,4 +152,4 @@ def test_hard_negatives_where_labels_are_very_many(rng, monkeypatch, given, expe
     monkeypatch.setattr(Prototypes, "propose", counted)
     kinds = [Prototypes(), LabelVectors(hard_negatives=given, max_labels=20, epochs=2)]
     ViXMLClassifier("precomputed", evidence=kinds, validation=None, random_state=0).fit(x, Y)
-    assert set(asked) & {3, 10} == (set() if expected is None else {expected})
+    assert set(asked) & {3, 4} == (set() if expected is None else {expected})

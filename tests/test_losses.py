@@ -6,7 +6,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skxmc.objectives import DynamicMarginTripletLoss, PrototypeRegularizer
+from skxmc.objectives import (
+    DynamicMarginTripletLoss,
+    PrototypeRegularizer,
+    ThresholdConsistentLoss,
+)
 from skxmc.objectives._triplet_loss import draw_positives
 
 
@@ -144,6 +148,30 @@ def test_regularizer_is_zero_where_prototypes_are_better():
     assert value.item() == 0.0
     assert not text.grad.any()
     assert not prototype.grad.any()
+
+
+def test_threshold_consistent_loss_is_its_formula(rng):
+    similarity = similarities(rng, 7, 9)
+    target = diagonal_target(rng, 7, 9, share=0.3)
+    exclude = torch.from_numpy(rng.random_sample((7, 9)) < 0.3) & ~target
+    value = ThresholdConsistentLoss(0.4, -0.1)(similarity, target, exclude)
+    value.backward()
+    s, right = similarity.detach().numpy().astype(np.float64), target.numpy()
+    wrong = ~right & ~exclude.numpy()
+    low, high = right & (s <= 0.4), wrong & (s >= -0.1)
+    expected = (0.4 - s[low]).mean() + (s[high] + 0.1).mean()
+    assert value.item() == pytest.approx(expected, abs=1e-6)
+    # Each violating pair pulls alike, and no other pair does.
+    gradient = np.where(low, -1 / low.sum(), 0) + np.where(high, 1 / high.sum(), 0)
+    np.testing.assert_allclose(similarity.grad.numpy(), gradient, atol=1e-7)
+
+
+def test_threshold_consistent_loss_of_empty_sides():
+    similarity = torch.tensor([[0.95, 0.2]], requires_grad=True)
+    value = ThresholdConsistentLoss()(similarity, torch.tensor([[True, False]]))
+    value.backward()
+    assert value.item() == 0
+    assert not similarity.grad.any()
 
 
 # -------------------------------------------------------------------------- what must not matter

@@ -24,6 +24,7 @@ from skxmc.metrics import (
     mrr_at_k,
     ndcg_at_k,
     precision_at_k,
+    precision_coverage_area,
     psndcg_at_k,
     psprecision_at_k,
     psrecall_at_k,
@@ -397,6 +398,26 @@ def test_recall_by_frequency():
         recall_by_frequency_at_k(truth, predictions, frequencies=frequencies, bins=[0.5, 0.1])
     with pytest.raises(ValueError, match="one finite number for each"):
         recall_by_frequency_at_k(truth, predictions, frequencies=frequencies * np.nan)
+
+
+def test_precision_coverage_area():
+    truth = [[0], [1], [0], [3]]
+    indices = np.array([[0], [1], [2], [3]])
+    scores = np.array([[0.9], [0.8], [0.3], [0.1]])
+    precisions = [1, 1, 2 / 3, 3 / 4]
+    area = precision_coverage_area(truth, (indices, scores))
+    assert area == pytest.approx(np.mean(precisions))
+    # Equal scores are answered together, so their order does not matter.
+    scores[:] = 0.5
+    for order in ([0, 1, 2, 3], [2, 3, 1, 0]):
+        found = indices[order], scores
+        assert precision_coverage_area([truth[i] for i in order], found) == pytest.approx(3 / 4)
+    # Documents of weight 0 do not matter, and those without labels are wrong.
+    weight = np.array([1, 1, 0, 0])
+    assert precision_coverage_area(truth, (indices, scores), sample_weight=weight) == 1
+    assert precision_coverage_area([[0], []], (indices[:2], scores[:2])) == pytest.approx(1 / 2)
+    with pytest.raises(ValueError, match="indices without scores"):
+        precision_coverage_area(truth, indices)
 
 
 def test_coverage_at_precision():

@@ -26,7 +26,7 @@ HEAVY = ("torch", "faiss", "transformers")
 ROWS = (
     ("skxmc",),
     ("skxmc.__main__",),
-    ("skxmc._cli",),
+    ("skxmc._cli", "skxmc.bulk"),
     ("skxmc.serving",),
     ("skxmc._vixml", "skxmc._decoder"),
     ("skxmc._estimator",),
@@ -41,7 +41,7 @@ ROWS = (
     ("skxmc.testing", "skxmc.inspection"),
     ("skxmc.indexes",),
     ("skxmc._features",),
-    ("skxmc.model_selection", "skxmc.metrics", "skxmc.datasets"),
+    ("skxmc.model_selection", "skxmc.metrics", "skxmc.datasets", "skxmc.pipeline"),
     ("skxmc._inputs",),
     ("skxmc._runtime",),
 )
@@ -56,6 +56,7 @@ MAY_IMPORT_TORCH = (
     "skxmc._runtime._device",
 )
 PUBLIC_ROOMS = (
+    "bulk",
     "datasets",
     "encoders",
     "evidence",
@@ -64,6 +65,7 @@ PUBLIC_ROOMS = (
     "metrics",
     "model_selection",
     "objectives",
+    "pipeline",
     "serving",
     "testing",
 )
@@ -423,4 +425,12 @@ def test_extras_and_core_dependencies_are_as_promised():
         "transformers",
     }
     extras = {"annif", "bench", "demo", "dev", "docs", "gpu", "offline", "open_clip", "openvino"}
-    assert set(project["optional-dependencies"]) == extras | {"parquet", "serve"}
+    assert set(project["optional-dependencies"]) == extras | {
+        "completion",
+        "parquet",
+        "ray",
+        "river",
+        "serve",
+        "spark",
+        "test",
+    }

@@ -5,7 +5,7 @@ from base64 import b64encode
 
 import numpy as np
 import pytest
-from browser import PROGRAM, browser
+from browser import AXE, PROGRAM, browser
 from PIL import Image
 from served import fit_small, serving, thumbnails
 
@@ -79,6 +79,14 @@ def test_suggestions_by_keyboard_and_with_a_dropped_picture(page, model, tmp_pat
     assert page.run(ANSWERED) == "5 labels, best first."
     assert page.run(ROWS) == expected(model, "red car", [file.getvalue()])
     assert page.run("document.querySelector('#shown img').alt") == "green.png"
+    [why] = model.explain(["red car"], k=1, images=[file.getvalue()])[0]
+    assert page.run("document.querySelector('#labels summary').textContent") == f"Why {why.label}?"
+    page.run("document.querySelector('#labels details').open = true")
+    terms = "[...document.querySelector('#labels dl').children].map((one) => one.textContent)"
+    found = page.run(terms)
+    assert found[::2] == ["Evidence", "Nearest documents", "Words", "Picture"]
+    nearest = ", ".join(f"{near.row} ({near.cosine:.2f})" for near in why.documents)
+    assert found[3] == nearest
 
     phone = {"width": 360, "height": 900, "deviceScaleFactor": 1, "mobile": True}
     page.call("Emulation.setDeviceMetricsOverride", **phone)
@@ -94,6 +102,30 @@ def test_what_helps_those_who_do_not_see_it(page):
     assert unnamed == []
     assert page.run("document.documentElement.lang") == "en"
     assert page.run("document.getElementById('status').getAttribute('aria-live')") == "polite"
+
+
+@pytest.mark.skipif(AXE is None, reason="axe-core is not installed: npm install axe-core")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 360])
+def test_axe_finds_nothing(page, tmp_path, scheme, width):
+    """The rules of axe-core, before and after an answer, in both colour schemes."""
+    size = {"width": width, "height": 1000, "deviceScaleFactor": 1, "mobile": width < 500}
+    page.call("Emulation.setDeviceMetricsOverride", **size)
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    page.call("Emulation.setEmulatedMedia", features=features)
+    page.run("document.getElementById('with-token').hidden = false")
+    page.run(AXE.read_text("utf-8"))
+    violations = "axe.run().then((found) => found.violations.map((one) => [one.id, one.impact]))"
+    assert page.run(violations) == []
+    page.run("""(() => {
+      document.getElementById("token").value = "tea-time";
+      document.getElementById("text").value = "red car";
+      document.getElementById("form").requestSubmit();
+    })()""")
+    assert page.run(ANSWERED) == "5 labels, best first."
+    page.run("document.querySelector('#labels details').open = true")
+    assert page.run(violations) == []
+    page.screenshot(tmp_path / f"page-{scheme}-{width}.png")
 
 
 def test_nothing_is_asked_of_other_hosts_and_nothing_is_blocked(page):

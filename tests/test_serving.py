@@ -456,9 +456,9 @@ def test_labels_are_searched_and_paged(client):
     assert client.get("/labels", params={"prefix": "zebra"}).json() == {"total": 0, "labels": []}
 
 
-def test_new_labels_where_they_are_allowed(client, folder):
+def test_new_labels_where_they_are_allowed(client, folder, tmp_path):
     assert_problem(client.post("/labels", json={"id": "fish"}), "takes no new labels")
-    app = create_app(folder / "model", allow_new_labels=True, reload_seconds=None)
+    app = create_app(folder / "model", new_labels=tmp_path / "new", reload_seconds=None)
     with serving(app) as client:
         response = client.post("/labels", json={"id": "fish", "text": "slow bird"})
         assert (response.status_code, response.json()) == (201, {"id": "fish", "text": "slow bird"})
@@ -471,6 +471,72 @@ def test_new_labels_where_they_are_allowed(client, folder):
         assert again.status_code == 409
         assert_problem(again, "known already")
         assert client.post("/labels", json={"id": 7}).status_code == 422
+
+
+def test_new_labels_outlive_models_and_services(folder, tmp_path):
+    place, kept = tmp_path / "served", tmp_path / "new"
+    load_model(folder / "model").save(place)
+
+    def ids(client):
+        return [label["id"] for label in client.get("/labels?prefix=s").json()["labels"]]
+
+    app = create_app(place, new_labels=kept, reload_seconds=None)
+    other = create_app(place, new_labels=kept, reload_seconds=None)
+    with serving(app) as client, serving(other) as neighbour:
+        assert client.post("/labels", json={"id": "fish", "text": "slow bird"}).status_code == 201
+        load_model(folder / "other").save(place)
+        assert app.state.service.source.check()
+        assert ids(client) == ["fish"]
+        best = client.post("/predict", json={"texts": ["slow bird"], "k": 3}).json()
+        assert "fish" in [label["id"] for label in best["predictions"][0]]
+        # Another process takes it over when it looks, or is asked for the same.
+        assert ids(neighbour) == ["slow"]
+        assert neighbour.post("/labels", json={"id": "fish"}).status_code == 409
+        assert client.post("/labels", json={"id": "seal", "text": "sea dog"}).status_code == 201
+        source = other.state.service.source
+        source.on_look()
+        other.state.service.queue.run(lambda: None).result()
+        assert ids(neighbour) == ["seal", "slow", "fish"]
+    with serving(create_app(place, new_labels=kept, reload_seconds=None)) as client:
+        assert ids(client) == ["seal", "fish"]
+    kept.write_text('{"id": 3, "text": "three"}\n')  # the model's ids are str
+    with serving(create_app(place, new_labels=kept, reload_seconds=None)) as client:
+        assert client.get("/labels").json()["total"] == len(WORDS)
+    kept.write_text('{"id": "a"}\n')
+    with pytest.raises(ValueError, match=r"line 1 of .* is no label"):
+        create_app(place, new_labels=kept)
+    with pytest.raises(FileNotFoundError):
+        create_app(place, new_labels=tmp_path / "no-folder" / "new")
+
+
+# --- reasons ---
+
+
+def test_reasons_come_where_they_are_asked_for(client, picture_client, with_pictures, folder):
+    body = {"texts": TEXTS[:3], "k": 2, "exclude": ["red"], "explain": True}
+    found = client.post("/predict", json=body).json()["predictions"]
+    plain = client.post("/predict", json={**body, "explain": False}).json()["predictions"]
+    assert "why" not in plain[0][0]
+    model = load_model(folder / "model")
+    expected = model.explain(TEXTS[:3], [[label["id"] for label in row] for row in found])
+    for row, own in zip(found, expected, strict=True):
+        for label, reason in zip(row, own, strict=True):
+            why = label["why"]
+            assert why["evidence"] == pytest.approx(reason.evidence, abs=1e-4)
+            assert [near["id"] for near in why["documents"]] == [
+                near.row for near in reason.documents
+            ]
+            assert [word["word"] for word in why["words"]] == [word for word, _ in reason.words]
+            assert why["picture"] is None
+    form = {"text": "red car", "k": "2", "explain": "true"}
+    answer = picture_client.post("/predict/form", data=form, files={"images": picture()}).json()
+    [[why]] = with_pictures.explain(
+        ["red car"], [answer["predictions"][0][0]["id"]], images=[[picture()]]
+    )
+    assert answer["predictions"][0][0]["why"]["picture"] == pytest.approx(why.picture, abs=1e-3)
+    many = client.post("/predict", json={"texts": ["red"] * 11, "k": 10, "explain": True})
+    assert many.status_code == 422
+    assert_problem(many, "explain asks for 110 reasons, and at most 100 are given")
 
 
 # --- who may ask ---

@@ -13,6 +13,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from .._runtime._optional import import_optional
 from .._runtime._quiet import quiet_transformers
 from ._sources import check_no_image_model
+from ._transformers import text_part
 
 
 def load_backbone(
@@ -62,10 +63,10 @@ def load_backbone(
     # Modules start with random weights; loading must not use up the caller's random numbers.
     with torch.random.fork_rng(devices=[]), _quiet(gguf_file):
         config = transformers.AutoConfig.from_pretrained(folder, **local)
-        if config.is_encoder_decoder or config.get_text_config() is not config:
+        if config.is_encoder_decoder:
             raise ValueError(
-                f"the model in {str(folder)!r} ({config.model_type}) has several parts; pass a "
-                "decoder-only language model"
+                f"the model in {str(folder)!r} ({config.model_type}) has an encoder and a decoder; "
+                "pass a decoder-only language model"
             )
         backbone, info = transformers.AutoModel.from_pretrained(
             folder,
@@ -84,10 +85,27 @@ def load_backbone(
         )
     if gguf_file is not None:
         _forget_gguf(backbone)
+    backbone = _reader_of_text(backbone, folder)
     backbone.config.use_cache = False  # nothing is generated
     if fused_kernels:
         liger._apply_liger_kernel_to_instance(model=backbone)
     return backbone.requires_grad_(False).eval()
+
+
+def _reader_of_text(model: torch.nn.Module, folder: Path) -> torch.nn.Module:
+    """The language model of one that sees or hears as well; the others are let go."""
+    part = text_part(model)
+    if part is model and model.config.get_text_config() is not model.config:
+        raise ValueError(
+            f"the model in {str(folder)!r} ({model.config.model_type}) has several parts and none "
+            "that is called language_model; pass a decoder-only language model"
+        )
+    if getattr(part.config, "hidden_size_per_layer_input", 0):
+        raise ValueError(
+            f"the model in {str(folder)!r} ({part.config.model_type}) looks tokens up again in "
+            "each layer, so it cannot read pictures as vectors; pass another language model"
+        )
+    return part
 
 
 def load_tokenizer(folder: Path, *, gguf_file: str | None = None, trust_remote_code: bool = False):

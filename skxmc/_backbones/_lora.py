@@ -17,6 +17,8 @@ from peft.tuners import lora
 # state-space models use without calling them.
 _LEFT_ALONE = ("gate", "router", "dt_proj")
 _STATE_SPACE_LEFT_ALONE = (*_LEFT_ALONE, "out_proj")
+# What configurations call the size of a state; who has one has such layers.
+_STATE_SIZES = ("state_size", "mamba_d_state", "ssm_state_size")
 
 _CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _OPTIONS = ("r", "lora_alpha", "lora_dropout", "target_modules", "fan_in_fan_out")
@@ -263,7 +265,7 @@ def _inject(model: torch.nn.Module, options: dict[str, Any], seed: int) -> None:
 def _targets(model: torch.nn.Module, linear: list[str], targets: str | Sequence[str]) -> list[str]:
     """Names for peft, which takes a name for all layers whose own name or its end it is."""
     if targets == "auto":
-        state_space = hasattr(model.config, "state_size")
+        state_space = any(hasattr(model.config, name) for name in _STATE_SIZES)
         left_alone = _STATE_SPACE_LEFT_ALONE if state_space else _LEFT_ALONE
         chosen = {name for name in linear if name.rpartition(".")[2] not in left_alone}
         short = {name.rpartition(".")[2] for name in chosen}

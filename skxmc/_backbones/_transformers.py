@@ -33,6 +33,7 @@ class TransformersBackbone(Backbone):
         super().__init__()
         self.model = model.eval()
         self.packed, self.position_offset = packed, position_offset
+        self._width: int | None = None
         self._use_packing()
 
     @classmethod
@@ -52,6 +53,18 @@ class TransformersBackbone(Backbone):
     def config(self) -> Any:
         """The model's own."""
         return self.model.config
+
+    @property
+    def width(self) -> int:
+        """Length of a hidden state, as a pass finds it: configurations say it in many ways."""
+        if self._width is None:
+            with torch.no_grad():
+                table = self.get_input_embeddings()
+                device = next(self.parameters()).device
+                embeddings = table(torch.zeros(2, dtype=torch.int64, device=device))
+                places = torch.arange(2, device=device)
+                self._width = self.run(embeddings, places, [(1, 2)]).shape[-1]
+        return self._width
 
     @property
     def dtype(self) -> torch.dtype:
@@ -104,6 +117,13 @@ class TransformersBackbone(Backbone):
         """Write configuration and weights in the format of transformers."""
         with quiet_transformers():
             self.model.save_pretrained(folder)
+
+
+def text_part(model: torch.nn.Module) -> torch.nn.Module:
+    """The part of a model that reads texts; the model itself where it is all of it."""
+    part = getattr(model, "language_model", None)
+    several = model.config.get_text_config() is not model.config
+    return part if several and isinstance(part, torch.nn.Module) else model
 
 
 def load_encoder(

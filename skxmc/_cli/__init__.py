@@ -1,1 +1,1 @@
-"""The command ``skxmc``: fit, evaluate, predict and serve without a line of Python."""
+"""The command ``skxmc``: fit, update, predict and serve without a line of Python."""

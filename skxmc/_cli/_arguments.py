@@ -7,7 +7,9 @@ import argparse
 COMMANDS = {
     "fit": "fit a model on labelled documents and save it in a folder",
     "evaluate": "compare what a saved model predicts with the labels of documents",
+    "update": "let a saved model learn more documents, or forget some",
     "predict": "write the labels that a saved model finds for documents",
+    "explain": "say why a saved model gives documents their labels",
     "serve": "answer requests over HTTP with a saved model",
     "info": "say what is in the folder of a saved model",
 }
@@ -51,6 +53,18 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     add("-q", "--quiet", action="store_true", help="show no progress")
 
 
+def _add_update(parser: argparse.ArgumentParser) -> None:
+    _add_model(parser)
+    _add_data(parser, labels=True, nargs="?")
+    add = parser.add_argument
+    add("-o", "--output", metavar="FOLDER",
+        help="where to save the model (default: MODEL, which is replaced as a whole)")  # fmt: skip
+    add("--max-documents", type=_positive, metavar="N",
+        help="documents that the model keeps; of more, the oldest are forgotten")  # fmt: skip
+    add("--remove", metavar="FILE", help="file with the ids of documents to forget, one a line")
+    add("-q", "--quiet", action="store_true", help="show no progress")
+
+
 def _add_predict(parser: argparse.ArgumentParser) -> None:
     _add_model(parser)
     _add_data(parser, labels=False)
@@ -62,6 +76,18 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
     add("-q", "--quiet", action="store_true", help="show no progress")
 
 
+def _add_explain(parser: argparse.ArgumentParser) -> None:
+    _add_model(parser)
+    _add_data(parser, labels=False)
+    add = parser.add_argument
+    add("-k", type=_positive, default=3, help="labels of a document (default: 3)")
+    add("--nearest", type=_positive, default=3, metavar="N",
+        help="most training documents that are named for a label (default: 3)")  # fmt: skip
+    add("--words", type=_positive, default=5, metavar="N",
+        help="most words that are named for a label (default: 5)")  # fmt: skip
+    add("--json", action="store_true", help="print a line of JSON for each document")
+
+
 def _add_serve(parser: argparse.ArgumentParser) -> None:
     _add_model(parser)
     add = parser.add_argument
@@ -71,7 +97,8 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
         help="file with a token that callers must send; else the variable SKXMC_TOKEN")  # fmt: skip
     add("--name", action="append", metavar="HOST", dest="hosts",
         help="name under which the service may be asked; repeatable")  # fmt: skip
-    add("--allow-new-labels", action="store_true", help="let callers add labels, in memory")
+    add("--new-labels", metavar="FILE",
+        help="let callers add labels, and keep them in a file (default: refuse)")  # fmt: skip
     add("--reload", type=float, default=2.0, metavar="SECONDS",
         help="how often to look for a newer save, 0 for never (default: 2)")  # fmt: skip
     add("--limit", action="append", default=[], metavar="NAME=VALUE", dest="limits",
@@ -87,7 +114,9 @@ def _add_info(parser: argparse.ArgumentParser) -> None:
 _ADD = {
     "fit": _add_fit,
     "evaluate": _add_evaluate,
+    "update": _add_update,
     "predict": _add_predict,
+    "explain": _add_explain,
     "serve": _add_serve,
     "info": _add_info,
 }
@@ -98,8 +127,8 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="where to compute (default: auto)")
 
 
-def _add_data(parser: argparse.ArgumentParser, *, labels: bool) -> None:
-    parser.add_argument("data", metavar="DATA", help="documents: a file or a folder")
+def _add_data(parser: argparse.ArgumentParser, *, labels: bool, nargs: str | None = None) -> None:
+    parser.add_argument("data", metavar="DATA", nargs=nargs, help="documents: a file or a folder")
     group = parser.add_argument_group("documents", _DATA)
     add = group.add_argument
     add("--format", choices=["table", "annif", "repository", "folder"],

@@ -19,12 +19,20 @@ def run(options: argparse.Namespace) -> None:
     config = read_config(options.config, options.settings)
     make_estimator(config)._validate_params()  # before large files are read
     documents = read_documents(options, "train")
+    if not documents.texts or not documents.Y.nnz:
+        raise ValueError(f"{options.data} has no documents with labels; pass other data.")
     model = make_estimator(
         {"verbose": 0 if options.quiet else 1, **config}, label_text=documents.label_text
     )
     _say(f"fitting {len(documents.texts):,} documents with {len(documents.label_ids):,} labels")
     started = time.perf_counter()
-    model.fit(documents.texts, documents.Y, images=documents.images, exclude=documents.exclude)
+    model.fit(
+        documents.texts,
+        documents.Y,
+        images=documents.images,
+        exclude=documents.exclude,
+        document_ids=documents.ids,
+    )
     # Labels go by their ids; the estimator has named them by their texts.
     model.classes_ = np.array(documents.label_ids, dtype=object)
     model.save(options.output)

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 
+from .._runtime._optional import import_optional
 from ._arguments import make_parser
 
 # What a user can set right. Anything else is a mistake of ours.
@@ -31,7 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0; 2 if the user can set it right, with one line that says how; 130 after Ctrl-C; 1 for
         anything else.
     """
-    options = make_parser().parse_args(arguments)
+    parser = make_parser()
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks what may come next
+        import_optional("argcomplete", "completion").autocomplete(parser)
+    options = parser.parse_args(arguments)
     with _plain_warnings():
         try:
             # The commands load PyTorch, which --help and wrong options need not wait for.

@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> None:
             port=options.port,
             limits=limits,
             token=token,
-            allow_new_labels=options.allow_new_labels,
+            new_labels=options.new_labels,
             reload_seconds=options.reload or None,
             load_options={"device": options.device},
             **more,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
+from copy import copy, deepcopy
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, _fit_context
@@ -20,15 +21,20 @@ from .._inputs._texts import check_texts
 from .._ranking._holdout import FEW_DOCUMENTS, fold_documents, hold_out
 from .._ranking._ranker import Ranker, RankingOptions, TrainingSet
 from .._runtime import limits
+from .._runtime._stages import stage
 from ..evidence import Evidence, Setting, resolve_evidence
-from ..model_selection import Precision, Validation
+from ..model_selection import Validation
+from ._callbacks import CallbackSupportMixin, FitTasks, with_callbacks
 from ._explaining import ExplainingMixin
-from ._featurizer import Featurizer
+from ._featurizer import Featurizer, digest_of
 from ._nested import NestedParametersMixin
 from ._parameters import (
     Mode,
     Recipe,
     check_chunks,
+    check_threshold,
+    check_tokens,
+    ready_embeddings,
     resolve_adapter,
     resolve_batch_size,
     resolve_encoder,
@@ -43,7 +49,6 @@ from ._tuning import Representation, TrainingData, Tuning, represent_tuned, repr
 from ._updating import UpdatingMixin
 
 if TYPE_CHECKING:
-    from .._backbones._sources import ModelSource
     from ..objectives import Objective
 
 
@@ -53,6 +58,7 @@ class BaseXMCClassifier(
     ExplainingMixin,
     UpdatingMixin,
     NestedParametersMixin,
+    CallbackSupportMixin,
     BaseEstimator,
     metaclass=ABCMeta,
 ):
@@ -69,7 +75,10 @@ class BaseXMCClassifier(
     # -- fit ----------------------------------------------------------------------------------
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, images=None, exclude=None, document_ids=None):
+    @with_callbacks
+    def fit(
+        self, X: Any, y: Any, images: Any = None, exclude: Any = None, document_ids: Any = None
+    ) -> Self:
         """Learn to rank labels.
 
         Parameters
@@ -102,35 +111,64 @@ class BaseXMCClassifier(
         rng = check_random_state(self.random_state)
         kinds, objective = self._check_plugins()
         data = self._check_training_data(X, y, images, exclude, kinds, objective)
-        document_ids = check_document_ids(document_ids, len(data.X))
+        metadata = {"images": images, "exclude": exclude}
+        ids = check_document_ids(document_ids, len(data.X))
         validation = resolve_validation(self.validation)
-        self._check_threshold()
+        check_threshold(self.threshold)
+        tuned = self._mode.tuned
+        tasks = FitTasks(self, X, y, metadata, self.epochs if tuned else 0)
 
         featurizer, digest = self._make_featurizer(data)
         self._represent_sides(featurizer, data, kinds)
-        embeddings = featurizer.encode_untuned(data.X, digest, self.memory)
+        with stage("encoding of %d documents", len(data.X)):
+            embeddings = featurizer.encode_untuned(
+                data.X, digest, self.memory, verbose=self.verbose
+            )
         folds = self._hold_out(embeddings, data, validation, rng)
 
         history: list[dict] = []
-        if self._mode.tuned:
+
+        def finish(represented: Representation, rng: np.random.RandomState) -> dict[str, Any]:
+            ranker = Ranker(
+                kinds, self._ranking_setting(featurizer), self._ranking_options(validation)
+            ).fit(self._training_set(data, featurizer, represented, folds), rng)
+            return {
+                "ranker_": ranker,
+                "threshold_": ranker.threshold_,
+                "featurizer_": copy(featurizer),  # whose tower for serving is of these weights
+                "classes_": data.labels.ids,
+                "label_texts_": data.labels.texts,
+                "label_parents_": data.labels.parents,
+                "document_ids_": ids,
+                "history_": history,
+            }
+
+        if tuned:
             held_out = folds[0] if folds else np.empty(0, dtype=np.int64)
             tuning = self._plan_tuning(featurizer, objective, validation, digest, len(data.X))
-            represented = represent_tuned(
-                data, featurizer, tuning, embeddings, held_out, rng, history
-            )
+            with stage("tuning"):
+                represented = represent_tuned(
+                    data,
+                    featurizer,
+                    tuning,
+                    embeddings,
+                    held_out,
+                    rng,
+                    history,
+                    tasks,
+                    lambda represented: finish(represented, deepcopy(rng)),
+                )
         else:
             labels = data.label_text
-            if labels is not None:
+            if self._mode.ready:
+                labels = data.label_embeddings
+            elif labels is not None:
                 labels = featurizer.encode_labels(labels, digest, self.memory)
             represented = represent_untuned(embeddings, labels)
 
-        setting, options = self._ranking_setting(featurizer), self._ranking_options(validation)
-        self.ranker_ = Ranker(kinds, setting, options).fit(
-            self._training_set(data, featurizer, represented, folds), rng
-        )
-        self.classes_, self.history_, self.featurizer_ = data.labels.ids, history, featurizer
-        self.label_texts_, self.label_parents_ = data.labels.texts, data.labels.parents
-        self.threshold_, self.document_ids_ = self.ranker_.threshold_, document_ids
+        # All at once: a fit that fails leaves the estimator as it was.
+        vars(self).update(finish(represented, rng))
+        tasks.end()
         return self
 
     @property
@@ -155,6 +193,7 @@ class BaseXMCClassifier(
                     f"evidence holds a kind with the name {kind.name!r}, which is a parameter of "
                     f"{type(self).__name__}; give its class another `name`."
                 )
+        check_tokens(kinds, self._mode, self._recipe.encoder, type(self).__name__)
         if not self._mode.tuned:
             return kinds, None
         from ..objectives import resolve_objective
@@ -176,6 +215,10 @@ class BaseXMCClassifier(
         labels = labels.with_ids(ids).with_images(self.label_images)
         label_images = self._collect_images(labels.images, len(ids), "label_images")
         label_text = self._check_label_text(labels, kinds, objective)
+        label_embeddings = None
+        if self._mode.ready:
+            ready = ready_embeddings(self.encoder)
+            label_embeddings = ready.embeddings_of(labels.ids, X.shape[1])
         return TrainingData(
             X,
             with_pictures(images),
@@ -185,6 +228,7 @@ class BaseXMCClassifier(
             exclude,
             label_text,
             with_pictures(label_images),
+            label_embeddings,
         )
 
     @property
@@ -233,7 +277,9 @@ class BaseXMCClassifier(
                 "column numbers; pass label_text, one text a column, or lists of label names as "
                 "y, or set objective=LinearHead() or train_encoder='frozen'."
             )
-        if texts is None and objective is None and all(k.needs_label_texts() for k in kinds):
+        ready = ready_embeddings(self.encoder)
+        known = texts is not None or (ready is not None and ready.label_embeddings is not None)
+        if not known and objective is None and all(k.needs_label_texts() for k in kinds):
             raise ValueError(
                 "evidence leaves nothing to rank labels by, as they have no texts; pass "
                 "label_text, or more kinds of evidence."
@@ -242,8 +288,11 @@ class BaseXMCClassifier(
 
     # -- what is made of the documents --------------------------------------------------------
 
-    def _make_featurizer(self, data: TrainingData) -> tuple[Featurizer, str]:
-        """With the pretrained tower, calibrated; and the hash of its files."""
+    def _make_featurizer(self, data: TrainingData) -> tuple[Featurizer, str | None]:
+        """With the pretrained tower, calibrated; and the hash of its files or weights.
+
+        None where nothing says what an encoder computes.
+        """
         from .._runtime._device import precision_name, resolve_device
 
         device = resolve_device(self.device)
@@ -255,24 +304,22 @@ class BaseXMCClassifier(
             return featurizer, ""
         import torch
 
-        source = self._find_encoder()
+        source = encoder.find()
         # A frozen base is only ever multiplied with: it stays as short as the products are.
         dtype = torch.float32 if self.train_encoder == "full" else getattr(torch, precision)
         tower = encoder.load(source, max_images=self._max_images, weights_dtype=dtype)
+        if self._mode.tuned and not tower.trainable:
+            raise ValueError(
+                f"train_encoder={self.train_encoder!r} tunes a transformer, and the encoder is a "
+                "table of vectors or a function; set train_encoder='frozen'."
+            )
         featurizer.tower = tower.to(device)
         if getattr(self, "backend", "torch") != "torch":  # obstacles show before training
             featurizer.serving_tower(self.backend)
         encoder.calibrate(featurizer.tower, data.X, getattr(torch, precision))
-        return featurizer, source.digest()
-
-    def _find_encoder(self) -> ModelSource:
-        """Where the encoder's files are."""
-        from .._backbones._sources import find_model
-
-        encoder = resolve_encoder(self.encoder, self._recipe.encoder)
-        return find_model(
-            encoder.name, kind=encoder.kind, trust_remote_code=encoder.trust_remote_code
-        )
+        if source is not None:
+            return featurizer, source.digest()
+        return featurizer, digest_of(featurizer.tower)
 
     def _hold_out(
         self, embeddings: np.ndarray, data: TrainingData, validation: Validation, rng
@@ -369,7 +416,6 @@ class BaseXMCClassifier(
 
         recipe, training = self._recipe, resolve_training(self.training, self._recipe)
         # None: the trainer makes one for as many epochs as it gets to.
-        schedule = None if training.hard_negatives else HardNegativeSchedule(start=None, update=1)
         return TrainingOptions(
             epochs=self.epochs,
             max_steps=self.max_steps,
@@ -380,7 +426,7 @@ class BaseXMCClassifier(
             warmup_steps=training.warmup_steps,
             max_grad_norm=training.max_grad_norm,
             propensity=tuple(validation.propensity),
-            schedule=schedule,
+            schedule=HardNegativeSchedule.of(training.hard_negatives),
             image_dropout=training.image_dropout,
             max_graph_bytes=training.max_graph_memory,
             precision=getattr(torch, featurizer.precision),
@@ -428,49 +474,14 @@ class BaseXMCClassifier(
             verbose=self.verbose,
         )
 
-    def _check_threshold(self) -> Any:
-        threshold = self.threshold
-        if isinstance(threshold, Precision):
-            inside = 0 < threshold.target < 1 and 0.5 <= threshold.confidence < 1
-            if not inside:
-                raise ValueError(
-                    "threshold=Precision(...) needs a target within 0 and 1 and a confidence of at "
-                    f"least 0.5 and below 1, got {threshold}."
-                )
-        return threshold
-
     def _ranking_options(self, validation: Validation) -> RankingOptions:
         return RankingOptions(
             metric=validation.metric,
             propensity=tuple(validation.propensity),
-            threshold=self._check_threshold(),
+            threshold=check_threshold(self.threshold),
         )
 
-    # -- fitted parts -------------------------------------------------------------------------
-
-    @property
-    def evidence_(self) -> dict[str, Evidence]:
-        """The fitted kinds of evidence by name."""
-        return self.ranker_.evidence_
-
-    @property
-    def tower_(self):
-        """The text encoder; None with ``encoder="precomputed"``."""
-        return self.featurizer_.tower
-
-    @property
-    def image_encoder_(self):
-        """The picture encoder; None if there were no pictures to encode."""
-        return self.featurizer_.image_encoder
-
-    @property
-    def _n_features_out(self) -> int:
-        """Columns that :meth:`transform` returns."""
-        tower, whitener = self.featurizer_.tower, self.featurizer_.whitener
-        width = self.n_features_in_ if tower is None else tower.dimension
-        if self._mode.tuned or whitener is None:
-            return width
-        return width + whitener.components_.shape[1]
+    # -- what scikit-learn asks for -------------------------------------------------------------
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "ranker_")

@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from .._features._blocks import Features
+from .._features._words import words_of_spans
 from .._inputs._targets import labels_to_names
 from .._inputs._texts import check_top_k, sequence_to_list
 from .._ranking._explaining import document_finder, explain_pairs, nearest_documents
@@ -25,7 +26,16 @@ class ExplainingMixin:
     It stands on what :class:`PredictionMixin` stands on, and `document_ids_`.
     """
 
-    def explain(self, X, labels=None, *, images=None, k=5, n_nearest=3, n_words=5):
+    def explain(
+        self,
+        X: Any,
+        labels: Any = None,
+        *,
+        images: Any = None,
+        k: int = 5,
+        n_nearest: int = 3,
+        n_words: int = 5,
+    ) -> list[list[Explanation]]:
         """Say why documents get labels.
 
         Parameters
@@ -86,7 +96,7 @@ class ExplainingMixin:
             found += self._explain_block(X[rows], part, own, n_nearest, n_words)
         return found
 
-    def nearest(self, X, n=5, *, images=None):
+    def nearest(self, X: Any, n: int = 5, *, images: Any = None) -> tuple[np.ndarray, np.ndarray]:
         """Find the training documents that are most like given ones.
 
         They are those that the neighbours among the evidence go by.
@@ -167,6 +177,7 @@ class ExplainingMixin:
         found = []
         for row, text in enumerate(X):
             words = self._words(text, features, reasons, row, n_words)
+            matches = self._matches(text, reasons, row, n_words)
             pictures = _picture_parts(features, reasons, row)
             found.append(
                 [
@@ -177,6 +188,7 @@ class ExplainingMixin:
                         documents=self._near_documents(reasons, row, place),
                         words=[] if words is None else words[place],
                         picture=None if pictures is None else pictures[place],
+                        matches=[] if matches is None else matches[place],
                     )
                     for place in np.flatnonzero(labels[row] >= 0)
                 ]
@@ -201,12 +213,32 @@ class ExplainingMixin:
             return None
         words, origins = self.featurizer_.words.words_of(text)
         stored = slice(*features.words.indptr[row : row + 2])
-        amounts = reasons.words[row] @ origins[:, features.words.indices[stored]].T
-        best = np.argsort(-amounts, axis=1, kind="stable")[:, :n_words]
-        return [
-            [(words[word], float(own[word])) for word in order if own[word] > 0]
-            for own, order in zip(amounts, best, strict=True)
-        ]
+        return _best_words(
+            words, reasons.words[row] @ origins[:, features.words.indices[stored]].T, n_words
+        )
+
+    def _matches(
+        self, text: Any, reasons: Reasons, row: int, n_words: int
+    ) -> list[list[tuple[str, float]]] | None:
+        """For each label of a document the words that are most like it."""
+        if reasons.tokens is None:
+            return None
+        spans = self.featurizer_.tower.token_spans(text)
+        if spans is None:
+            return None
+        words, origins = words_of_spans(text, spans)
+        return _best_words(words, reasons.tokens[row] @ origins.T, n_words)
+
+
+def _best_words(
+    words: list[str], amounts: np.ndarray, n_words: int
+) -> list[list[tuple[str, float]]]:
+    """The words of greatest positive amounts, (n_labels, n_words of the text), for each label."""
+    best = np.argsort(-amounts, axis=1, kind="stable")[:, :n_words]
+    return [
+        [(words[word], float(own[word])) for word in order if own[word] > 0]
+        for own, order in zip(amounts, best, strict=True)
+    ]
 
 
 def _picture_parts(features: Features, reasons: Reasons, row: int) -> list[float] | None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
+import joblib
 import numpy as np
 
 from .._features._blocks import Features, mean_rows, unit_rows
+from .._features._tokens import Tokens, TokenVectors
 from .._features._whitening import PICTURE_SCALE, ImageWhitener
 from .._inputs._images import ImageFeatures, ImageItems, with_pictures
 from .._inputs._label_set import flatten_texts, joined_texts
 from .._runtime import limits
-from .._runtime._memory import check_memory
+from .._runtime._memory import check_memory, recall, with_digest
 
 
 class Featurizer:
@@ -73,31 +76,46 @@ class Featurizer:
             )
         return images, with_pictures(self.encode_images(label_images, missing))
 
-    def encode_untuned(self, X: Any, digest: str, memory: Any) -> np.ndarray:
+    def encode_untuned(
+        self,
+        X: Any,
+        digest: str,
+        memory: Any,
+        *,
+        of_labels: bool = False,
+        verbose: int = 0,
+    ) -> np.ndarray:
         """Embeddings of the pretrained encoder, cached where there is a memory.
 
         Parameters
         ----------
         X : list of str, or ndarray of ready embeddings
             The latter are returned as they are.
-        digest : str
-            Hash of the encoder's files.
+        digest : str or None
+            Hash of the encoder's files; without one nothing is cached.
         memory : str, joblib.Memory or None
+        of_labels : bool, default=False
+            Whether the texts are those of labels, which may have another prompt.
+        verbose : int, default=0
+            Whether a progress bar is shown.
         """
         if self.tower is None:
             return X
-        cached = check_memory(memory).cache(_encode_texts, ignore=["featurizer"])
+        memory = None if digest is None else memory
+        cached = check_memory(memory).cache(_encode_texts, ignore=["featurizer", "verbose"])
         key = (digest, self.tower.settings(), self.precision)
         embeddings = np.empty((len(X), self.tower.dimension), dtype=np.float32)
         for start in range(0, len(X), limits.ROWS):  # a crash loses one block at most
             block = X[start : start + limits.ROWS]
-            embeddings[start : start + len(block)] = cached(key, block, featurizer=self)
+            embeddings[start : start + len(block)] = recall(
+                cached, key, block, of_labels, featurizer=self, verbose=verbose
+            )
         return embeddings
 
     def encode_labels(self, texts: list[list[str]], digest: str, memory: Any) -> np.ndarray:
         """Embeddings of labels by the pretrained encoder: of several texts, their mean."""
         flat, owner = flatten_texts(texts)
-        return mean_rows(self.encode_untuned(flat, digest, memory), owner)
+        return mean_rows(self.encode_untuned(flat, digest, memory, of_labels=True), owner)
 
     # -- features -----------------------------------------------------------------------------
 
@@ -110,17 +128,27 @@ class Featurizer:
         return self.image_encoder.encode(images, missing=missing)
 
     def encode(
-        self, texts: list[str], images: ImageFeatures | None = None, tower: Any = None
+        self,
+        texts: list[str],
+        images: ImageFeatures | None = None,
+        tower: Any = None,
+        *,
+        progress: str | None = None,
+        of_labels: bool = False,
     ) -> np.ndarray:
-        """Embeddings of unit norm, (n, dimension) float32; `tower` may be one for serving."""
+        """Embeddings of unit norm, (n, dimension) float32.
+
+        `tower` may be one for serving; `progress` is the title of a progress bar.
+        """
         import torch
 
         tower = self.tower if tower is None else tower
         precision = getattr(torch, self.precision)
         if tower.max_chunks == 1:
-            return tower.encode(tower.items(texts, images), precision=precision)
-        parts, owner = tower.chunks(texts)
-        return mean_rows(tower.encode(parts, precision=precision), owner)
+            items = tower.items(texts, images, of_labels=of_labels)
+            return tower.encode(items, precision=precision, progress=progress)
+        parts, owner = tower.chunks(texts, of_labels=of_labels)
+        return mean_rows(tower.encode(parts, precision=precision, progress=progress), owner)
 
     def serving_tower(self, backend: str = "torch") -> Any:
         """The tower with weights that are cast once; made again when somebody changed them."""
@@ -144,9 +172,15 @@ class Featurizer:
             return self.complete(X, X, images)
         if not len(X):
             embeddings = np.zeros((0, self.tower.dimension), dtype=np.float32)
-        else:
-            embeddings = self.encode(X, images, self.serving_tower(backend))
-        return self.complete(embeddings, X, images)
+            return self.complete(embeddings, X, images, backend)
+        # Each distinct document once: equal ones would be encoded, and then searched, again.
+        distinct, places = _distinct_documents(X, images)
+        if len(distinct) < len(X):
+            X = [X[row] for row in distinct]
+            images = None if images is None else images.take(distinct)
+        embeddings = self.encode(X, images, self.serving_tower(backend))
+        features = self.complete(embeddings, X, images, backend)
+        return features if len(X) == len(places) else features.take(places)
 
     def label_features(
         self, texts: list[list[str]], images: ImageFeatures | None, *, tuned: bool
@@ -157,20 +191,25 @@ class Featurizer:
         """
         tower = self.serving_tower()
         if tuned:
-            return self.complete_labels(
-                self.encode(joined_texts(texts), images, tower), texts, images
-            )
+            embeddings = self.encode(joined_texts(texts), images, tower, of_labels=True)
+            return self.complete_labels(embeddings, texts, images)
         flat, owner = flatten_texts(texts)
         pictures = None if images is None else images.take(owner)
-        embeddings = mean_rows(self.encode(flat, pictures, tower), owner)
+        embeddings = mean_rows(self.encode(flat, pictures, tower, of_labels=True), owner)
         return self.complete_labels(embeddings, texts, images)
 
     def complete(
-        self, embeddings: np.ndarray, X: list[str] | np.ndarray, images: ImageFeatures | None
+        self,
+        embeddings: np.ndarray,
+        X: list[str] | np.ndarray,
+        images: ImageFeatures | None,
+        backend: str = "torch",
     ) -> Features:
         """The blocks that stand beside ready embeddings of documents."""
         words = None if self.words is None else self.words.transform(X)
-        return Features(embeddings, self._picture_block(len(X), images), words)
+        return Features(
+            embeddings, self._picture_block(len(X), images), words, self._tokens(X, backend)
+        )
 
     def complete_labels(
         self, embeddings: np.ndarray, texts: list[list[str]], images: ImageFeatures | None
@@ -183,6 +222,18 @@ class Featurizer:
         flat, owner = flatten_texts(texts)
         words = None if self.words is None else mean_rows(self.words.transform(flat), owner)
         return Features(embeddings, self._picture_block(len(texts), images), words)
+
+    def _tokens(self, X: list[str] | np.ndarray, backend: str) -> Tokens | None:
+        """The texts, whose tokens are encoded when evidence asks for them."""
+        if self.tower is None or not self.tower.gives_tokens:
+            return None
+        return Tokens(X, partial(self._encode_tokens, backend=backend))
+
+    def _encode_tokens(self, texts: list[str], backend: str) -> TokenVectors:
+        import torch
+
+        tower = self.serving_tower(backend)
+        return tower.encode_tokens(texts, precision=getattr(torch, self.precision))
 
     def _picture_block(self, n_items: int, images: ImageFeatures | None) -> np.ndarray | None:
         if self.whitener is None:
@@ -204,6 +255,26 @@ class Featurizer:
             self.image_encoder.precision = getattr(torch, precision)
 
 
-def _encode_texts(key: tuple, texts: list[str], featurizer: Featurizer) -> np.ndarray:
+def digest_of(tower: Any) -> str | None:
+    """Hash of a tower's weights; None if it has none that could be read."""
+    if not hasattr(tower, "state_dict"):
+        return None
+    return joblib.hash({name: part.cpu().numpy() for name, part in tower.state_dict().items()})
+
+
+def _encode_texts(
+    key: tuple, texts: list[str], of_labels: bool, featurizer: Featurizer, verbose: int
+) -> tuple[np.ndarray, str]:
     """Embeddings of texts; `key` names encoder and settings where the result is cached."""
-    return featurizer.encode(texts)
+    progress = "documents" if verbose else None
+    return with_digest(featurizer.encode(texts, of_labels=of_labels, progress=progress))
+
+
+def _distinct_documents(
+    texts: list[str], images: ImageFeatures | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The first of each set of equal documents, and which of these each document is equal to."""
+    rows = [b""] * len(texts) if images is None else [row.tobytes() for row in images.index]
+    first: dict[tuple[str, bytes], int] = {}
+    places = [first.setdefault(document, len(first)) for document in zip(texts, rows, strict=True)]
+    return np.unique(places, return_index=True)[1], np.array(places)

@@ -11,7 +11,7 @@ from typing import Any
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
-from ..encoders import ImageEncoder, LanguageModel, LoRA, TextEncoder
+from ..encoders import ImageEncoder, LanguageModel, LoRA, Precomputed, TextEncoder
 from ..model_selection import Precision, Validation
 
 # Value of `encoder` for ready embeddings as X.
@@ -27,7 +27,15 @@ METRICS = ("mean", *Validation.MEAN_OF)
 _SMALLEST, _LARGEST = 32, 512
 
 shared_constraints: dict = {
-    "encoder": [str, os.PathLike, TextEncoder, LanguageModel],
+    "encoder": [
+        str,
+        os.PathLike,
+        TextEncoder,
+        LanguageModel,
+        Precomputed,
+        HasMethods(["encode"]),
+        callable,
+    ],
     "image_encoder": [str, os.PathLike, callable, ImageEncoder],
     # Read by `read_labels` and `collect_images`, which say what is wrong with them.
     "label_text": "no_validation",
@@ -106,7 +114,7 @@ class Mode:
     @classmethod
     def of(cls, encoder: Any, train_encoder: str) -> Mode:
         """The mode that two parameters of an estimator ask for."""
-        ready = encoder == PRECOMPUTED
+        ready = ready_embeddings(encoder) is not None
         return cls(ready, not ready and train_encoder != "frozen")
 
     def held_out_share(self, n_documents: int) -> float:
@@ -119,6 +127,13 @@ class Mode:
         return min(max(0.05, 40 / max(1, n_documents)), 0.2)
 
 
+def ready_embeddings(encoder: Any) -> Precomputed | None:
+    """What is said of ready embeddings; None where texts are encoded."""
+    if isinstance(encoder, Precomputed):
+        return encoder
+    return Precomputed() if isinstance(encoder, str) and encoder == PRECOMPUTED else None
+
+
 def resolve_encoder(encoder: Any, kind: type) -> TextEncoder | LanguageModel | None:
     """The encoder as an object of a class; None for ready embeddings.
 
@@ -127,10 +142,17 @@ def resolve_encoder(encoder: Any, kind: type) -> TextEncoder | LanguageModel | N
     TypeError
         If it is an encoder of the other estimator.
     """
-    if encoder == PRECOMPUTED:
+    if ready_embeddings(encoder) is not None:
         return None
     if isinstance(encoder, str | os.PathLike):
         return kind(encoder)
+    if not isinstance(encoder, TextEncoder | LanguageModel):
+        if kind is not TextEncoder:
+            raise TypeError(
+                f"encoder is an object of type {type(encoder).__name__}, and only ViXMLClassifier "
+                "takes objects that encode texts; pass the name of a language model."
+            )
+        return TextEncoder(encoder)
     if not isinstance(encoder, kind):
         uses = {TextEncoder: "ViXMLClassifier", LanguageModel: "DecoderXMCClassifier"}
         raise TypeError(
@@ -158,6 +180,51 @@ def check_chunks(encoder: TextEncoder | LanguageModel | None, mode: Mode) -> Non
             f"max_chunks={max_chunks} of the encoder needs train_encoder='frozen': an encoder is "
             "tuned on texts in one piece; leave it at 1, or raise max_length."
         )
+
+
+def check_threshold(threshold: Any) -> Any:
+    """The threshold itself.
+
+    Raises
+    ------
+    ValueError
+        If it is a precision that nobody can keep.
+    """
+    if isinstance(threshold, Precision):
+        inside = 0 < threshold.target < 1 and 0.5 <= threshold.confidence < 1
+        if not inside:
+            raise ValueError(
+                "threshold=Precision(...) needs a target within 0 and 1 and a confidence of at "
+                f"least 0.5 and below 1, got {threshold}."
+            )
+    return threshold
+
+
+def check_tokens(kinds: list[Any], mode: Mode, encoder: type, estimator: str) -> None:
+    """Raise a ValueError if evidence needs vectors of tokens, and no encoder gives them.
+
+    Parameters
+    ----------
+    kinds : list of Evidence
+    mode : Mode
+    encoder : type
+        Of the estimator's encoders.
+    estimator : str
+        How it is called.
+    """
+    needy = [kind.name for kind in kinds if kind.needs_tokens]
+    if not needy:
+        return
+    if mode.ready:
+        reason = "encoder='precomputed' has one vector for a document"
+    elif not encoder.gives_tokens:
+        reason = f"the language model of {estimator} reads from left to right"
+    else:
+        return
+    raise ValueError(
+        f"the evidence {needy[0]!r} compares single words of documents, and {reason}; leave it "
+        "out, or use ViXMLClassifier with a text encoder."
+    )
 
 
 def resolve_image_encoder(image_encoder: Any) -> ImageEncoder:

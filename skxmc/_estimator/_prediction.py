@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from itertools import pairwise
+from typing import Any, Self
 
 import numpy as np
 import scipy.sparse as sp
@@ -15,6 +16,8 @@ from .._inputs._images import ImageFeatures, ImageItems, with_pictures
 from .._inputs._targets import encode_targets, encode_truth, labels_to_names
 from .._inputs._texts import check_top_k, sequence_to_list
 from .._ranking._allowed import Allowed
+from ..encoders import Precomputed
+from ..evidence import Evidence
 from ._allowed_labels import check_allowed, columns_of, excluded_pairs
 from ._parameters import BACKENDS, resolve_image_encoder
 from ._results import candidates_frame, pad_candidates, read_new_labels
@@ -33,18 +36,42 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     # What runs the text encoder; a parameter where there is a choice.
     backend = "torch"
 
+    @property
+    def evidence_(self) -> dict[str, Evidence]:
+        """The fitted kinds of evidence by name."""
+        return self.ranker_.evidence_
+
+    @property
+    def tower_(self) -> Any:
+        """The text encoder; None with ``encoder="precomputed"``."""
+        return self.featurizer_.tower
+
+    @property
+    def image_encoder_(self) -> Any:
+        """The picture encoder; None if there were no pictures to encode."""
+        return self.featurizer_.image_encoder
+
+    @property
+    def _n_features_out(self) -> int:
+        """Columns that :meth:`transform` returns."""
+        tower, whitener = self.featurizer_.tower, self.featurizer_.whitener
+        width = self.n_features_in_ if tower is None else tower.dimension
+        if self._mode.tuned or whitener is None:
+            return width
+        return width + whitener.components_.shape[1]
+
     def predict_topk(
         self,
-        X,
-        k=5,
+        X: Any,
+        k: int = 5,
         *,
-        images=None,
-        exclude=None,
-        only=None,
-        exclude_labels=None,
-        return_labels=False,
-        as_frame=False,
-    ):
+        images: Any = None,
+        exclude: Any = None,
+        only: Any = None,
+        exclude_labels: Any = None,
+        return_labels: bool = False,
+        as_frame: bool = False,
+    ) -> tuple[np.ndarray, np.ndarray] | Any:
         """The k best labels of each document, best first.
 
         Parameters
@@ -96,8 +123,15 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         return (labels_to_names(indices, self.classes_) if return_labels else indices), scores
 
     def predict(
-        self, X, images=None, exclude=None, only=None, max_labels=1000, *, exclude_labels=None
-    ):
+        self,
+        X: Any,
+        images: Any = None,
+        exclude: Any = None,
+        only: Any = None,
+        max_labels: int | None = 1000,
+        *,
+        exclude_labels: Any = None,
+    ) -> sp.csr_array:
         """Labels whose probability is above the threshold.
 
         Parameters
@@ -124,8 +158,15 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         return Y
 
     def predict_proba(
-        self, X, images=None, exclude=None, only=None, *, exclude_labels=None, labels=None
-    ):
+        self,
+        X: Any,
+        images: Any = None,
+        exclude: Any = None,
+        only: Any = None,
+        *,
+        exclude_labels: Any = None,
+        labels: Any = None,
+    ) -> sp.csr_array | np.ndarray:
         """Probability that a label is right, for each document.
 
         Each label has a probability of its own: those of a document don't sum to 1.
@@ -156,7 +197,15 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         probabilities.sort_indices()
         return probabilities
 
-    def decision_function(self, X, images=None, exclude=None, only=None, *, exclude_labels=None):
+    def decision_function(
+        self,
+        X: Any,
+        images: Any = None,
+        exclude: Any = None,
+        only: Any = None,
+        *,
+        exclude_labels: Any = None,
+    ) -> np.ndarray:
         """Dense scores; a label is predicted where its score is above 0.
 
         Parameters
@@ -190,7 +239,7 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         dense[rows, indices[rows, columns]] = scores[rows, columns]
         return dense - np.float32(self.threshold_)
 
-    def transform(self, X, images=None):
+    def transform(self, X: Any, images: Any = None) -> np.ndarray:
         """Embeddings of documents.
 
         Parameters
@@ -210,7 +259,9 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             return features.text
         return features.joined()
 
-    def fit_transform(self, X, y, images=None, exclude=None, document_ids=None):
+    def fit_transform(
+        self, X: Any, y: Any, images: Any = None, exclude: Any = None, document_ids: Any = None
+    ) -> np.ndarray:
         """Fit, then the embeddings of the same documents.
 
         Parameters
@@ -226,7 +277,14 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         self.fit(X, y, images=images, exclude=exclude, document_ids=document_ids)
         return self.transform(X, images=images)
 
-    def score(self, X, y, sample_weight=None, images=None, exclude=None):
+    def score(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        images: Any = None,
+        exclude: Any = None,
+    ) -> float:
         """Precision at 1.
 
         Parameters
@@ -254,7 +312,14 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             exclude.resize(Y.shape)
         return precision_at_k(Y, found, k=1, exclude=exclude, sample_weight=sample_weight)
 
-    def add_labels(self, labels, *, label_text=None, label_images=None):
+    def add_labels(
+        self,
+        labels: Any,
+        *,
+        label_text: Any = None,
+        label_images: Any = None,
+        label_embeddings: Any = None,
+    ) -> Self:
         """Make new labels known without training: their prototypes are their embeddings.
 
         Parameters
@@ -266,6 +331,8 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             Their texts; None takes the ids.
         label_images : sequence of length n_new, or mapping of id to pictures, default=None
             Their pictures.
+        label_embeddings : array of shape (n_new, d), or mapping of id to vector, default=None
+            Their embeddings, in place of texts, with ``encoder="precomputed"``.
 
         Returns
         -------
@@ -276,12 +343,15 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         TypeError
             If an id is not of the type of those in `classes_`.
         ValueError
-            If an id is known already, or the model was fitted with ``encoder="precomputed"``.
+            If an id is known already, or there are embeddings and an encoder, or neither.
         """
         check_is_fitted(self)
-        if self.featurizer_.tower is None:
+        if (self.featurizer_.tower is None) == (label_embeddings is None):
             raise ValueError(
-                "add_labels needs an encoder, and this model has encoder='precomputed'."
+                "add_labels needs an encoder, and this model has encoder='precomputed'; pass "
+                "label_embeddings."
+                if label_embeddings is None
+                else "label_embeddings is given, but the model has an encoder; pass label_text."
             )
         new = read_new_labels(labels, label_text, self.classes_)
         if not len(new.ids):
@@ -290,9 +360,12 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         collected = self._check_image_kind(
             self._collect_images(new.images, len(new.ids), "label_images"), "label_images"
         )
-        features = self.featurizer_.label_features(
-            new.texts, self._encode_images(collected), tuned=self._mode.tuned
-        )
+        images = self._encode_images(collected)
+        if label_embeddings is not None:
+            vectors = Precomputed(label_embeddings).embeddings_of(new.ids, self.n_features_in_)
+            features = self.featurizer_.complete_labels(vectors, new.texts, images)
+        else:
+            features = self.featurizer_.label_features(new.texts, images, tuned=self._mode.tuned)
         self.ranker_.add_labels(features)
         self.threshold_ = self.ranker_.threshold_
         self.classes_ = np.concatenate([self.classes_, new.ids])
@@ -302,7 +375,7 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             self.label_parents_ = [*self.label_parents_, *([] for _ in new.ids)]
         return self
 
-    def inverse_transform(self, Y):
+    def inverse_transform(self, Y: Any) -> list[tuple[Any, ...]]:
         """Ids of the labels that an indicator marks.
 
         Parameters

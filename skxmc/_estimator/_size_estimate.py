@@ -52,7 +52,8 @@ class MemoryEstimate:
         Prototypes, centroids and free vectors while the encoder is tuned, or the label vectors
         with their moments, whichever is larger.
     features : float
-        Embeddings, picture vectors and sparse words of the documents.
+        Embeddings, picture vectors and sparse words of the documents, and of the sample that
+        ``partial_fit`` learns from again.
     index : float
         Search over prototypes and documents.
 
@@ -144,6 +145,7 @@ def estimate_memory(clf: Any, X: Any, Y: Any, images: Any = None) -> MemoryEstim
         beside, state = objective.memory(n_labels, shape.width)
         trained += beside
     memories = [kind.memory(size) for kind in kinds]
+    replayed = min(n, max(kind.replay for kind in kinds))
     copies = 3 if max(n, n_labels) <= limits.MAX_REBUILT else 1
     return MemoryEstimate(
         libraries=LIBRARIES,
@@ -152,7 +154,8 @@ def estimate_memory(clf: Any, X: Any, Y: Any, images: Any = None) -> MemoryEstim
         optimizer=12.0 * trained if clf._mode.tuned else 0.0,
         activations=_activations(clf, shape, texts, label_texts, images is not None),
         label_state=max([state, *(fitting for fitting, _ in memories)]),
-        features=n * (copies * 4.0 * (shape.width + pictures) + 8.0 * n_nonzero),
+        features=n * (copies * 4.0 * (shape.width + pictures) + 8.0 * n_nonzero)
+        + replayed * (2.0 * (shape.width + pictures) + 8.0 * n_nonzero),
         index=sum(kept for _, kept in memories),
     )
 
@@ -186,8 +189,13 @@ def _shape_of(clf: Any) -> _Shape:
     from .._backbones._lora import count_adapters, linear_layers
     from .._runtime._device import precision_name, resolve_device
 
-    source = clf._find_encoder()
     encoder = resolve_encoder(clf.encoder, clf._recipe.encoder)
+    source = encoder.find()
+    if source is None:
+        raise ValueError(
+            "estimate_memory reads the configuration of an encoder, and this one is an object; "
+            "pass its name."
+        )
     gguf = {} if source.gguf_file is None else {"gguf_file": source.gguf_file}
     trust = encoder.trust_remote_code
     config = transformers.AutoConfig.from_pretrained(source.path, trust_remote_code=trust, **gguf)

@@ -14,6 +14,7 @@ from .._inputs._label_set import Labels, joined_texts
 from .._ranking._holdout import without_rows
 from ..encoders import LoRA
 from ..model_selection import Validation
+from ._callbacks import FitTasks
 from ._featurizer import Featurizer
 
 
@@ -35,6 +36,8 @@ class TrainingData:
     exclude : csr_array of shape (n_documents, n_labels), or None
     label_text : list of list of str, or None
         The labels' texts, where an encoder reads them.
+    label_embeddings : ndarray of shape (n_labels, dimension), float32, or None
+        The labels' ready embeddings, where documents come as such.
     """
 
     X: Any
@@ -45,6 +48,7 @@ class TrainingData:
     exclude: sp.csr_array | None
     label_text: list[list[str]] | None
     label_images: Any
+    label_embeddings: np.ndarray | None = None
 
 
 @dataclass
@@ -106,6 +110,8 @@ def represent_tuned(
     held_out: np.ndarray,
     rng: np.random.RandomState,
     history: list[dict],
+    tasks: FitTasks,
+    finish: Callable[[Representation], dict[str, Any]],
 ) -> Representation:
     """Tune the tower, in place.
 
@@ -122,6 +128,10 @@ def represent_tuned(
     rng : RandomState
     history : list of dict
         Gets an entry an epoch while training goes on.
+    tasks : FitTasks
+        Whom the epochs are reported to.
+    finish : callable
+        ``finish(representation)`` gives what a fitted estimator has.
     """
     from .._training._early_stopping import PrototypeValidation
     from .._training._trainer import TowerTrainer
@@ -137,7 +147,7 @@ def represent_tuned(
         tuning.adapter.add(tower.backbone.model, seed=int(rng.randint(2**31)))
     documents = tower.items(data.X, data.images)
     labels = joined_texts(data.label_text)
-    labels = None if labels is None else tower.items(labels, data.label_images)
+    labels = None if labels is None else tower.items(labels, data.label_images, of_labels=True)
     validate = None
     if tuning.validation.patience is not None and len(held_out):
         validate = PrototypeValidation(
@@ -154,6 +164,7 @@ def represent_tuned(
         exclude=data.exclude,
         bank=bank,
         validate=validate,
+        observer=_Epochs(tasks, finish),
         checkpoint=checkpoint,
     )
     trainer.history = history
@@ -162,8 +173,30 @@ def represent_tuned(
         from .._backbones._lora import merge_adapters
 
         merge_adapters(tower.backbone.model)
+    return _represent(trainer, trainer.bank)
+
+
+def _represent(trainer: Any, documents: np.ndarray) -> Representation:
+    """What the tower, as it is, makes of the labels; the documents' embeddings are given."""
     vectors, lengths = trainer.encode_labels()
-    start = trainer.prototypes() if vectors is None else vectors
     # Tokens, targets and gradients of training are not kept for this.
-    make = trainer.prototype_maker(vectors, lengths)
-    return Representation(trainer.bank, start, lambda Y, centroids: make(Y))
+    make = trainer.objective.prototype_maker(documents, vectors, lengths)
+    start = make(trainer.Y) if vectors is None else vectors
+    return Representation(documents, start, lambda Y, centroids: make(Y))
+
+
+class _Epochs:
+    """Reports the epochs of a trainer as tasks of the fit."""
+
+    def __init__(self, tasks: FitTasks, finish: Callable[[Representation], dict[str, Any]]) -> None:
+        self.tasks, self.finish = tasks, finish
+
+    def begin_epoch(self) -> None:
+        self.tasks.begin_epoch()
+
+    def end_epoch(self, trainer: Any) -> bool:
+        def fitted() -> dict[str, Any]:
+            # The bank holds embeddings of the time of each batch.
+            return self.finish(_represent(trainer, trainer.encode(trainer.documents)))
+
+        return self.tasks.end_epoch(fitted)

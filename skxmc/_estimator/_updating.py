@@ -1,11 +1,11 @@
-"""Fitted models that learn more documents, and whose labels come, go and change their names."""
+"""Fitted models whose documents and labels come and go, and whose labels change their names."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
 from numbers import Integral
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import scipy.sparse as sp
@@ -17,17 +17,25 @@ from .._inputs._label_set import Labels, read_labels
 from .._inputs._targets import check_exclude, encode_targets, unseen_names, without_pairs
 from .._inputs._texts import sequence_to_list
 from .._ranking._ranker import Ranker
-from .._ranking._updating import with_documents, with_labels
+from .._ranking._updating import (
+    Arriving,
+    precision_before,
+    with_documents,
+    with_labels,
+)
 from ._allowed_labels import columns_of
+from ._forgetting import ForgettingMixin, count_of
+from ._parameters import check_threshold
 
 # A refit is due once so many documents were added, as a share of those that were fitted on.
 REFIT_SHARE = 1.0
 
-# Names that an error lists.
-_LISTED = 5
+# It is due as well where so large a share of the precision at 1 is lost on new documents, before
+# they are learned from. Fewer documents than these say too little.
+LOST_SHARE, MIN_LOOKED_AT = 0.25, 100
 
 
-class UpdatingMixin:
+class UpdatingMixin(ForgettingMixin):
     """What changes a fitted estimator without another fit.
 
     Everything is made beside what is there, which is replaced in one step at the end: an error or
@@ -36,21 +44,24 @@ class UpdatingMixin:
 
     def partial_fit(
         self,
-        X,
-        y,
+        X: Any,
+        y: Any,
         *,
-        images=None,
-        exclude=None,
-        label_text=None,
-        document_ids=None,
-        classes=None,
-    ):
+        images: Any = None,
+        exclude: Any = None,
+        label_text: Any = None,
+        document_ids: Any = None,
+        max_documents: int | None = None,
+        classes: Any = None,
+    ) -> Self:
         """Learn from more documents in seconds; on an unfitted estimator, :meth:`fit`.
 
-        Encoder, whitening of pictures, words, mixture, re-ranker and threshold stay as they are.
-        The documents become neighbours; counts of labels follow; prototypes of an untuned encoder
+        Encoder, whitening of pictures, words, mixture and re-ranker stay as they are. The documents
+        become neighbours; counts of labels follow; prototypes of an untuned encoder
         move to the new means of their documents; label vectors are trained for a moment on the
-        new documents and a sample of old ones. Names in `y` that are new become labels.
+        new documents and a sample of old ones. From 500 documents on, a fifth of them is held out
+        to choose probabilities and threshold again, and is learned from afterwards. Names in `y`
+        that are new become labels.
         Documents without a label say that every label is wrong, as far as the fit has had such
         documents. The accuracy of a refit is higher; a warning says when one is due.
 
@@ -71,6 +82,9 @@ class UpdatingMixin:
             or by its documents alone if that is a number.
         document_ids : sequence of str or int of length n_samples, default=None
             Ids of the documents, where :meth:`fit` was given some.
+        max_documents : int, default=None
+            Documents that the model keeps: of more, the oldest are removed after learning, as by
+            :meth:`remove_documents`.
         classes : object
             Not used: labels come from `y`. Here because scikit-learn's tools pass it.
 
@@ -84,13 +98,17 @@ class UpdatingMixin:
             If `label_text` has no ids, or a name in `y` is of another type than those known.
         ValueError
             If input is not as in :meth:`fit`, `label_text` is given for an unfitted estimator, or
-            `document_ids` are given where :meth:`fit` had none, or the other way round.
+            `document_ids` are given where :meth:`fit` had none, or the other way round; if
+            `max_documents` is below 1, or a kind of evidence cannot remove documents.
 
         Warns
         -----
         UserWarning
-            If more documents were added than the model was fitted on: fit again on all of them.
+            If a refit is due: more documents were added than the model was fitted on, or on the new
+            ones its precision at 1, before it learns from them, is lower by a quarter than on those
+            that the fit held out.
         """
+        _check_max_documents(max_documents)
         texts = _texts_by_id(label_text)
         if not self.__sklearn_is_fitted__():
             if label_text is not None:
@@ -98,7 +116,11 @@ class UpdatingMixin:
                     "label_text names new labels of a fitted model, and this one is not fitted; "
                     "set the parameter label_text of the estimator instead."
                 )
-            return self.fit(X, y, images=images, exclude=exclude, document_ids=document_ids)
+            self.fit(X, y, images=images, exclude=exclude, document_ids=document_ids)
+            labels = {"label_texts_": self.label_texts_}
+            found = self._without_oldest(self.ranker_, self.document_ids_, max_documents, labels)
+            self._take_over(found[0], {}, found[1])
+            return self
         X, images = self._check_new_documents(X, images)
         ids = self._check_new_ids(document_ids, len(X))
         Y, names, pairs, usable = self._check_new_targets(y, exclude, len(X))
@@ -106,17 +128,23 @@ class UpdatingMixin:
         labels = self._describe_labels(names, texts, features)
         if pairs is not None:
             pairs = pairs[usable]
-        rows = self.ranker_.rows_
-        start = 1 + rows.max(initial=-1) if ids is None else len(self.document_ids_)
-        ranker = with_documents(
-            self.ranker_, features.take(usable), Y[usable], pairs, labels, start + usable
+        before = self.ranker_
+        first = before.n_seen_ if ids is None else len(self.document_ids_)
+        arriving = Arriving(
+            features.take(usable), Y[usable], pairs, first + usable, before.n_seen_ + usable
         )
+        precision = precision_before(before, arriving)
+        threshold = check_threshold(self.threshold)
+        ranker = with_documents(before, arriving, labels, threshold, self.verbose)
+        ranker.n_seen_ += len(X)
         new = Labels(
             np.asarray(names, dtype=self.classes_.dtype),
             [texts.get(name, [str(name)]) for name in names],
         )
-        self._take_over(ranker, self._with_new_labels(new), ids)
-        self._warn_if_refit_is_due()
+        labels_after = self._with_new_labels(new)
+        ranker, ids = self._without_oldest(ranker, ids, max_documents, labels_after)
+        self._take_over(ranker, labels_after, ids)
+        self._warn_if_refit_is_due(*precision)
         return self
 
     @property
@@ -124,7 +152,7 @@ class UpdatingMixin:
         """Documents that :meth:`partial_fit` has learned from since the last fit."""
         return self.ranker_.n_added_
 
-    def remove_labels(self, names):
+    def remove_labels(self, names: Any) -> Self:
         """Forget labels: they are never proposed again, and their columns go.
 
         The labels behind them move up. Documents stay, also those that lose all their labels:
@@ -154,7 +182,7 @@ class UpdatingMixin:
             self._take_over(with_labels(self.ranker_, kept), self._with_kept_labels(kept))
         return self
 
-    def rename_labels(self, names):
+    def rename_labels(self, names: Any) -> Self:
         """Give labels other names; predictions stay the same.
 
         Parameters
@@ -195,7 +223,7 @@ class UpdatingMixin:
             seen: set = set()
             twice = [name for name in renamed if name in seen or seen.add(name)]
             raise ValueError(
-                f"names would give {_count(twice)} to two labels; names have to be distinct."
+                f"names would give {count_of(twice)} to two labels; names have to be distinct."
             )
         classes = np.empty(len(renamed), dtype=self.classes_.dtype)
         classes[:] = renamed
@@ -263,7 +291,7 @@ class UpdatingMixin:
         unknown = [name for name, column in zip(names, columns, strict=True) if column < 0]
         if unknown:
             raise ValueError(
-                f"{argument} holds {_count(unknown)}, which the model does not know; pass names "
+                f"{argument} holds {count_of(unknown)}, which the model does not know; pass names "
                 "of classes_."
             )
         return columns
@@ -301,9 +329,9 @@ class UpdatingMixin:
         # One call: no interrupt comes between the parts.
         vars(self).update(ranker_=ranker, threshold_=ranker.threshold_, **labels, **more)
 
-    def _warn_if_refit_is_due(self) -> None:
-        added = self.n_documents_added_
-        fitted = self.ranker_.Y_.shape[0] - added
+    def _warn_if_refit_is_due(self, precision: float, n_looked_at: int) -> None:
+        added, fitted = self.n_documents_added_, self.ranker_.n_fitted_
+        usual = self.ranker_.held_out_precision_
         if added > REFIT_SHARE * fitted:
             warnings.warn(
                 f"{added:,} documents were added to a model that was fitted on {fitted:,}; a refit "
@@ -312,6 +340,16 @@ class UpdatingMixin:
                 UserWarning,
                 stacklevel=3,
             )
+        elif usual is not None and n_looked_at >= MIN_LOOKED_AT:
+            error = np.sqrt(precision * (1 - precision) / n_looked_at)
+            if precision + 2 * error < (1 - LOST_SHARE) * usual:
+                warnings.warn(
+                    f"the new documents are of another kind: before they were learned from, the "
+                    f"best label was right for {precision:.0%} of {n_looked_at:,} of them, and for "
+                    f"{usual:.0%} of those that the fit held out; a refit on all documents is due.",
+                    UserWarning,
+                    stacklevel=3,
+                )
 
 
 def _texts_by_id(label_text: Any) -> dict[Any, list[str]]:
@@ -327,8 +365,10 @@ def _texts_by_id(label_text: Any) -> dict[Any, list[str]]:
     return dict(zip(labels.ids.tolist(), labels.texts, strict=True))
 
 
-def _count(names: list) -> str:
-    """How many names, and the first of them."""
-    first = ", ".join(repr(name) for name in names[:_LISTED])
-    more = ", ..." if len(names) > _LISTED else ""
-    return f"{len(names)} name{'s' if len(names) > 1 else ''} ({first}{more})"
+def _check_max_documents(number: Any) -> None:
+    if number is None:
+        return
+    if isinstance(number, bool) or not isinstance(number, Integral) or number < 1:
+        raise ValueError(
+            f"max_documents must be a number of documents of at least 1, or None, got {number!r}."
+        )

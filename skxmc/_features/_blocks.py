@@ -8,6 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from .._runtime import limits
+from ._tokens import Tokens
 
 Block = np.ndarray | sp.csr_array
 
@@ -23,6 +24,9 @@ class Features:
         One scaled picture vector an item; zeros for items without pictures.
     words : csr_array of shape (n, n_words), float32, or None
         TF-IDF of words and character n-grams.
+    tokens : Tokens or None
+        The texts themselves, for those that ask for the vectors of their tokens. No block: it is
+        neither stacked nor saved.
 
     Attributes
     ----------
@@ -35,7 +39,9 @@ class Features:
         text: np.ndarray,
         pictures: np.ndarray | None = None,
         words: sp.csr_array | None = None,
+        tokens: Tokens | None = None,
     ) -> None:
+        self.tokens = tokens
         blocks = {"text": text, "pictures": pictures, "words": words}
         self.blocks: dict[str, Block] = {n: b for n, b in blocks.items() if b is not None}
 
@@ -59,7 +65,8 @@ class Features:
 
     def take(self, rows: Any) -> Features:
         """The rows (indices, slice) of every block."""
-        return Features(**{name: block[rows] for name, block in self.blocks.items()})
+        tokens = None if self.tokens is None else self.tokens[rows]
+        return Features(**{name: block[rows] for name, block in self.blocks.items()}, tokens=tokens)
 
     @classmethod
     def stack(cls, parts: list[Features]) -> Features:

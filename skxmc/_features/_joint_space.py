@@ -93,6 +93,10 @@ class JointSpace:
         there = {name: side for name, side in sides.items() if side is not None}
         return {"text": (1.0, features.text), **there}
 
+    def scales(self) -> dict[str, float]:
+        """Lengths of the blocks that :meth:`blocks` may give."""
+        return {"text": 1.0, "pictures": PICTURE_SCALE, "words": WORDS_SCALE}
+
     def picture_columns(self, features: Features) -> slice | None:
         """Which columns of :meth:`documents` are the pictures; None if none are."""
         if not self.pictures or features.pictures is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import numpy as np
@@ -188,6 +189,38 @@ class SparseTextFeatures:
     def _check_fitted(self) -> None:
         if not hasattr(self, "_vectorizers"):
             raise NotFittedError("SparseTextFeatures is not fitted yet; call fit first.")
+
+
+def words_of_spans(text: str, spans: np.ndarray) -> tuple[list[str], sp.csr_array]:
+    """The words of a text, and which of its tokens are in which word.
+
+    Words are those of :meth:`SparseTextFeatures.words_of`.
+
+    Parameters
+    ----------
+    text : str
+    spans : ndarray of shape (n_tokens, 2), int64
+        First character of each token, and the one behind its last.
+
+    Returns
+    -------
+    words : list of str
+        Each word once, in lower case, in the order of the text.
+    origins : csr_array of shape (n_words, n_tokens), float32
+        1 where a token is in a word.
+    """
+    pieces = list(re.finditer(r"\S+", text))
+    names = [piece.group().lower() for piece in pieces]
+    names = [name.strip(_MARKS) or name for name in names]
+    words = list(dict.fromkeys(names))
+    place = {word: number for number, word in enumerate(words)}
+    ends = np.array([piece.end() for piece in pieces], dtype=np.int64)
+    # A token that starts with the blank before its word ends within it.
+    own = np.searchsorted(ends, spans[:, 1], side="left")
+    tokens = np.flatnonzero((own < len(pieces)) & (spans[:, 1] > spans[:, 0]))
+    rows = np.array([place[names[piece]] for piece in own[tokens]], dtype=np.int64)
+    ones = np.ones(len(tokens), dtype=np.float32)
+    return words, sp.csr_array((ones, (rows, tokens)), shape=(len(words), len(spans)))
 
 
 def _tf_idf(vectorizer: TfidfVectorizer, texts: list[str]) -> sp.csr_array:

@@ -31,7 +31,7 @@ def explain_pairs(
     shares : dict of str to ndarray of shape (n, m), float32
         Of each kind in the mixture; they sum to 1, or are 0 where no evidence speaks for a label.
     reasons : Reasons
-        Documents are rows of what fit was given. Words and pictures are in logarithms of odds.
+        Documents are rows of what fit was given. All else is in logarithms of odds.
     """
     documents = ranker.documents(features)
     first, scores, probabilities = ranker.assess(documents, labels)
@@ -77,6 +77,8 @@ def _reasons(ranker: Ranker, documents: Documents, labels: np.ndarray, n_documen
             merged.words = [part / temperature for part in own.words]
         if merged.pictures is None and own.pictures is not None:
             merged.pictures = own.pictures / temperature
+        if merged.tokens is None and own.tokens is not None:
+            merged.tokens = [part / temperature for part in own.tokens]
     return merged
 
 

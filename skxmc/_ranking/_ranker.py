@@ -15,10 +15,12 @@ from .._features._blocks import Features
 from .._features._joint_space import JointSpace
 from .._inputs._targets import narrow_indices
 from .._runtime import limits
+from .._runtime._stages import stage
 from ..evidence import Corpus, Documents, Evidence, Setting
 from ..metrics import label_propensities
 from ..model_selection import Precision
 from ._allowed import Allowed
+from ._calibrating import Judged, calibrate, judge
 from ._calibration import Calibrator, describe_documents
 from ._candidates import Candidates, Proposals, behind, best_candidates, pad
 from ._holdout import without_rows
@@ -26,7 +28,7 @@ from ._mixture import MixedKind, Mixture
 from ._proposals import Seen, join_seen, propose_allowed
 from ._replay import Replay
 from ._reranker import MIN_DOCUMENTS, N_CANDIDATES, Pictures, Reranker
-from ._threshold import DEFAULT_THRESHOLD, choose_threshold, refuse_precision
+from ._threshold import DEFAULT_THRESHOLD, refuse_precision
 
 # Documents scored at a time.
 BLOCK = 2048
@@ -115,12 +117,16 @@ class Ranker:
     reranker_ : Reranker or None
         None where fewer than 200 documents are held out, or a weight is given.
     calibrator_ : Calibrator
+    judged_ : Judged or None
+        What it and the threshold were learned from; None without held-out documents.
     threshold_ : float, or ndarray of shape (n_labels,), float32
         Probability above which a label is predicted.
     n_empty_ : int
         Documents without a label among those that were learned from.
-    n_added_ : int
-        Documents that were learned from after the fit.
+    n_fitted_, n_added_, n_seen_ : int
+        Documents that the fit learned from, those that came later, and all that were ever given.
+    held_out_precision_ : float or None
+        Share of the held-out documents with labels whose best one is right; None without any.
     replay_ : Replay
         A sample of all documents.
     """
@@ -152,7 +158,8 @@ class Ranker:
         self.reranker_ = None
         self.calibrator_ = Calibrator(self.counts_.sum() / max(1, len(rows)))
         self.threshold_ = DEFAULT_THRESHOLD
-        self.n_added_ = 0
+        self.n_fitted_, self.n_seen_, self.n_added_ = len(rows), len(data.features), 0
+        self.held_out_precision_ = self.judged_ = None
         earlier: list[dict[str, Any]] = []
         seen = []
         for fold in data.folds:
@@ -221,7 +228,9 @@ class Ranker:
         )
         for kind in self.kinds:
             learned = clone(kind)
-            if learned.fit(corpus):
+            with stage("learning of %s", kind.name):
+                useful = learned.fit(corpus)
+            if useful:
                 self.evidence_[kind.name] = learned
         if not self.evidence_:
             raise ValueError(
@@ -230,12 +239,14 @@ class Ranker:
             )
 
     def _look(self, data: TrainingSet, rows: np.ndarray) -> Seen:
-        """What the evidence says of documents that it has not seen."""
-        documents = self.documents(data.features.take(rows))
         exclude = None if data.exclude is None else data.exclude[rows]
-        allowed = Allowed(self.n_labels_, exclude)
-        proposals = self.propose(documents, allowed=allowed)
-        return Seen(proposals, data.Y[rows], exclude, self._picture_comparison(documents))
+        return self.look(data.features.take(rows), data.Y[rows], exclude)
+
+    def look(self, features: Features, Y: sp.csr_array, exclude: sp.csr_array | None) -> Seen:
+        """What the evidence says of documents that it has not seen."""
+        documents = self.documents(features)
+        proposals = self.propose(documents, allowed=Allowed(self.n_labels_, exclude))
+        return Seen(proposals, Y, exclude, self._picture_comparison(documents))
 
     def _choose(self, data: TrainingSet, seen: Seen) -> None:
         """Choose mixture, re-ranking, probabilities and threshold by held-out documents."""
@@ -256,18 +267,9 @@ class Ranker:
             self.reranker_ = Reranker(self.setting.seed, max(N_CANDIDATES, n_labels)).fit(
                 candidates, truth, self.counts_, seen.compare
             )
-        scores = self._final(candidates, seen.compare)
-        about = describe_documents(candidates, scores)
-        labels, scores = best_candidates(candidates.labels, scores, self.setting.shortlist)
-        rows = np.arange(len(labels))[:, None]
-        right = np.asarray(truth[rows, np.maximum(labels, 0)].toarray() > 0) & (labels >= 0)
-        self.calibrator_.fit(scores, about, right)
-        probabilities = self.calibrator_.probabilities(scores, about)
-        if not isinstance(options.threshold, Real):
-            missed = int(truth.nnz - right.sum())
-            self.threshold_ = choose_threshold(
-                options.threshold, labels, probabilities, right, missed, self.n_labels_
-            )
+        judged = judge(self, candidates, seen)
+        self.held_out_precision_ = judged.precision()
+        calibrate(self, judged, options.threshold)
 
     def count_documents(self, Y: sp.csr_array) -> None:
         """How many documents each label has."""
@@ -288,7 +290,8 @@ class Ranker:
             exclude = None if data.exclude is None else data.exclude[order[rows]]
             return data.features.take(order[rows]), exclude
 
-        self.replay_ = Replay.of(len(order), take, self.setting.seed)
+        capacity = max(kind.replay for kind in self.evidence_.values())
+        self.replay_ = Replay.of(order, take, capacity, self.setting.seed)
 
     def documents(self, features: Features) -> Documents:
         """Documents with these features, as evidence takes them."""
@@ -344,7 +347,7 @@ class Ranker:
     ) -> tuple[np.ndarray, np.ndarray]:
         """The k best allowed labels of some documents, and their probabilities."""
         first = self.mixture_.candidates(self.propose(documents, allowed=allowed))
-        scores = self._final(first, self._picture_comparison(documents))
+        scores = self.final_scores(first, self._picture_comparison(documents))
         about = describe_documents(first, scores)
         width = first.labels.shape[1]
         labels, best = best_candidates(first.labels, scores, min(k, width))
@@ -365,7 +368,7 @@ class Ranker:
             (found[short, -1] >= 0).any() for found, _ in proposals.values()
         )
 
-    def _final(self, candidates: Candidates, compare: Pictures | None) -> np.ndarray:
+    def final_scores(self, candidates: Candidates, compare: Pictures | None) -> np.ndarray:
         """Final scores of the candidates, (n, m) float32."""
         if self.reranker_ is None:
             return candidates.mixed
@@ -412,7 +415,7 @@ class Ranker:
         probabilities : ndarray of shape (n, m), float32
         """
         first = self.mixture_.candidates(self.propose(documents, allowed=allowed))
-        final = self._final(first, self._picture_comparison(documents))
+        final = self.final_scores(first, self._picture_comparison(documents))
         given = {name: kind.score(documents, labels) for name, kind in self.evidence_.items()}
         own = self.mixture_.score(first, final, labels, given)
         # The best one is what scores are relative to.
@@ -464,7 +467,9 @@ class Ranker:
             "evidence": {name: kind.state_dict() for name, kind in self.evidence_.items()},
             "Y": self.Y_,
             "rows": self.rows_,
-            "n_added": self.n_added_,
+            "counts": [self.n_fitted_, self.n_seen_, self.n_added_],
+            "held_out_precision": self.held_out_precision_,
+            "judged": self.judged_ and self.judged_.state_dict(),
             "replay": self.replay_.state_dict(),
         }
 
@@ -486,7 +491,9 @@ class Ranker:
                 kind.load_state_dict(state["evidence"][kind.name])
                 ranker.evidence_[kind.name] = kind
         ranker.Y_, ranker.rows_ = state["Y"], state["rows"]
-        ranker.n_added_ = state["n_added"]
+        ranker.n_fitted_, ranker.n_seen_, ranker.n_added_ = state["counts"]
+        ranker.held_out_precision_ = state["held_out_precision"]
+        ranker.judged_ = state["judged"] and Judged(**state["judged"])
         ranker.replay_ = Replay(**state["replay"])
         ranker.count_documents(ranker.Y_)
         return ranker

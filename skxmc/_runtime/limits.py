@@ -23,6 +23,10 @@ MAX_FREE_VECTORS = 65_536
 # instead of scoring all labels: a block of scores would take more than a gigabyte.
 MAX_DENSE_LABELS = 131_072
 
+# Up to this number of labels, token matching scores all of them. Above, it looks for those that
+# are near to single tokens.
+MAX_MATCHED_LABELS = 32_768
+
 # Above this number of labels or documents they are compared without words, which more than triple
 # an index. Above this number of labels, label vectors see no words either, and are stored short.
 MAX_WORD_VECTORS = 131_072

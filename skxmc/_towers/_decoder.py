@@ -204,7 +204,13 @@ class DecoderTower(Tower):
         kinds = np.zeros(len(texts), dtype=np.int64)
         return self._tokenize_texts(texts).surrounded(self._frame.heads, self._frame.tails, kinds)
 
-    def items(self, texts: Sequence[str], images: ImageFeatures | None = None) -> Items:
+    def items(
+        self,
+        texts: Sequence[str],
+        images: ImageFeatures | None = None,
+        *,
+        of_labels: bool = False,
+    ) -> Items:
         """Sequences of texts and images, without what all of them begin with.
 
         A tower without a projection leaves images out.

@@ -64,7 +64,7 @@ class TokenizedTexts:
         behind = np.array([len(tail) for tail in tails], dtype=np.int64)[kinds]
         offsets = np.concatenate([[0], np.cumsum(before + self.lengths + behind)])
         ids = np.empty(int(offsets[-1]), dtype=np.int32)
-        ids[_ranges(offsets[:-1] + before, self.lengths)] = self.ids
+        ids[ranges(offsets[:-1] + before, self.lengths)] = self.ids
         for kind, (head, tail) in enumerate(zip(heads, tails, strict=True)):
             rows = np.flatnonzero(kinds == kind)
             ids[offsets[rows, np.newaxis] + np.arange(len(head))] = head
@@ -82,7 +82,7 @@ class TokenizedTexts:
         """
         counts = np.maximum(1, -(-self.lengths // longest))
         owner = np.repeat(np.arange(len(self)), counts)
-        place = _ranges(np.zeros_like(counts), counts)
+        place = ranges(np.zeros_like(counts), counts)
         lengths = self.lengths[owner] // counts[owner] + (place < (self.lengths % counts)[owner])
         return TokenizedTexts(self.ids, np.concatenate([[0], np.cumsum(lengths)])), owner
 
@@ -90,7 +90,7 @@ class TokenizedTexts:
         """The texts without so many tokens at the start and at the end of each."""
         lengths = self.lengths - before - behind
         offsets = np.concatenate([[0], np.cumsum(lengths)])
-        return TokenizedTexts(self.ids[_ranges(self.offsets[:-1] + before, lengths)], offsets)
+        return TokenizedTexts(self.ids[ranges(self.offsets[:-1] + before, lengths)], offsets)
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class Items:
         """Some of the items; image vectors are shared."""
         starts, lengths = self.tokens.offsets[rows], self.tokens.lengths[rows]
         offsets = np.concatenate([[0], np.cumsum(lengths)])
-        tokens = TokenizedTexts(self.tokens.ids[_ranges(starts, lengths)], offsets)
+        tokens = TokenizedTexts(self.tokens.ids[ranges(starts, lengths)], offsets)
         return Items(
             tokens,
             None if self.images is None else self.images.take(rows),
@@ -263,7 +263,7 @@ def make_packs(
     return packs, order
 
 
-def _ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """``[starts[0], starts[0] + 1, ...]`` for `lengths[0]` steps, then the same for the next."""
     ends = np.cumsum(lengths)
     return np.repeat(starts - (ends - lengths), lengths) + np.arange(ends[-1] if len(ends) else 0)
@@ -273,10 +273,10 @@ def _make_pack(
     items: Items, selected: np.ndarray, text_lengths: np.ndarray, image_counts: np.ndarray
 ) -> Pack:
     lengths = text_lengths + image_counts
-    token_ids = items.tokens.ids[_ranges(items.tokens.offsets[selected], text_lengths)]
+    token_ids = items.tokens.ids[ranges(items.tokens.offsets[selected], text_lengths)]
     pack = Pack(
         torch.from_numpy(token_ids.astype(np.int64)),
-        torch.from_numpy(_ranges(np.zeros_like(lengths), lengths)),
+        torch.from_numpy(ranges(np.zeros_like(lengths), lengths)),
         [(int(n), int(length)) for length, n in zip(*np.unique_counts(lengths), strict=True)],
         torch.from_numpy(image_counts),
     )
@@ -286,11 +286,11 @@ def _make_pack(
         if items.image_slots is not None:
             slots = items.image_slots[selected]
         # Tokens from the slot on move back by the number of images.
-        places = _ranges(np.zeros_like(lengths), text_lengths)
+        places = ranges(np.zeros_like(lengths), text_lengths)
         moved = np.where(
             places < np.repeat(slots, text_lengths), 0, np.repeat(image_counts, text_lengths)
         )
-        image_places = _ranges(starts + slots, image_counts)
+        image_places = ranges(starts + slots, image_counts)
         order = np.empty(int(lengths.sum()), dtype=np.int64)
         order[np.repeat(starts, text_lengths) + places + moved] = np.arange(len(token_ids))
         order[image_places] = len(token_ids) + np.arange(len(image_places))

@@ -91,6 +91,15 @@ class LastPooling(Pooling):
         return hidden[:, -1].float()
 
 
+class WeightedMeanPooling(Pooling):
+    """The mean weighted by the place in the sequence: 1, 2, 3, ... (SGPT)."""
+
+    def forward(self, hidden, head=None, starts=None):
+        """Pool equally long sequences."""
+        weights = torch.arange(1, hidden.shape[1] + 1, device=hidden.device, dtype=torch.float32)
+        return weights @ hidden.float() / weights.sum()
+
+
 class AttentionPooling(Pooling):
     """The mean weighted by softmax(h . q / sqrt(width)), with a learned query q.
 
@@ -123,10 +132,15 @@ POOLINGS: dict[str, type[Pooling]] = {
     "max": MaxPooling,
     "cls": FirstPooling,
     "lasttoken": LastPooling,
+    "weightedmean": WeightedMeanPooling,
     "last": LastPooling,
     "eos": LastPooling,
     "attention": AttentionPooling,
 }
+
+
+#: Those that a text encoder may have.
+ENCODER_POOLINGS = ("mean", "cls", "max", "lasttoken", "mean_sqrt_len_tokens", "weightedmean")
 
 
 def make_pooling(name: str, width: int, known: Sequence[str] = tuple(POOLINGS)) -> Pooling:

@@ -14,9 +14,11 @@ from tqdm import tqdm
 
 from .._backbones._backbone import Backbone
 from .._backbones._bert import KINDS
+from .._features._tokens import TokenVectors
 from .._inputs._images import ImageFeatures
 from ._fusion import ImageProjection
 from ._items import Items, Pack, TokenizedTexts, make_packs
+from ._long_texts import shorten
 from ._pooling import Pooling
 from ._weights import arrays_of, attach_weights, detach_weights
 
@@ -59,6 +61,12 @@ class Tower(torch.nn.Module, ABC):
     #: Where the free vectors of prototypes start by default: at random, or at the embeddings of
     #: their labels.
     free_vectors = "random"
+
+    #: Whether an objective can tune it.
+    trainable = True
+
+    #: Whether :meth:`encode_tokens` can be asked.
+    gives_tokens = False
 
     #: Whether the gradient of word embeddings is that of rows.
     sparse_gradients = False
@@ -141,12 +149,30 @@ class Tower(torch.nn.Module, ABC):
         """Token ids of all texts, cut to `max_length`, without padding."""
 
     @abstractmethod
-    def items(self, texts: Sequence[str], images: ImageFeatures | None = None) -> Items:
-        """Tokenised texts with their images, which a tower without a projection leaves out."""
+    def items(
+        self,
+        texts: Sequence[str],
+        images: ImageFeatures | None = None,
+        *,
+        of_labels: bool = False,
+    ) -> Items:
+        """Tokenised texts with their images, which a tower without a projection leaves out.
+
+        Labels may have another prompt than documents.
+        """
 
     @abstractmethod
     def forward(self, pack: Pack) -> torch.Tensor:
         """Embeddings before normalisation, (n_items, dimension), in the order of the pack."""
+
+    def encode_tokens(
+        self, texts: Sequence[str], *, precision: torch.dtype = torch.float32
+    ) -> TokenVectors:
+        """Vectors of unit norm of the tokens of texts, without pictures.
+
+        Special tokens and prompts are left out.
+        """
+        raise NotImplementedError(f"{type(self).__name__} gives no vectors of tokens.")
 
     def settings(self) -> tuple[str, ...]:
         """All beside the weights that an embedding depends on."""
@@ -355,17 +381,24 @@ class Tower(torch.nn.Module, ABC):
     ) -> TokenizedTexts:
         """Token ids as the tokenizer gives them; `nonempty` puts one token where there is none."""
         filler = [self.tokenizer.pad_token_id or 0] if nonempty else []
-        blocks = []
-        for start in range(0, len(texts), TOKENIZE_TEXTS):
-            encoded = self.tokenizer(
-                list(texts[start : start + TOKENIZE_TEXTS]),
+        longest = self.max_length if max_length is None else max_length
+
+        def tokenize(part: list[str]) -> list[list[int]]:
+            return self.tokenizer(
+                part,
                 truncation=True,
-                max_length=self.max_length if max_length is None else max_length,
+                max_length=longest,
                 return_attention_mask=False,
                 return_token_type_ids=False,
                 **options,
             )["input_ids"]
-            blocks.append(TokenizedTexts.from_lists([ids or filler for ids in encoded]))
+
+        blocks = []
+        for start in range(0, len(texts), TOKENIZE_TEXTS):
+            part = list(texts[start : start + TOKENIZE_TEXTS])
+            if self.tokenizer.truncation_side == "right":
+                part = shorten(part, tokenize, longest)
+            blocks.append(TokenizedTexts.from_lists([ids or filler for ids in tokenize(part)]))
         return TokenizedTexts.concatenate(blocks)
 
     def _input_embeddings(self, pack: Pack) -> torch.Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,35 @@ class HardNegativeSchedule:
     update: int
     size: int = 16
     doubling: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, given: bool | tuple) -> HardNegativeSchedule | None:
+        """What a user asks for: False never clusters, True follows :meth:`for_epochs`, here None.
+
+        Parameters
+        ----------
+        given : bool or tuple of (int, int, sequence of int)
+            A tuple holds `start`, `update` and `doubling`.
+
+        Raises
+        ------
+        ValueError
+            If a tuple is something else.
+        """
+        if not isinstance(given, tuple):
+            return None if given else cls(start=None, update=1)
+        try:
+            start, update, doubling = given
+            numbers = [start, update, *doubling]
+            right = all(isinstance(number, Integral) for number in numbers)
+        except (TypeError, ValueError):
+            right = False
+        if not right or start < 0 or update < 1:
+            raise ValueError(
+                "hard_negatives of Training must be a bool or a tuple such as "
+                f"(4, 2, (8, 12, 16)), got {given!r}."
+            )
+        return cls(start=int(start), update=int(update), doubling=tuple(map(int, doubling)))
 
     @classmethod
     def for_epochs(cls, epochs: int) -> HardNegativeSchedule:

@@ -29,6 +29,9 @@ logger = logging.getLogger(__name__)
 # Steps between checks of the loss on devices where reading it stalls the queue.
 CHECK_EVERY = 16
 
+# Steps after which the time of all of them is estimated, and seconds that are long.
+TIMED_STEPS, LONG = 3, 600
+
 # What to do about numbers that are not finite.
 REMEDY = "lower learning_rate, or set precision='float32'"
 
@@ -56,6 +59,9 @@ class TowerTrainer:
     validate : callable or None
         ``validate(trainer) -> dict`` of figures, called after each epoch. The figure
         ``"validation_score"`` decides which epoch's weights are kept.
+    observer : object or None
+        Its ``begin_epoch()`` is called before each epoch and ``end_epoch(trainer)`` after it, which
+        says whether training shall end there.
     checkpoint : Checkpoint or None
         Where the state is kept while training runs, and its result when it has ended. If there is
         a state, training resumes from it: the same arguments must have led to it.
@@ -91,6 +97,7 @@ class TowerTrainer:
         exclude: sp.csr_array | None = None,
         bank: np.ndarray | None = None,
         validate: Callable[[TowerTrainer], dict] | None = None,
+        observer: Any = None,
         checkpoint: Checkpoint | None = None,
     ) -> None:
         if labels is None and objective.needs_label_texts:
@@ -100,7 +107,8 @@ class TowerTrainer:
             )
         self.tower, self.options, self.rng = tower.eval().for_training(), options, rng
         self.documents, self.labels, self.Y, self.exclude = documents, labels, Y, exclude
-        self.objective, self.validate, self.checkpoint = objective, validate, checkpoint
+        self.objective, self.checkpoint = objective, checkpoint
+        self.validate, self.observer = validate, observer
         self.device = tower.device
         self.labelled = np.flatnonzero(np.diff(Y.indptr))
         self.items = documents if labels is None else documents + labels
@@ -167,7 +175,7 @@ class TowerTrainer:
         """Train from where a run is to its end, or to an interrupt."""
         interrupted = False
         try:
-            self._train_epochs(run)
+            interrupted = self._train_epochs(run)
         except KeyboardInterrupt:
             interrupted = True
             logger.warning(
@@ -246,9 +254,11 @@ class TowerTrainer:
 
     # -- epochs and steps ---------------------------------------------------------------------
 
-    def _train_epochs(self, run: TrainingRun) -> None:
-        patience = self.options.patience
+    def _train_epochs(self, run: TrainingRun) -> bool:
+        """Train epoch by epoch; whether the observer put an end to it."""
         for epoch in range(run.epoch, run.n_epochs):
+            if self.observer is not None:
+                self.observer.begin_epoch()
             entry = self._train_epoch(run)
             self.train(False)
             self.objective.after_epoch(self.bank)
@@ -256,14 +266,24 @@ class TowerTrainer:
                 entry.update(self.validate(self))
             self.history.append(entry)
             run.epoch, run.losses, run.seconds = epoch + 1, [], 0.0
-            if self.validate is None:
-                continue
-            if entry["validation_score"] > run.best_score:
-                run.best_score, run.best_epoch = entry["validation_score"], epoch
-                run.best_weights = self._snapshot()
-            elif patience is not None and epoch - run.best_epoch >= patience:
-                logger.info("no better figure for %d epochs: stopping early", patience)
+            over = self.validate is not None and self._is_over(run, epoch)
+            if self.observer is not None and self.observer.end_epoch(self):
+                logger.info("a callback ended training after %d epochs", epoch + 1)
+                return not over
+            if over:
                 break
+        return False
+
+    def _is_over(self, run: TrainingRun, epoch: int) -> bool:
+        """Keep the weights of the best epoch; whether there was no better one for long enough."""
+        score, patience = self.history[-1]["validation_score"], self.options.patience
+        if score > run.best_score:
+            run.best_score, run.best_epoch = score, epoch
+            run.best_weights = self._snapshot()
+        elif patience is not None and epoch - run.best_epoch >= patience:
+            logger.info("no better figure for %d epochs: stopping early", patience)
+            return True
+        return False
 
     def _train_epoch(self, run: TrainingRun) -> dict:
         """Train on all documents once, or on those that steps are left for."""
@@ -292,6 +312,8 @@ class TowerTrainer:
                     self._check_finite(losses, epoch)
                     bar.set_postfix(loss=f"{losses[-1].item():.4f}", refresh=False)
                 bar.update(len(rows))
+                if epoch == 0 and len(losses) == TIMED_STEPS:
+                    self._announce(run, (time.perf_counter() - started) / TIMED_STEPS)
                 if due:
                     run.seconds = time.perf_counter() - started
                     self.checkpoint.save(self._state(run))
@@ -304,6 +326,13 @@ class TowerTrainer:
             "seconds": seconds,
             "documents_per_second": n_seen / seconds,
         }
+
+    def _announce(self, run: TrainingRun, seconds: float) -> None:
+        """Say how long training will take, when a step takes so many seconds."""
+        left = seconds * (run.n_steps - run.epoch * len(run.batches))
+        level = logging.WARNING if left > LONG else logging.INFO
+        hint = "; train_encoder='frozen' takes a small part of that" if left > LONG else ""
+        logger.log(level, "tuning takes about %.0f minutes on this machine%s", left / 60, hint)
 
     def train_step(
         self, rows: np.ndarray, drawn: np.ndarray, optimizer: torch.optim.Optimizer

@@ -5,6 +5,7 @@ from ._base import get_data_home
 from ._folder import load_xmc_folder
 from ._fontawesome import load_fontawesome
 from ._image_vectors import image_vectors
+from ._label_documents import documents_from_labels
 from ._pecos import load_pecos
 from ._predictions import save_predictions, save_qrels
 from ._repository import load_xmc_repository
@@ -13,6 +14,7 @@ from ._table import load_table
 from ._tags import split_tags
 
 __all__ = [
+    "documents_from_labels",
     "get_data_home",
     "image_vectors",
     "load_annif",

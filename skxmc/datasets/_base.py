@@ -111,6 +111,22 @@ def same_text_pairs(texts: Sequence[str], label_text: Sequence[str]) -> sp.csr_a
     return check_exclude(pairs, len(texts), len(label_text))
 
 
+class DataSet(Bunch):
+    """What the loaders return: a Bunch of scikit-learn that says in a line what it holds."""
+
+    def __repr__(self) -> str:
+        parts = []
+        for split, documents in (("train", "training"), ("test", "test")):
+            Y = self.get(f"Y_{split}")
+            if Y is not None:
+                parts.append(f"{Y.shape[0]:,} {documents} documents")
+                n_labels = Y.shape[1]
+        if parts:
+            parts.append(f"{n_labels:,} labels")
+        keys = [key for key, value in self.items() if value is not None and key != "DESCR"]
+        return f"<{', '.join(parts) or 'nothing'}; keys: {', '.join(keys)}>"
+
+
 _SPLIT_FIELDS = ("text", "X", "images", "Y", "exclude", "uids")
 
 
@@ -126,7 +142,7 @@ def make_bunch(
     label_text: Sequence | None,
     DESCR: str,
     **fields: Any,
-) -> Bunch:
+) -> DataSet:
     """Join two splits, as of :func:`make_split`, to what the loaders return.
 
     `fields` are any of groups_train, label_ids, label_images, label_parents and splits.
@@ -137,4 +153,4 @@ def make_bunch(
             bunch[f"{field}_{name}"] = None if split is None else split[field]
     missing = dict.fromkeys(("groups_train", "label_ids", "label_images", "label_parents"))
     given = {**missing, "splits": {}, **fields}
-    return Bunch(**bunch, label_text=label_text, DESCR=DESCR, **given)
+    return DataSet(**bunch, label_text=label_text, DESCR=DESCR, **given)

@@ -64,6 +64,9 @@ class LanguageModel(BaseEstimator):
     #: What kind of model it is, for `find_model`.
     kind = "decoder"
 
+    #: Whether each token gets a vector that evidence may compare.
+    gives_tokens = False
+
     def __init__(
         self,
         name: str | os.PathLike = "HuggingFaceTB/SmolLM2-135M-Instruct",
@@ -93,6 +96,12 @@ class LanguageModel(BaseEstimator):
         self.gradient_checkpointing = gradient_checkpointing
         self.fused_kernels = fused_kernels
         self.trust_remote_code = trust_remote_code
+
+    def find(self) -> ModelSource:
+        """Where the model's files are."""
+        from .._backbones._sources import find_model
+
+        return find_model(self.name, kind=self.kind, trust_remote_code=self.trust_remote_code)
 
     def load(self, source: ModelSource, *, max_images: int, weights_dtype: torch.dtype) -> Any:
         """The pretrained tower, on the CPU.

@@ -4,13 +4,14 @@
 loads PyTorch before something is fitted.
 """
 
-from ._corpus import Corpus, Documents, LabelledDocuments, Setting, Size, Update
+from ._corpus import Corpus, Documents, LabelledDocuments, Removal, Setting, Size, Update
 from ._evidence import Evidence
 from ._label_vectors import LabelVectors
 from ._neighbours import Neighbours
 from ._prototypes import Prototypes
 from ._reasons import Reasons
 from ._resolve import resolve_evidence
+from ._token_matching import TokenMatching
 
 __all__ = [
     "Corpus",
@@ -21,8 +22,10 @@ __all__ = [
     "Neighbours",
     "Prototypes",
     "Reasons",
+    "Removal",
     "Setting",
     "Size",
+    "TokenMatching",
     "Update",
     "resolve_evidence",
 ]

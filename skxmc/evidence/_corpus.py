@@ -192,6 +192,37 @@ class Update:
         return self.new.Y.shape[1]
 
 
+@dataclass
+class Removal:
+    """Documents that go.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_gone,), int64
+        Which rows of the training labels go, ascending; those behind them move up.
+    Y : csr_array of shape (n_gone, n_labels)
+        Their labels.
+    counts : ndarray of shape (n_labels,), int64
+        Documents of each label before they go.
+    vectors : ndarray of shape (n_gone, d), float32, or None
+        Their `Documents.unit`, as neighbours keep it; None where no kind keeps it.
+    space : JointSpace
+        Joins the blocks of vectors.
+    emptied : ndarray of int64
+        Labels that lose their last document, ascending, and that have texts of their own.
+    labels : Documents or None
+        These labels' texts, as if they were documents; None if there are none.
+    """
+
+    rows: np.ndarray
+    Y: sp.csr_array
+    counts: np.ndarray
+    vectors: np.ndarray | None
+    space: JointSpace
+    emptied: np.ndarray
+    labels: Documents | None
+
+
 @dataclass(frozen=True)
 class Size:
     """Numbers that the memory of a fit depends on.

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from ._corpus import Candidates, Corpus, Documents, Size, Update
+from ._corpus import Candidates, Corpus, Documents, Removal, Size, Update
 from ._reasons import Reasons
 
 
@@ -39,6 +39,12 @@ class Evidence(BaseEstimator, metaclass=ABCMeta):
     follows : bool
         Class attribute: whether the kind reads ``documents.proposed`` or ``corpus.kinds``, and so
         comes after those that do not.
+    replay : int
+        Class attribute or parameter: documents that a model keeps a sample of for
+        ``update.old``, at most. 0 by default; the largest number among the kinds counts.
+    needs_tokens : bool
+        Class attribute: whether the kind reads ``documents.features.tokens``, which only text
+        encoders give.
 
     Examples
     --------
@@ -72,6 +78,8 @@ class Evidence(BaseEstimator, metaclass=ABCMeta):
     tuned_temperatures: ClassVar[tuple[float, ...]] = (1.0,)
     default_temperature: ClassVar[float] = 1.0
     follows: ClassVar[bool] = False
+    replay: int = 0
+    needs_tokens: ClassVar[bool] = False
 
     #: Weight in the mixture that is given; "auto" lets held-out documents choose it.
     weight: float | str = "auto"
@@ -168,6 +176,19 @@ class Evidence(BaseEstimator, metaclass=ABCMeta):
         labels : Documents
             The texts and pictures of the labels, as if they were documents.
         """
+
+    def remove_documents(self, removal: Removal) -> None:
+        """Forget documents, as far as that is possible without training.
+
+        It is called on a copy, as :meth:`update` is. Models with a kind that does not override it
+        refuse to remove documents.
+
+        Parameters
+        ----------
+        removal : Removal
+            Which documents go, and what is known of them.
+        """
+        raise NotImplementedError(f"the evidence {self.name!r} cannot remove documents")
 
     def remove_labels(self, kept: np.ndarray) -> None:
         """Forget labels; those that are kept are numbered anew, in their order.
@@ -282,6 +303,21 @@ class Evidence(BaseEstimator, metaclass=ABCMeta):
             -inf where there is no document.
         """
         raise NotImplementedError(f"{type(self).__name__} compares no documents.")
+
+    def document_vectors(self, rows: np.ndarray) -> np.ndarray | None:
+        """Give the vectors of training documents, where the kind keeps them.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n,), int64
+            Rows of the training labels.
+
+        Returns
+        -------
+        vectors : ndarray of shape (n, d), float32, or None
+            As `Documents.unit`. None by default.
+        """
+        return None
 
     # -- computing and saving -----------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from .._features._blocks import Features
 from .._inputs._targets import narrow_indices
 from .._runtime import limits
 from ..indexes import join_candidates
-from ._corpus import Candidates, Corpus, Documents, Setting, Size, Update
+from ._corpus import Candidates, Corpus, Documents, Removal, Setting, Size, Update
 from ._evidence import Evidence
 from ._hard_negatives import HardNegatives
 from ._reasons import Reasons
@@ -32,17 +32,19 @@ EPOCHS, EPOCHS_DRAWN = 8, 5
 # some are drawn, and the sizes they may have.
 _STEPS, _STEPS_DRAWN, _BATCH_SIZES = 160, 100, (16, 512)
 
-# Nearest prototypes of a document that its batch learns from where labels are very many. On
-# packages (27,650 labels) 10 bring PSP@5 from 0.376 to 0.383 in twice the time.
-HARD_NEGATIVES = 10
+# Nearest prototypes of a document that its batch learns from, where more labels than these leave
+# few to be drawn. On packages (27,650 labels, 1,024 random ones) 0, 4 and 10 give P@1, P@5 and
+# PSP@5 of 0.543, 0.263 and 0.376, 0.541, 0.264 and 0.381, and 0.534, 0.265 and 0.383.
+HARD_NEGATIVES, FEW_LABELS = 4, 16_384
 
 # Labels that a document has, where no one has counted them.
 _LABELS_A_DOCUMENT = 8
 
-# Passes over documents that come after the fit, and how far a label's vector goes with them: the
-# share of its documents that are new, to this power. On icons (P@1 of new and old libraries, 30.9
-# and 86.2 % before): power 0 gives 66.0 and 80.1, 0.5 gives 60.0 and 83.7, 1 gives 56.4 and 84.3.
-UPDATE_EPOCHS, UPDATE_EXPONENT = 2, 0.5
+# Passes over documents that come after the fit, their least number of steps, and how far a label's
+# vector goes with them: the share of its documents that are new, to this power. On icons (P@1 of
+# new and old libraries, 31.5 and 87.9 % before) power 0.5 gives 64.9 and 85.7, 1 gives 62.5 and
+# 86.7, 1.5 gives 60.8 and 87.0, 2 gives 58.6 and 87.1; half the steps cost 0.2 to 0.5 of either.
+UPDATE_EPOCHS, UPDATE_STEPS, UPDATE_EXPONENT = 2, 80, 1.5
 
 
 class LabelVectors(Evidence):
@@ -87,18 +89,23 @@ class LabelVectors(Evidence):
     max_labels : int, default=4096
         Up to this number of labels every label is a negative of every document. Beyond, the
         labels of a batch are its positives, the nearest prototypes of its documents, and random
-        ones that stand for all others: the score of one that is drawn at a rate r counts as
-        :math:`z - \log r`, so that the sum over N is right on average.
-    random_negatives : int, default=1024
+        ones that stand for all others.
+    random_negatives : int, default=2048
         Number of random labels of a batch where there are more than `max_labels`.
+    correction : float, default=0.75
+        The score of a label that is drawn at a rate r counts as :math:`z - c \log r` with this c.
+        With 1 the sum over N is right on average; with less rare labels gain.
     hard_negatives : "auto" or int, default="auto"
         Number of nearest prototypes of each document that its batch learns from where there are
-        more than `max_labels` labels; "auto" is 0, or 10 above 65,536 labels, of which few are
+        more than `max_labels` labels; "auto" is 0, or 4 above 16,384 labels, of which few are
         drawn.
     bits : 8 or None, default=None
         With 8, the vectors are integers of 8 bits with a scale each, in memory and on disk: a
         quarter of the size. None keeps what they are learned in, float32, or float16 above 131,072
         labels.
+    replay : int, default=8192
+        Documents that the model keeps a uniform sample of, for ``partial_fit``: some megabytes,
+        and enough not to forget. 0 keeps none.
     weight : "auto" or float in [0, 1], default="auto"
         Share in the mixture; "auto" chooses it on held-out documents.
 
@@ -150,6 +157,7 @@ class LabelVectors(Evidence):
         correction: float = 0.75,
         hard_negatives: int | str = "auto",
         bits: int | None = None,
+        replay: int = 8192,
         weight: float | str = "auto",
     ) -> None:
         self.epochs = epochs
@@ -167,6 +175,7 @@ class LabelVectors(Evidence):
         self.correction = correction
         self.hard_negatives = hard_negatives
         self.bits = bits
+        self.replay = replay
         self.weight = weight
 
     # -- learning -----------------------------------------------------------------------------
@@ -263,7 +272,7 @@ class LabelVectors(Evidence):
             return 0
         if self.hard_negatives != "auto":
             return min(self.hard_negatives, n_labels)
-        return HARD_NEGATIVES if n_labels > limits.MAX_ALL_NEGATIVES else 0
+        return HARD_NEGATIVES if n_labels > FEW_LABELS else 0
 
     def _seen(self, features: Features) -> Features:
         """What the vectors see of the features."""
@@ -291,6 +300,11 @@ class LabelVectors(Evidence):
         """The vector of a label without documents is where it would start from."""
         self.model_.add_labels(self._seen(labels.features))
 
+    def remove_documents(self, removal: Removal) -> None:
+        """Vectors stay, but those of labels without a document start at their texts again."""
+        if removal.labels is not None:
+            self.model_.reset_labels(removal.emptied, self._seen(removal.labels.features))
+
     def remove_labels(self, kept: np.ndarray) -> None:
         """The vectors of the others go."""
         self.model_.keep(self.model_.vectors(kept))
@@ -313,7 +327,9 @@ class LabelVectors(Evidence):
         space, training_labels = update.new.documents.space, update.new.documents.training_labels
         model = self._make_model(update.setting, update.n_labels, len(features))
         model.epochs = UPDATE_EPOCHS
-        model.batch_size = self._documents_a_step(len(features), update.n_labels, UPDATE_EPOCHS)
+        model.batch_size = self._documents_a_step(
+            len(features), update.n_labels, UPDATE_EPOCHS, UPDATE_STEPS
+        )
         model.fit_from(
             self.model_,
             weights,

@@ -277,10 +277,8 @@ class LinearModel:
     def _train(self, training: OneVsAllTraining, blocks, sparse) -> None:
         """Run all epochs."""
         self.losses_ = []
-        words = None
-        if sparse is not None:
-            size = 4 * sparse.shape[0] * self.sparse_dimension
-            words = self._project(sparse) if size <= limits.MAX_PROJECTED else None
+        few = sparse is not None and 4 * sparse.shape[0] * self.sparse_dimension
+        words = self._project(sparse) if few and few <= limits.MAX_PROJECTED else None
         for epoch in tqdm(range(training.n_epochs), "label vectors", disable=not self.verbose):
             loss = training.run_epoch(lambda rows: self._join(blocks, sparse, rows, words))
             if not np.isfinite(loss):
@@ -411,10 +409,10 @@ class LinearModel:
 
     def _scores(self) -> LabelScores:
         """Of the vectors as they are now."""
-        of, scores = self._scored
-        if of != (id(self.weights_), self.device) or scores.vectors is not self.weights_:
+        device, scores = self._scored
+        if device != self.device or scores.vectors is not self.weights_:
             scores = LabelScores(self.weights_, self.scales_, self.device)
-            self._scored = (id(self.weights_), self.device), scores
+            self._scored = self.device, scores
         return scores
 
     def scores(
@@ -456,6 +454,12 @@ class LinearModel:
         """Append labels without documents, scored by the features of their texts."""
         start = self._label_start(len(labels), labels)
         self.keep(np.concatenate([self.vectors(), start]))
+
+    def reset_labels(self, numbers: np.ndarray, labels: Features) -> None:
+        """Let some labels start again at the features of their texts."""
+        vectors = self.vectors().copy()
+        vectors[numbers] = self._label_start(len(numbers), labels)
+        self.keep(vectors)
 
     # -- persistence --------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ import scipy.sparse as sp
 from .._runtime import limits
 from .._runtime._threads import product
 from ..indexes import Index, sort_candidates
-from ._corpus import Candidates, Corpus, Documents, Size
+from ._corpus import Candidates, Corpus, Documents, Removal, Size
 from ._evidence import Evidence
 from ._indexing import build_index, index_bytes
 from ._reasons import Reasons
@@ -109,6 +109,14 @@ class Neighbours(Evidence):
     def add_documents(self, documents: Documents) -> None:
         """More documents become neighbours."""
         self.index_.add(documents.unit)
+
+    def remove_documents(self, removal: Removal) -> None:
+        """The documents are neighbours no more."""
+        self.index_.remove(removal.rows)
+
+    def document_vectors(self, rows: np.ndarray) -> np.ndarray:
+        """Those of the index."""
+        return self.index_.vectors(rows)
 
     def remove_labels(self, kept: np.ndarray) -> None:
         """Nothing here is kept by label: votes are those of the training labels."""

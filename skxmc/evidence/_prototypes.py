@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 from sklearn.base import clone
 
 from .._runtime import limits
-from ._corpus import Candidates, Corpus, Documents, Size, Update
+from ._corpus import Candidates, Corpus, Documents, Removal, Size, Update
 from ._evidence import Evidence
 from ._indexing import build_index, index_bytes
 from ._reasons import Reasons
@@ -113,15 +114,28 @@ class Prototypes(Evidence):
         """Untuned prototypes follow the means of their documents; tuned ones stay."""
         if self.means_ is None:
             return
-        documents, Y = update.new.documents, update.new.Y
+        documents = update.new.documents
+        self._move(documents.space.blocks(documents.features), update.new.Y, update.counts, 1)
+
+    def remove_documents(self, removal: Removal) -> None:
+        """Untuned prototypes leave the documents, where neighbours know these; tuned ones stay."""
+        if self.means_ is None or removal.vectors is None:
+            return
+        blocks = self.means_.split(removal.space, removal.vectors)
+        self._move(blocks, removal.Y, removal.counts, -1)
+
+    def _move(
+        self,
+        blocks: dict[str, tuple[float, np.ndarray]],
+        Y: sp.csr_array,
+        counts: np.ndarray,
+        sign: int,
+    ) -> None:
+        """Prototypes with documents more, or fewer if `sign` is -1."""
         labels = np.unique(Y.indices)
         vectors = self.index_.vectors(np.arange(len(self.index_)))
         vectors[labels] = self.means_.move(
-            vectors[labels],
-            labels,
-            update.counts[labels],
-            documents.space.blocks(documents.features),
-            Y[:, labels],
+            vectors[labels], labels, counts[labels], blocks, Y[:, labels], sign
         )
         self.index_ = clone(self.index_).build(vectors)
 

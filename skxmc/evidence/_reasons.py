@@ -23,8 +23,11 @@ class Reasons:
         scores of its labels.
     pictures : ndarray of shape (n, m), float32, or None
         What the pictures of the document add to the scores of its labels.
+    tokens : list of ndarray of shape (m, n_tokens), float32, or None
+        For each document what its tokens add to the scores of its labels.
     """
 
     documents: tuple[np.ndarray, np.ndarray] | None = None
     words: list[np.ndarray] | None = None
     pictures: np.ndarray | None = None
+    tokens: list[np.ndarray] | None = None

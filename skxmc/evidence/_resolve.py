@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Real
+from numbers import Integral, Real
 
 from sklearn.base import clone
 
@@ -12,8 +12,10 @@ from ._evidence import Evidence
 from ._label_vectors import LabelVectors
 from ._neighbours import Neighbours
 from ._prototypes import Prototypes
+from ._token_matching import TokenMatching
 
-KINDS = {"prototypes": Prototypes, "neighbours": Neighbours, "label_vectors": LabelVectors}
+USUAL = {"prototypes": Prototypes, "neighbours": Neighbours, "label_vectors": LabelVectors}
+KINDS = {**USUAL, "token_matching": TokenMatching}
 
 
 def resolve_evidence(evidence: Sequence[Evidence | str] | None) -> list[Evidence]:
@@ -35,10 +37,10 @@ def resolve_evidence(evidence: Sequence[Evidence | str] | None) -> list[Evidence
     TypeError
         If an entry is neither a name nor an `Evidence`, or the registered class is none.
     ValueError
-        If there is no kind, two share a name, a name is not known, a weight is out of range, or
-        the weights that are given have a sum above 1.
+        If there is no kind, two share a name, a name is not known, a weight or `replay` is out of
+        range, or the weights that are given have a sum above 1.
     """
-    given = list(KINDS) if evidence is None else evidence
+    given = list(USUAL) if evidence is None else evidence
     if isinstance(given, str | Evidence):
         given = [given]
     kinds = []
@@ -87,4 +89,9 @@ def _check(kind: Evidence, names: list[str]) -> None:
     if weight != "auto" and not (isinstance(weight, Real) and 0 <= weight <= 1):
         raise ValueError(
             f"the weight of {kind.name!r} must be 'auto' or within 0 and 1, got {weight!r}."
+        )
+    replay = kind.replay
+    if isinstance(replay, bool) or not isinstance(replay, Integral) or replay < 0:
+        raise ValueError(
+            f"replay of {kind.name!r} must be a number of documents, 0 or more, got {replay!r}."
         )

@@ -29,12 +29,18 @@ class RunningMeans:
         Own vectors by block; a block that is missing is zero.
     fixed : list of str
         Blocks that hold no mean.
+    widths : dict of str to int
+        Columns of each block, in the order in which they stand in a vector.
     """
 
     def __init__(
-        self, lengths: dict[str, np.ndarray], own: dict[str, np.ndarray], fixed: list[str]
+        self,
+        lengths: dict[str, np.ndarray],
+        own: dict[str, np.ndarray],
+        fixed: list[str],
+        widths: dict[str, int],
     ) -> None:
-        self.lengths, self.own, self.fixed = lengths, own, list(fixed)
+        self.lengths, self.own, self.fixed, self.widths = lengths, own, list(fixed), widths
 
     @classmethod
     def of(
@@ -52,15 +58,15 @@ class RunningMeans:
         own = {} if labels is None else space.blocks(labels)
         own = {name: block.astype(np.float16) for name, (_, block) in own.items()}
         fixed = [] if centroids else ["text"]
-        lengths = {}
+        lengths, widths = {}, {}
         for name, (_, block) in space.blocks(features).items():
             vectors = np.zeros((Y.shape[1], block.shape[1]), dtype=np.float32)
             if name not in fixed:
                 vectors += label_centroids(block, Y)
             if name in own:
                 vectors += own[name]
-            lengths[name] = row_norms(vectors)[:, 0]
-        return cls(lengths, own, fixed)
+            lengths[name], widths[name] = row_norms(vectors)[:, 0], block.shape[1]
+        return cls(lengths, own, fixed, widths)
 
     def move(
         self,
@@ -69,8 +75,9 @@ class RunningMeans:
         counts: np.ndarray,
         blocks: Blocks,
         Y: sp.csr_array,
+        sign: int,
     ) -> np.ndarray:
-        """Prototypes with more documents.
+        """Prototypes with more documents, or with fewer.
 
         Parameters
         ----------
@@ -81,9 +88,11 @@ class RunningMeans:
         counts : ndarray of shape (n,), int64
             Documents that each had.
         blocks : dict of str to (length, rows)
-            Of the new documents, as :meth:`JointSpace.blocks` gives them.
+            Of the documents that come or go, as :meth:`JointSpace.blocks` gives them.
         Y : csr_array of shape (n_documents, n)
-            Which of the labels the new documents have.
+            Which of the labels these documents have.
+        sign : int
+            1 if they come, -1 if they go.
 
         Returns
         -------
@@ -91,8 +100,8 @@ class RunningMeans:
         """
         moved = np.empty_like(vectors)
         length = np.float32(np.sqrt(sum(scale**2 for scale, _ in blocks.values())))
-        added = np.bincount(Y.indices, minlength=len(labels))
-        total = np.maximum(counts + added, 1)[:, np.newaxis].astype(np.float32)
+        number = counts + sign * np.bincount(Y.indices, minlength=len(labels))
+        total = np.maximum(number, 1)[:, np.newaxis].astype(np.float32)
         first = 0
         for name, (scale, block) in blocks.items():
             columns = slice(first, first + block.shape[1])
@@ -103,11 +112,22 @@ class RunningMeans:
             own = self.own[name][labels].astype(np.float32) if name in self.own else 0
             directions = unit_rows(vectors[:, columns])
             means = directions * self.lengths[name][labels, np.newaxis] - own
-            sums = means * counts[:, np.newaxis].astype(np.float32) + Y.T @ block
+            sums = means * counts[:, np.newaxis].astype(np.float32) + sign * (Y.T @ block)
+            sums[number == 0] = 0  # what is left of them is rounding
             whole = sums / total + own
             self.lengths[name][labels] = row_norms(whole)[:, 0]
             moved[:, columns] = unit_rows(whole) * np.float32(scale / length)
         return moved
+
+    def split(self, space: JointSpace, vectors: np.ndarray) -> Blocks:
+        """Blocks of documents, of which the joint vectors are given at unit length."""
+        scales = space.scales()
+        found, first = {}, 0
+        for name, width in self.widths.items():
+            # Rows of blocks have unit length, or none where there is no picture or word.
+            found[name] = scales[name], unit_rows(vectors[:, first : first + width])
+            first += width
+        return found
 
     def add_labels(self, blocks: Blocks) -> None:
         """Labels without documents, of which the own vectors are given."""
@@ -128,4 +148,9 @@ class RunningMeans:
 
     def state_dict(self) -> dict[str, Any]:
         """The parameters."""
-        return {"lengths": self.lengths, "own": self.own, "fixed": self.fixed}
+        return {
+            "lengths": self.lengths,
+            "own": self.own,
+            "fixed": self.fixed,
+            "widths": self.widths,
+        }

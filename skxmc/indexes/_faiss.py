@@ -34,11 +34,15 @@ class _FaissIndex(Storable):
     # Compares a payload with the shape (n, d) in the header, before faiss reads it.
     _check_payload: ClassVar[Callable[[np.ndarray, int, int], None]]
 
+    # The bytes of an index that faiss reads where they lie; None if it has a copy of its own.
+    _mapped: np.ndarray | None = None
+
     def _build(self, vectors: np.ndarray) -> None:
-        self._faiss = self._make(vectors)
+        self._faiss, self._mapped = self._make(vectors), None
         self._add(vectors)
 
     def _add(self, vectors: np.ndarray) -> None:
+        self._own()
         self._faiss.add(vectors)
 
     def _search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -54,17 +58,18 @@ class _FaissIndex(Storable):
 
     def _restore(self, payload: np.ndarray, n: int, dimension: int) -> None:
         self._check_payload(payload, n, dimension)
+        faiss = _import_faiss()
+        # Processes that map the same file share its memory. Faiss before 1.11 copies.
+        if payload.flags.writeable or not hasattr(faiss, "ZeroCopyIOReader"):
+            self._faiss, self._mapped = _read_copy(payload), None
+        else:
+            reader = faiss.ZeroCopyIOReader(faiss.swig_ptr(payload), len(payload))
+            self._faiss, self._mapped = faiss.read_index(reader), payload
 
-        # Read piece by piece: deserialize_index would hold a copy of all bytes beside the index.
-        faiss, place = _import_faiss(), 0
-
-        def read(size: int) -> bytes:
-            nonlocal place
-            part = payload[place : place + size].tobytes()
-            place += len(part)
-            return part
-
-        self._faiss = faiss.read_index(faiss.PyCallbackIOReader(read, _PIECE))
+    def _own(self) -> None:
+        """Before a change: faiss ends the process where it would have to change mapped bytes."""
+        if self._mapped is not None:
+            self._faiss, self._mapped = _read_copy(self._mapped), None
 
     @abstractmethod
     def _make(self, vectors: np.ndarray) -> Any: ...
@@ -137,7 +142,7 @@ class HNSW(_FaissIndex):
     def _build_in_parts(self, n: int, vectors_of: Callable[[slice], np.ndarray]) -> None:
         # Scales come from vectors of all parts.
         sample = vectors_of(slice(0, n, max(1, n // limits.ROWS)))
-        self._faiss = self._make(check_vectors(sample, "vectors"))
+        self._faiss, self._mapped = self._make(check_vectors(sample, "vectors")), None
         self._length, self.dimension = 0, sample.shape[1]
         for start in range(0, n, limits.ROWS):
             self.add(vectors_of(slice(start, min(n, start + limits.ROWS))))
@@ -158,11 +163,13 @@ class HNSW(_FaissIndex):
         return index
 
     def _add(self, vectors: np.ndarray) -> None:
+        self._own()
         with _threads(self.n_jobs):
             self._faiss.add(vectors)
 
     def _remove(self, kept: np.ndarray) -> None:
         # The scales of the columns stay, so that no vector is rounded a second time.
+        self._own()
         faiss = _import_faiss()
         storage = faiss.downcast_index(self._faiss.storage)
         codes = faiss.vector_to_array(storage.codes).reshape(len(self), -1)[kept]
@@ -236,6 +243,22 @@ class IVF(_FaissIndex):
 
 def _import_faiss() -> Any:
     return import_optional("faiss")
+
+
+def _read_copy(payload: np.ndarray) -> Any:
+    """The index in a payload, with memory of its own.
+
+    Read piece by piece: deserialize_index would hold a copy of all bytes beside the index.
+    """
+    faiss, place = _import_faiss(), 0
+
+    def read(size: int) -> bytes:
+        nonlocal place
+        part = payload[place : place + size].tobytes()
+        place += len(part)
+        return part
+
+    return faiss.read_index(faiss.PyCallbackIOReader(read, _PIECE))
 
 
 @contextmanager

@@ -47,6 +47,10 @@ class Explanation:
     picture : float or None
         How much the document's pictures speak for the label, in the same unit; None without
         pictures.
+    matches : list of tuple (str, float)
+        Words of the document that are most like the label, as
+        :class:`~skxmc.evidence.TokenMatching` reads them in their sentence, and what each adds to
+        the label's score, in the same unit; empty without that evidence.
     """
 
     label: str | int
@@ -55,3 +59,4 @@ class Explanation:
     documents: list[NearDocument] = field(default_factory=list)
     words: list[tuple[str, float]] = field(default_factory=list)
     picture: float | None = None
+    matches: list[tuple[str, float]] = field(default_factory=list)

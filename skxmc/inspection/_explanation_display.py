@@ -217,6 +217,8 @@ class ExplanationDisplay:
             notes.append(f"near: {', '.join(near)}")
         said = [f"{word} +{amount:.1f}" for word, amount in explanation.words if amount >= 0.05]
         parts = [f"words: {', '.join(said)}"] if said else []
+        like = [f"{word} +{amount:.1f}" for word, amount in explanation.matches if amount >= 0.05]
+        parts += [f"like it: {', '.join(like)}"] if like else []
         if explanation.picture is not None:
             parts.append(f"picture: {explanation.picture:+.1f}")
         if parts:

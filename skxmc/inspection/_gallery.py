@@ -22,6 +22,7 @@ from ._documents import (
     take,
     texts_of,
 )
+from ._gallery_html import cards_html
 from ._predictions import predict_topk
 
 _RIGHT, _WRONG = "✓", "✕"
@@ -292,6 +293,33 @@ class PredictionGalleryDisplay:
         for document, card in zip(range(n_documents), self.axes_.flat, strict=False):
             self._draw_card(card, document)
         return self
+
+    def to_html(self) -> str:
+        """Return the same cards as HTML, for notebooks, reports and mails.
+
+        Returns
+        -------
+        html : str
+            A fragment of a page that holds its pictures, and refers to nothing outside.
+
+        Examples
+        --------
+        >>> from skxmc.inspection import PredictionGalleryDisplay
+        >>> display = PredictionGalleryDisplay.from_predictions(
+        ...     [[0]], [[0, 1]], texts=["red car"], label_names=["vehicle", "<b>"], k=2
+        ... )
+        >>> "&lt;b&gt;" in display.to_html()
+        True
+        """
+        return cards_html(
+            self.labels,
+            self.hits,
+            self.scores,
+            self.missed,
+            self.label_names,
+            self.texts,
+            self.pictures,
+        )
 
     def _draw_card(self, card: Any, document: int) -> None:
         """Draw a document; one unit of y is one line of text."""

@@ -62,6 +62,7 @@ from ._classification import (
     macro_f1,
     macro_precision_at_k,
     micro_f1,
+    precision_coverage_area,
     recall_by_frequency_at_k,
 )
 from ._label_report import label_report
@@ -99,6 +100,7 @@ __all__ = [
     "mrr_at_k",
     "ndcg_at_k",
     "precision_at_k",
+    "precision_coverage_area",
     "psndcg_at_k",
     "psprecision_at_k",
     "psrecall_at_k",

@@ -263,6 +263,54 @@ def coverage_at_precision(
     return ranking.pick(coverage), ranking.pick(threshold)
 
 
+def precision_coverage_area(
+    y_true: Any,
+    y_pred: Any,
+    *,
+    k: int | Sequence[int] = 1,
+    classes: Any = None,
+    exclude: Any = None,
+    sample_weight: Any = None,
+) -> float | np.ndarray:
+    """Return the area under the curve of precision over coverage.
+
+    Documents are answered one after the other, those with the highest best score first; the area
+    is the mean of the precision so far. It asks whether one threshold for all documents tells
+    right answers from wrong ones, without choosing one. Documents with equal best scores are
+    answered together.
+
+    Parameters
+    ----------
+    y_true, classes, exclude, sample_weight
+        As for :func:`precision_at_k`.
+    y_pred : tuple (indices, scores), or sparse or dense scores
+        Predictions with scores that can be compared between documents.
+    k : int or sequence of int
+        The number of labels in an answer.
+
+    Returns
+    -------
+    area : float, or ndarray of shape (len(k),) if `k` is a sequence
+        Between 0 and 1. Documents without labels or without predictions count as wrong.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skxmc.metrics import precision_coverage_area
+    >>> indices, scores = np.array([[0], [1], [2]]), np.array([[0.9], [0.8], [0.3]])
+    >>> round(precision_coverage_area([[0], [1], [0]], (indices, scores)), 4)
+    0.8889
+    """
+    ranking = read_ranking(
+        y_true, y_pred, k, classes=classes, exclude=exclude, sample_weight=sample_weight
+    )
+    confidence, answered, right, _ = answers_by_confidence(ranking)
+    last = np.searchsorted(-confidence, -confidence, side="right") - 1  # of equal scores
+    precision = right[last] / np.maximum(answered[last], 1e-300)[:, None]
+    weight = np.diff(answered, prepend=0.0)
+    return ranking.pick(weight @ precision / answered[-1])
+
+
 def answers_by_confidence(
     ranking: Ranking,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

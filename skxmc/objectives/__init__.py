@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ._prime import Prime
     from ._prototype_regularizer import PrototypeRegularizer
     from ._resolve import resolve_objective
+    from ._threshold_consistent_loss import ThresholdConsistentLoss
     from ._training import Training
     from ._triplet_loss import DynamicMarginTripletLoss
 
@@ -33,6 +34,7 @@ __all__ = [
     "Objective",
     "Prime",
     "PrototypeRegularizer",
+    "ThresholdConsistentLoss",
     "Training",
     "TuningProblem",
     "decoupled_softmax",
@@ -52,6 +54,7 @@ _NAMES = {
     "Objective": "._objective",
     "Prime": "._prime",
     "PrototypeRegularizer": "._prototype_regularizer",
+    "ThresholdConsistentLoss": "._threshold_consistent_loss",
     "Training": "._training",
     "TuningProblem": ".._training._problem",
     "decoupled_softmax": "._decoupled_softmax_loss",

@@ -22,6 +22,7 @@ from ._label_head import HEAD_LOSSES, LabelHead, resolve_head_loss
 from ._objective import LabelBatch
 from ._prototype_network import PrototypeNetwork
 from ._prototype_regularizer import PrototypeRegularizer
+from ._threshold_consistent_loss import ThresholdConsistentLoss
 from ._triplet_loss import draw_positives
 
 
@@ -58,6 +59,12 @@ class Prime(DualEncoder):
     free_vectors : {"auto", "random", "labels"}, default="auto"
         Where free vectors start: drawn at random, or at the mean of their labels' embeddings.
         "auto" draws them for small encoders and takes the labels' for language models.
+    threshold_consistency : float or ThresholdConsistentLoss, default=0.0
+        As in :class:`DualEncoder`, of the cosines with prototypes.
+    positives : {"drawn", "random"}, default="drawn"
+        Which label of a document stands for it where it has several in a batch: the one that the
+        sampler drew for it, rare ones more often, or one at random, drawn again in each term of
+        the loss, as in the published code.
 
     Attributes
     ----------
@@ -98,8 +105,15 @@ class Prime(DualEncoder):
         head_weight: float = 0.3,
         head_loss: str | HeadLoss = "decoupled_softmax",
         free_vectors: str = "auto",
+        threshold_consistency: float | ThresholdConsistentLoss = 0.0,
+        positives: str = "drawn",
     ) -> None:
-        super().__init__(margin=margin, n_negatives=n_negatives)
+        super().__init__(
+            margin=margin,
+            n_negatives=n_negatives,
+            threshold_consistency=threshold_consistency,
+            positives=positives,
+        )
         self.regularization = regularization
         self.head_weight = head_weight
         self.head_loss = head_loss
@@ -146,21 +160,22 @@ class Prime(DualEncoder):
 
     def compute_loss(self, embeddings: torch.Tensor, batch: _PrimeBatch) -> torch.Tensor:
         """Text against text both ways, prototypes, the head, and the regulariser."""
-        target, columns, exclude = batch.target, batch.columns, batch.exclude
+        target, exclude = batch.target, batch.exclude
         queries, labels, similarity = self._compare(embeddings, batch)
-        total = self.margin_loss_(similarity, target, columns, exclude)
+        total = self.margin_loss_(similarity, target, self._columns(batch), exclude)
         by_label = draw_positives(target.T, self.problem_.generator)
         total = total + self.margin_loss_(
             similarity.T, target.T, by_label, None if exclude is None else exclude.T
         )
         prototypes = self.network_(labels, batch.label_ids, self.centroids_[batch.label_ids])
         to_prototypes = queries @ prototypes.T
-        total = total + self.margin_loss_(to_prototypes, target, columns, exclude)
+        total = total + self.margin_loss_(to_prototypes, target, self._columns(batch), exclude)
+        total = self._add_consistency(total, to_prototypes, batch)
         if batch.head is not None:
             loss = self.head_.loss(queries, batch.head, self.problem_.precision)
             total = total + self.head_weight * loss
         return total + self.regularization * self.regularizer_(
-            similarity, to_prototypes, target, columns, exclude
+            similarity, to_prototypes, target, self._columns(batch), exclude
         )
 
     def after_epoch(self, bank: np.ndarray) -> None:

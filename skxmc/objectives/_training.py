@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from numbers import Integral, Real
 
 from sklearn.base import BaseEstimator
@@ -28,8 +29,12 @@ class Training(BaseEstimator):
     max_grad_norm : "auto", float or None, default="auto"
         Norm that gradients are clipped to; None does not clip. "auto" is None for small encoders
         and 1.0 for language models.
-    hard_negatives : bool, default=True
-        Whether batches are made of clusters of similar documents after the first epochs.
+    hard_negatives : bool or tuple of (int, int, sequence of int), default=True
+        Whether batches are made of clusters of similar documents after the first epochs. True
+        scales the schedule that was published for small encoders to the number of epochs. A tuple
+        says when: the first epoch with clusters (counted from 0), the epochs from one clustering
+        to the next, and the epochs at which their size doubles. The published one for language
+        models, of 30 epochs, is ``(4, 2, (8, 12, 16, 20, 24))``.
     max_graph_memory : "auto" or float, default="auto"
         Bytes for the graphs of a batch. What does not fit is run twice, which takes a third more
         time for its part. "auto" is 1.5e9 for small encoders and 2e9 for language models.
@@ -50,7 +55,7 @@ class Training(BaseEstimator):
         "weight_decay": [Interval(Real, 0, None, closed="left")],
         "warmup_steps": [Interval(Integral, 0, None, closed="left")],
         "max_grad_norm": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither"), None],
-        "hard_negatives": ["boolean"],
+        "hard_negatives": ["boolean", tuple],
         "max_graph_memory": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
         "image_dropout": [StrOptions({"auto"}), Interval(Real, 0, 1, closed="left")],
     }
@@ -61,7 +66,7 @@ class Training(BaseEstimator):
         weight_decay: float = 0.01,
         warmup_steps: int = 100,
         max_grad_norm: float | str | None = "auto",
-        hard_negatives: bool = True,
+        hard_negatives: bool | tuple[int, int, Sequence[int]] = True,
         max_graph_memory: float | str = "auto",
         image_dropout: float | str = "auto",
     ) -> None:

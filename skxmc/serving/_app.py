@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .._estimator._persistence import skxmc_version
 from .._runtime._optional import import_optional
 from ._guard import Guard
+from ._journal import LabelJournal
 from ._limits import Limits
 from ._metrics import Metrics
 from ._model import FixedModel, ModelSource
@@ -37,7 +38,7 @@ def create_app(
     limits: Limits | None = None,
     token: str | None = None,
     hosts: Sequence[str] | None = None,
-    allow_new_labels: bool = False,
+    new_labels: str | os.PathLike | None = None,
     reload_seconds: float | None = 2.0,
     load_options: dict[str, Any] | None = None,
 ) -> FastAPI:
@@ -58,8 +59,9 @@ def create_app(
         open.
     hosts : sequence of str, default=None
         Names under which the service may be asked; None takes all.
-    allow_new_labels : bool, default=False
-        Whether ``POST /labels`` adds labels. They are in memory only: the next reload drops them.
+    new_labels : path-like, default=None
+        File that keeps the labels which ``POST /labels`` adds, a line each. Every model that is
+        loaded gets them, and other processes with the same file as well. None takes no new labels.
     reload_seconds : float or None, default=2.0
         How often to look for a newer save in the folder; None never looks.
     load_options : dict, default=None
@@ -76,9 +78,9 @@ def create_app(
     ImportError
         If the extra ``serve`` is not installed.
     FileNotFoundError
-        If there is no model in the folder.
+        If there is no model in the folder, or no folder for `new_labels`.
     ValueError
-        If the model is damaged, or has no encoder.
+        If the model is damaged, or has no encoder; if a line of `new_labels` is no label.
 
     Examples
     --------
@@ -97,12 +99,13 @@ def create_app(
     if token is not None and not (token and token.isascii() and token.isprintable()):
         raise ValueError("token must be of printable ASCII characters; pass another one.")
     metrics = Metrics()
+    journal = None if new_labels is None else LabelJournal(new_labels)
     if isinstance(model, str | os.PathLike):
         options = dict(load_options or {})
-        source: Any = ModelSource(model, reload_seconds, options, metrics.count_reload)
+        source: Any = ModelSource(model, reload_seconds, options, metrics.count_reload, journal)
     else:
-        source = FixedModel(model)
-    service = Service(source, limits, metrics, allow_new_labels)
+        source = FixedModel(model, journal)
+    service = Service(source, limits, metrics, journal)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

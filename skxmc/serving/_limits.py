@@ -24,6 +24,8 @@ class Limits:
         Documents of a request.
     k : int, default=100
         Labels of a document.
+    explained : int, default=100
+        Documents times labels of a request that come with reasons.
     named : int, default=1000
         Labels that a request excludes, and that it allows.
     seconds : float, default=30
@@ -52,6 +54,7 @@ class Limits:
     characters: int = 100_000
     documents: int = 64
     k: int = 100
+    explained: int = 100
     named: int = 1000
     seconds: float = 30.0
     waiting_documents: int = 256

@@ -17,6 +17,7 @@ from .._estimator._parameters import resolve_image_encoder
 from .._folders._manifest import METADATA
 from .._folders._strict_json import parse_json
 from .._vixml import ViXMLClassifier
+from ._journal import Entry, LabelJournal
 
 logger = logging.getLogger("skxmc.serving")
 
@@ -131,12 +132,26 @@ class ServedModel:
         page = order[start + offset : min(start + offset + limit, stop)]
         return stop - start, [labels[column] for _, column in page]
 
-    def add_label(self, name: str, text: str) -> Label:
+    def add_label(self, name: str | int, text: str) -> Label:
         """Make a label known; only the thread that predicts may call it."""
         self.model.add_labels([name], label_text=[text])
         self._added.append(text)
         self._read_labels()
         return self.labels[-1]
+
+    def add_missing(self, entries: Sequence[Entry]) -> None:
+        """Make all labels known that are not; those that the model cannot have are left out."""
+        known = set(self._tables[1])
+        kind = type(next(iter(known)))
+        new = {name: text for name, text in entries if name not in known}
+        fitting = {name: text for name, text in new.items() if type(name) is kind}
+        if len(fitting) < len(new):
+            count = len(new) - len(fitting)
+            logger.warning("%d added labels are not of the type of the model's labels", count)
+        if fitting:
+            self.model.add_labels(list(fitting), label_text=list(fitting.values()))
+            self._added += fitting.values()
+            self._read_labels()
 
 
 def _label_texts(given: Any, ids: list) -> list[str]:
@@ -162,6 +177,8 @@ class ModelSource:
         Arguments of ``load``.
     on_reload : callable
         ``on_reload(worked)`` is called after each attempt.
+    journal : LabelJournal or None
+        Labels that each model gets.
     """
 
     def __init__(
@@ -170,7 +187,10 @@ class ModelSource:
         seconds: float | None,
         options: dict[str, Any],
         on_reload: Callable[[bool], None] = lambda worked: None,
+        journal: LabelJournal | None = None,
     ) -> None:
+        self._journal = journal
+        self.on_look: Callable[[], None] = lambda: None
         self._folder = Path(folder).expanduser()
         self._options = options
         self._on_reload = on_reload
@@ -197,6 +217,7 @@ class ModelSource:
     def _watch(self, seconds: float) -> None:
         while not self._stop.wait(seconds):
             self.check()
+            self.on_look()
 
     def check(self) -> bool:
         """Look once; whether there is a new model now.
@@ -231,23 +252,29 @@ class ModelSource:
         return found.st_ino, found.st_mtime_ns, found.st_size
 
     def _load(self) -> ServedModel:
-        served = ServedModel(load_model(self._folder, **self._options))
-        warm_up(served)
-        return served
+        return prepare(load_model(self._folder, **self._options), self._journal)
 
 
 class FixedModel:
     """A model that is in memory already; nothing replaces it."""
 
-    def __init__(self, model: Any) -> None:
-        self.current = ServedModel(model)
-        warm_up(self.current)
+    on_look: Callable[[], None]
+
+    def __init__(self, model: Any, journal: LabelJournal | None = None) -> None:
+        self.current = prepare(model, journal)
 
     def close(self) -> None:
         """Nothing to stop."""
 
 
-def warm_up(served: ServedModel) -> None:
-    """Predict once: kernels, memory maps and caches are made before the first caller waits."""
+def prepare(model: Any, journal: LabelJournal | None) -> ServedModel:
+    """A model with the labels that callers have added, warmed up.
+
+    It predicts once: kernels, memory maps and caches are made before the first caller waits.
+    """
+    served = ServedModel(model)
+    if journal is not None:
+        served.add_missing(journal.read())
     images = [None] if served.expects_pictures else None
     served.model.predict_topk(["warm-up"], k=1, images=images)
+    return served

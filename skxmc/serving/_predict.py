@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..inspection import Explanation
 from ._model import Label, ServedModel
 
 logger = logging.getLogger("skxmc.serving")
@@ -46,6 +47,8 @@ class Query:
         Ids of labels that are not wanted.
     only : list of str or int
         Ids of labels that may come back; empty for all.
+    explain : bool
+        Whether reasons are wanted.
     """
 
     texts: list[str]
@@ -53,6 +56,7 @@ class Query:
     k: int
     exclude: Sequence[str | int] = field(default_factory=list)
     only: Sequence[str | int] = field(default_factory=list)
+    explain: bool = False
 
     @property
     def n_bytes(self) -> int:
@@ -67,10 +71,11 @@ Ranking = list[tuple[Label, float]]
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """Labels of each document, best first, and when the model was loaded that gave them."""
+    """Labels of each document, best first, and of which model; reasons where they are wanted."""
 
     rankings: list[Ranking]
     model: ServedModel
+    reasons: list[list[Explanation]] | None = None
 
 
 def answer_all(served: ServedModel, queries: Sequence[Query]) -> list[Answer | Exception]:
@@ -172,9 +177,18 @@ def _predict(
     for query in queries:
         rows = range(row, row + len(query.texts))
         rankings = [_ranking(served, found[i, : query.k], scores[i, : query.k]) for i in rows]
-        answers.append(Answer(rankings, served))
+        reasons = _reasons(served, query, rankings) if query.explain else None
+        answers.append(Answer(rankings, served, reasons))
         row += len(query.texts)
     return answers
+
+
+def _reasons(served: ServedModel, query: Query, rankings: list[Ranking]) -> list[list[Explanation]]:
+    images = None
+    if served.expects_pictures:
+        images = [pictures or None for pictures in query.images]
+    names = [[label.id for label, _ in ranking] for ranking in rankings]
+    return served.model.explain(query.texts, names, images=images)
 
 
 def _ranking(served: ServedModel, found: np.ndarray, scores: np.ndarray) -> Ranking:

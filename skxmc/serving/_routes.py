@@ -11,6 +11,7 @@ from fastapi import APIRouter, File, Form, Query, Request, UploadFile
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 
+from ..inspection import Explanation
 from ._page import PAGE, PAGE_POLICY
 from ._predict import Answer
 from ._predict import Query as Documents
@@ -50,24 +51,37 @@ async def predict_form(
     request: Request,
     text: Annotated[str, Form(description="The document.")],
     k: Annotated[int, Form(ge=1, description="Number of labels.")] = 5,
+    explain: Annotated[bool, Form(description="Whether to say why.")] = False,
     images: Annotated[list[UploadFile] | None, File(description="Its pictures.")] = None,
 ) -> Response:
     """Find the labels of one document whose pictures are files of a form."""
     service = _service(request)
     pictures = [await upload.read() for upload in images or []]
-    query = await run_in_threadpool(service.check, Documents([text], [pictures], k))
-    return _render(await service.ask(query))
+    documents = Documents([text], [pictures], k, explain=explain)
+    return _render(await service.ask(await run_in_threadpool(service.check, documents)))
 
 
 def _render(answer: Answer) -> JSONResponse:
-    return JSONResponse(
-        {
-            "predictions": [
-                [{"id": label.id, "text": label.text, "score": score} for label, score in ranking]
-                for ranking in answer.rankings
-            ]
-        }
-    )
+    predictions = [
+        [{"id": label.id, "text": label.text, "score": score} for label, score in ranking]
+        for ranking in answer.rankings
+    ]
+    for labels, reasons in zip(predictions, answer.reasons or [], strict=False):
+        for label, reason in zip(labels, reasons, strict=True):
+            label["why"] = _why(reason)
+    return JSONResponse({"predictions": predictions})
+
+
+def _why(reason: Explanation) -> dict[str, Any]:
+    return {
+        "evidence": reason.evidence,
+        "documents": [
+            {"id": near.row if near.id is None else near.id, "cosine": near.cosine}
+            for near in reason.documents
+        ],
+        "words": [{"word": word, "amount": amount} for word, amount in reason.words],
+        "picture": reason.picture,
+    }
 
 
 @router.get("/labels")
@@ -85,7 +99,7 @@ async def search_labels(
 
 @router.post("/labels", status_code=201)
 async def add_label(request: Request, body: NewLabel) -> LabelEntry:
-    """Make a label known without training, until the service loads a model again."""
+    """Make a label known without training; models that the service loads later get it too."""
     text = str(body.id) if body.text is None else body.text
     label = await _service(request).add_label(body.id, text)
     return LabelEntry(id=label.id, text=label.text)

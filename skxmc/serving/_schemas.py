@@ -33,6 +33,30 @@ class PredictRequest(_Request):
     only: list[LabelId] = Field(
         default_factory=list, description="Ids of labels that may come back; empty for all."
     )
+    explain: bool = Field(False, description="Whether to say why.")
+
+
+class NearDocument(BaseModel):
+    """A training document that has the label."""
+
+    id: LabelId = Field(description="Its id, or its number where the model was given no ids.")
+    cosine: float = Field(description="How near it is, at most 1.")
+
+
+class SpeakingWord(BaseModel):
+    """A word of the document that speaks for the label."""
+
+    word: str
+    amount: float = Field(description="Logarithm of the factor that it gives the odds.")
+
+
+class Why(BaseModel):
+    """Why a document gets a label."""
+
+    evidence: dict[str, float] = Field(description="Share of each kind of evidence.")
+    documents: list[NearDocument]
+    words: list[SpeakingWord]
+    picture: float | None = Field(description="As for words; null without pictures.")
 
 
 class ScoredLabel(BaseModel):
@@ -41,6 +65,7 @@ class ScoredLabel(BaseModel):
     id: LabelId = Field(description="Name of the label in the model.")
     text: str = Field(description="What the label says.")
     score: float = Field(description="Probability that the label is right.")
+    why: Why | None = Field(None, description="Only where `explain` is true.")
 
 
 class PredictResponse(BaseModel):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
+from ._journal import LabelJournal
 from ._limits import Limits
 from ._metrics import Metrics
 from ._model import Label, ServedModel
@@ -24,17 +26,17 @@ class Service:
         Gives the current model.
     limits : Limits
     metrics : Metrics
-    allow_new_labels : bool
-        Whether callers may add labels.
+    journal : LabelJournal or None
+        Keeps labels that callers add; None lets them add none.
     """
 
     def __init__(
-        self, source: Any, limits: Limits, metrics: Metrics, allow_new_labels: bool
+        self, source: Any, limits: Limits, metrics: Metrics, journal: LabelJournal | None
     ) -> None:
         self.source = source
         self.limits = limits
         self.metrics = metrics
-        self.allow_new_labels = allow_new_labels
+        self.journal = journal
         self.queue = BatchQueue(
             self._answer,
             max_batch=limits.batch_documents,
@@ -42,6 +44,7 @@ class Service:
             max_bytes=limits.waiting_bytes,
         )
         metrics.waiting.set_function(lambda: self.queue.n_waiting)
+        source.on_look = self._look_for_labels
 
     @property
     def current(self) -> ServedModel:
@@ -76,7 +79,8 @@ class Service:
             group = [] if entry is None else [entry] if isinstance(entry, str) else entry
             self._check_count(len(group), row)
             pictures.append([decode_base64(text, f"images[{row}]") for text in group])
-        return self.check(Query(texts, pictures, body.k, body.exclude, body.only))
+        query = Query(texts, pictures, body.k, body.exclude, body.only, body.explain)
+        return self.check(query)
 
     def check(self, query: Query) -> Query:
         """The same query, if it keeps to the limits.
@@ -94,6 +98,11 @@ class Service:
             )
         if query.k > limits.k:
             raise RequestError(f"k is {query.k}, and at most {limits.k} labels are given.")
+        if query.explain and len(query.texts) * query.k > limits.explained:
+            raise RequestError(
+                f"explain asks for {len(query.texts) * query.k} reasons, and at most "
+                f"{limits.explained} are given; send fewer documents, or a lower k."
+            )
         for argument, named in (("exclude", query.exclude), ("only", query.only)):
             if len(named) > limits.named:
                 raise RequestError(
@@ -146,27 +155,39 @@ class Service:
         return await self._wait(lambda: self.queue.submit(query, len(query.texts), query.n_bytes))
 
     async def add_label(self, name: str | int, text: str) -> Label:
-        """Make a label known until the next reload.
+        """Make a label known, and keep it for the models to come.
 
         Raises
         ------
         RequestError
             If it may not be added.
         """
-        if not self.allow_new_labels:
+        journal = self.journal
+        if journal is None:
             raise RequestError(
-                "this service takes no new labels; start it with --allow-new-labels.", 403
+                "this service takes no new labels; start it with --new-labels FILE.", 403
             )
 
         def change() -> Label:
             try:
-                return self.current.add_label(name, text)
+                self.current.add_missing(journal.read())  # of other processes
+                label = self.current.add_label(name, text)
+                journal.append(name, text)
+                return label
             except TypeError as error:
                 raise RequestError(first_sentence(str(error))) from None
             except ValueError as error:
                 raise RequestError(first_sentence(str(error)), 409) from None
 
         return await self._wait(lambda: self.queue.run(change))
+
+    def _look_for_labels(self) -> None:
+        """Take over the labels that another process has added."""
+        journal = self.journal
+        if journal is None or not journal.has_grown():
+            return
+        with suppress(QueueClosedError):
+            self.queue.run(lambda: self.current.add_missing(journal.read()))
 
     async def _wait(self, start: Any) -> Any:
         try:
