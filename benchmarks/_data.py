@@ -1,6 +1,7 @@
 """Data sets by name, and synthetic texts where only numbers and lengths count."""
 
 import argparse
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,8 @@ from skxmc.datasets import (
     load_xmc_repository,
 )
 
+# Environment variable with the folder of the data sets.
+FOLDER = "SKXMC_BENCHMARK_DATA"
 # Distinct words of the synthetic texts; a word has two or more syllables, each a word piece.
 N_WORDS = 100_000
 SYLLABLES = [consonant + vowel for consonant in "bcdfghjklmnpqrstvwxz" for vowel in "aeiou"]
@@ -32,10 +35,14 @@ def add_data(parser: argparse.ArgumentParser, default: str, several: bool = Fals
         "'fontawesome:1' is another split of it, 'esco:val_house' has the folder's documents "
         "val_house in place of the test documents",
     )
-    parser.add_argument("--folder", default="../shared/data", help="where the data sets are")
+    parser.add_argument(
+        "--folder",
+        default=os.environ.get(FOLDER),
+        help=f"where the data sets are; without it the environment variable {FOLDER}",
+    )
 
 
-def load(name: str, folder: str) -> Bunch:
+def load(name: str, folder: str | None) -> Bunch:
     """Load the quick-start set by the name "fontawesome", or a folder of that name.
 
     The folder is one of skxmc's own layout or of a public benchmark.
@@ -46,7 +53,14 @@ def load(name: str, folder: str) -> Bunch:
     name, _, split = name.partition(":")
     if name == "fontawesome":
         return load_fontawesome(random_state=int(split or 0))
+    if folder is None:
+        raise SystemExit(
+            f"--data {name} is a folder, but nothing says where it is; pass --folder or set "
+            f"{FOLDER}, or take --data fontawesome, which is built from an installed package."
+        )
     path = Path(folder) / name
+    if not path.is_dir():
+        raise SystemExit(f"there is no folder {path}; --folder must name the folder above it.")
     load_folder = load_xmc_folder if (path / "labels.jsonl.gz").is_file() else load_xmc_repository
     data = load_folder(path)
     if split:

@@ -17,7 +17,7 @@ version = release = skxmc.__version__
 extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.mathjax",
+    "mathml",
     "numpydoc",
     "sphinx_copybutton",
     "sphinx_gallery.gen_gallery",
@@ -25,6 +25,9 @@ extensions = [
 exclude_patterns = ["_build"]
 templates_path = ["_templates"]
 default_role = "py:obj"
+html_math_renderer = "mathml"
+html_static_path = ["_static"]
+html_css_files = ["skxmc.css"]
 
 # Links into the documentation of other projects need the network, so a plain build does
 # without them: set SKXMC_DOCS_INTERSPHINX=1 where it can be reached.
@@ -51,6 +54,7 @@ sphinx_gallery_conf = {
     "abort_on_example_error": True,
     "download_all_examples": False,
     "show_memory": False,
+    "write_computation_times": False,  # a page with scripts from a CDN
 }
 copybutton_exclude = ".linenos, .gp, .go"
 
@@ -62,4 +66,9 @@ html_theme_options = {
     "secondary_sidebar_items": ["page-toc"],
     "show_prev_next": False,
 }
-html_sidebars = {"index": [], "install": [], "changes": []}
+html_sidebars = {
+    page: []
+    for page in (
+        "index getting_started about install theory comparison faq glossary contributing changes"
+    ).split()
+}

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from sklearn.utils.validation import check_is_fitted
 
 from ._estimator._base import BaseXMCClassifier
 from ._estimator._parameters import Recipe, shared_constraints
 from .encoders import LanguageModel
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Sequence
+
+    from joblib import Memory
+    from numpy.random import RandomState
+
+    from .encoders import ImageEncoder, LoRA
+    from .evidence import Evidence
+    from .indexes import Index
+    from .model_selection import Precision, Validation
+    from .objectives import Objective, Training
 
 
 class DecoderXMCClassifier(BaseXMCClassifier):
@@ -45,10 +58,10 @@ class DecoderXMCClassifier(BaseXMCClassifier):
     evidence : list of Evidence or str, default=None
         Kinds of evidence that rank labels, as in :class:`ViXMLClassifier`.
     objective : Objective or str, default=None
-        What the model is tuned for, as in :class:`ViXMLClassifier`. Where the untuned model can
-        hardly tell texts apart, as with small language models, the margin loss of prototypes alone
-        draws all embeddings together; the softmax of the linear head, which ``Prime()`` trains
-        beside them, does not.
+        What the model is tuned for, as in :class:`ViXMLClassifier`. If the pretrained model
+        hardly separates texts, as small language models do, the margin loss of prototypes alone
+        makes all embeddings collapse; the softmax of the linear head, which ``Prime()`` also
+        trains, prevents it.
     adapter : LoRA, default=None
         The adapters with ``train_encoder="lora"``; None takes ``LoRA()``.
     index : {"auto", "exact", "hnsw", "ivf"} or Index, default="auto"
@@ -71,23 +84,24 @@ class DecoderXMCClassifier(BaseXMCClassifier):
         Peak learning rate of adapters, or of all weights; 5e-5 is usual for models of billions of
         weights.
     training : Training, default=None
-        How the optimiser and the batches work; None takes ``Training()``.
+        Options of the optimiser and of the batches; None takes ``Training()``.
     validation : float or Validation, default=None
-        Which documents are held out and what is chosen by them, as in :class:`ViXMLClassifier`.
+        Which documents are held out, and the metric that is tuned on them, as in
+        :class:`ViXMLClassifier`.
     threshold : "auto", "per-label", float in [0, 1] or Precision, default="auto"
         Probability above which :meth:`predict` gives a label, as in :class:`ViXMLClassifier`.
     device : str, default="auto"
         "auto" takes an accelerator if there is one.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
-        Of matrix products, and of frozen base weights; "auto" is bfloat16 where the device
+        Type of matrix products and of frozen base weights; "auto" is bfloat16 where the device
         multiplies it fast.
     memory : str, path-like or joblib.Memory, default=None
-        Where picture vectors and embeddings of the untuned model are kept, and with a
-        `random_state` tuning itself, written once a minute: a fit that was cut off goes on there,
-        and one that tunes the same is not repeated.
+        Folder that keeps picture vectors and embeddings of the frozen model and, with a
+        `random_state`, the state of tuning, written once a minute: a fit that was killed goes on
+        from there, and equal tuning is not repeated.
     random_state : int, RandomState instance or None, default=None
-        Pass an int for fits that are equal to the bit on one machine with as many threads, as far
-        as `index` allows.
+        Pass an int for fits that are equal to the bit on one machine with the same number of
+        threads, as far as `index` allows.
     verbose : int, default=0
         1 shows a progress bar an epoch.
 
@@ -127,30 +141,32 @@ threshold_, tower_
 
     def __init__(
         self,
-        encoder="HuggingFaceTB/SmolLM2-135M-Instruct",
-        image_encoder="efficientnet-lite0",
+        encoder: str | os.PathLike[str] | LanguageModel = "HuggingFaceTB/SmolLM2-135M-Instruct",
+        image_encoder: (
+            str | os.PathLike[str] | Callable[..., Any] | ImageEncoder
+        ) = "efficientnet-lite0",
         *,
         train_encoder: str = "lora",
-        label_text=None,
-        label_images=None,
-        evidence=None,
-        objective=None,
-        adapter=None,
-        index="auto",
+        label_text: Any = None,
+        label_images: Any = None,
+        evidence: Sequence[Evidence | str] | None = None,
+        objective: Objective | str | None = None,
+        adapter: LoRA | None = None,
+        index: str | Index = "auto",
         text_features: str = "both",
-        text_column: str = "text",
+        text_column: str | Sequence[str] = "text",
         image_column: str = "image",
         epochs: int = 8,
         max_steps: int | None = None,
         batch_size: int | str = "auto",
         learning_rate: float = 3e-4,
-        training=None,
-        validation=None,
-        threshold="auto",
+        training: Training | None = None,
+        validation: float | Validation | None = None,
+        threshold: str | float | Precision = "auto",
         device: str = "auto",
         precision: str = "auto",
-        memory=None,
-        random_state=None,
+        memory: str | os.PathLike[str] | Memory | None = None,
+        random_state: int | RandomState | None = None,
         verbose: int = 0,
     ) -> None:
         self.encoder = encoder
@@ -178,7 +194,7 @@ threshold_, tower_
         self.random_state = random_state
         self.verbose = verbose
 
-    def merge_adapter(self):
+    def merge_adapter(self) -> Self:
         """Fold the adapters into the base weights, for serving: faster, and larger on disk.
 
         Returns

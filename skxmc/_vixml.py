@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from sklearn.utils._param_validation import StrOptions
 
@@ -10,21 +10,34 @@ from ._estimator._base import BaseXMCClassifier
 from ._estimator._parameters import BACKENDS, Recipe, shared_constraints
 from .encoders import TextEncoder
 
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Sequence
+
+    from joblib import Memory
+    from numpy.random import RandomState
+
+    from .encoders import ImageEncoder, LoRA
+    from .evidence import Evidence
+    from .indexes import Index
+    from .model_selection import Precision, Validation
+    from .objectives import Objective, Training
+
 
 class ViXMLClassifier(BaseXMCClassifier):
     """Extreme multi-label classifier of texts with pictures.
 
     Documents and labels go through one small transformer encoder; each picture becomes one more
     token of the text (early fusion). Several kinds of evidence rank the labels of a document and
-    are mixed with weights chosen on held-out training documents: label prototypes (cosine
+    are mixed, with weights chosen on held-out training documents: label prototypes (cosine
     between document and label), label vectors (a linear one-vs-all model over embedding,
     picture and sparse words), and the labels of the nearest training documents. See the
     :ref:`user guide <vixml>`.
 
     Most users touch five parameters: `train_encoder`, `encoder`, `label_text`, `memory` and
-    `random_state`. What belongs to a part of the model is a parameter of that part: of the
-    `evidence`, the `objective`, the `adapter`, the `index`, the encoders. Those are objects, which
-    searches reach as ``objective__margin`` or, by the name of a kind of evidence, as
+    `random_state`. Options of a part of the model are parameters of that part: of `evidence`,
+    `objective`, `adapter`, `index` and the encoders. These are objects. Searches reach into them
+    by names such as ``objective__margin`` or, with the name of a kind of evidence,
     ``label_vectors__anchor``.
 
     Parameters
@@ -65,8 +78,8 @@ class ViXMLClassifier(BaseXMCClassifier):
         int8, built by all threads; "hnsw" itself stores float32 and builds with one thread.
     text_features : {"embedding", "tfidf", "both"}, default="both"
         What label vectors see of a text: its embedding, TF-IDF of words and character n-grams,
-        or both; with "both" and more than 131,072 labels, its embedding alone. With an untuned
-        encoder, prototypes and neighbours also compare words, except with "embedding".
+        or both; with "both" and more than 131,072 labels, its embedding alone. With a frozen
+        encoder, prototypes and neighbours also compare TF-IDF words, except with ``"embedding"``.
     text_column : str or sequence of str, default="text"
         Column of X with the texts, if X is a table; those of several columns are joined by ". ".
     image_column : str, default="image"
@@ -83,30 +96,31 @@ class ViXMLClassifier(BaseXMCClassifier):
     learning_rate : float, default=8e-4
         Peak learning rate of the encoder.
     training : Training, default=None
-        How the optimiser and the batches work; None takes ``Training()``.
+        Options of the optimiser and of the batches; None takes ``Training()``.
     validation : float or Validation, default=None
-        Which documents are held out and what is chosen by them; a number is their share. None
-        takes ``Validation()``. ``Validation(patience=3)`` stops tuning early.
+        Which documents are held out, and the metric that is tuned on them; a number is their
+        share. None takes ``Validation()``. ``Validation(patience=3)`` stops tuning early.
     threshold : "auto", "per-label", float in [0, 1] or Precision, default="auto"
-        Probability above which :meth:`predict` gives a label. "auto" is chosen for best
-        micro-averaged F1 on held-out documents, "per-label" is one for each label, and a
-        :class:`~skxmc.model_selection.Precision` the lowest that keeps a wanted precision.
+        Probability above which :meth:`predict` gives a label. "auto" has the best micro-averaged
+        F1 on held-out documents, "per-label" is one for each label, and a
+        :class:`~skxmc.model_selection.Precision` is the lowest that keeps a wanted precision.
     device : str, default="auto"
         "auto" takes an accelerator if there is one.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
-        Of matrix products; "auto" is bfloat16 where the device multiplies it fast.
+        Type of matrix products; "auto" is bfloat16 where the device multiplies it fast.
     backend : {"torch", "openvino"}, default="torch"
         What runs the text encoder in prediction. "openvino", on a CPU, multiplies by weights in
         integers of 8 bits, for BERT, RoBERTa and XLM-R: embeddings are off by a cosine of 0.001,
         and without AMX take half to two thirds of the time. A fitted or loaded model takes it by
         ``set_params``. Needs the extra ``openvino``.
     memory : str, path-like or joblib.Memory, default=None
-        Where picture vectors and embeddings of the untuned encoder are kept, and with a
-        `random_state` tuning itself, written once a minute: a fit that was cut off goes on there,
-        and one that tunes the same is not repeated.
+        Folder that keeps picture vectors and embeddings of the frozen encoder and, with a
+        `random_state`, the state of tuning, written once a minute: a fit that was killed goes on
+        from there, and equal tuning is not repeated.
     random_state : int, RandomState instance or None, default=None
-        Pass an int for fits that are equal to the bit on one machine with as many threads. Not so
-        where ``index="auto"`` builds a graph with several threads, which depends on their timing.
+        Pass an int for fits that are equal to the bit on one machine with the same number of
+        threads. The exception is ``index="auto"`` with so many vectors that several threads build
+        a graph, which depends on their timing.
     verbose : int, default=0
         1 shows a progress bar an epoch.
 
@@ -170,31 +184,33 @@ class ViXMLClassifier(BaseXMCClassifier):
 
     def __init__(
         self,
-        encoder="sentence-transformers/all-MiniLM-L6-v2",
-        image_encoder="efficientnet-lite0",
+        encoder: str | os.PathLike[str] | TextEncoder = "sentence-transformers/all-MiniLM-L6-v2",
+        image_encoder: (
+            str | os.PathLike[str] | Callable[..., Any] | ImageEncoder
+        ) = "efficientnet-lite0",
         *,
         train_encoder: str = "full",
-        label_text=None,
-        label_images=None,
-        evidence=None,
-        objective=None,
-        adapter=None,
-        index="auto",
+        label_text: Any = None,
+        label_images: Any = None,
+        evidence: Sequence[Evidence | str] | None = None,
+        objective: Objective | str | None = None,
+        adapter: LoRA | None = None,
+        index: str | Index = "auto",
         text_features: str = "both",
-        text_column: str = "text",
+        text_column: str | Sequence[str] = "text",
         image_column: str = "image",
         epochs: int = 12,
         max_steps: int | None = None,
         batch_size: int | str = "auto",
         learning_rate: float = 8e-4,
-        training=None,
-        validation=None,
-        threshold="auto",
+        training: Training | None = None,
+        validation: float | Validation | None = None,
+        threshold: str | float | Precision = "auto",
         device: str = "auto",
         precision: str = "auto",
         backend: str = "torch",
-        memory=None,
-        random_state=None,
+        memory: str | os.PathLike[str] | Memory | None = None,
+        random_state: int | RandomState | None = None,
         verbose: int = 0,
     ) -> None:
         self.encoder = encoder

@@ -157,10 +157,12 @@ def test_blocks_share_a_namespace_and_failures_show():
         run_block("1 / 0", namespace, "example", 0)
 
 
-def test_the_drawing_of_the_house_is_current():
-    drawn = runpy.run_path(str(DOCS / "draw_house.py"))["draw"]()
-    kept = (DOCS / "_static" / "house.svg").read_text(encoding="utf-8")
-    assert kept == drawn, "run `python docs/draw_house.py`"
+def test_drawings_are_current():
+    house = runpy.run_path(str(DOCS / "draw_house.py"))["draw"]
+    diagrams = runpy.run_path(str(DOCS / "draw_diagrams.py"))["DIAGRAMS"]
+    for name, draw in {"house": house, **diagrams}.items():
+        kept = (DOCS / "_static" / f"{name}.svg").read_text(encoding="utf-8")
+        assert kept == draw(), "run `python docs/draw_house.py` and `python docs/draw_diagrams.py`"
 
 
 @pytest.mark.parametrize(

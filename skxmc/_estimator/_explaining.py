@@ -26,7 +26,16 @@ class ExplainingMixin:
     It stands on what :class:`PredictionMixin` stands on, and `document_ids_`.
     """
 
-    def explain(self, X, labels=None, *, images=None, k=5, n_nearest=3, n_words=5):
+    def explain(
+        self,
+        X: Any,
+        labels: Any = None,
+        *,
+        images: Any = None,
+        k: int = 5,
+        n_nearest: int = 3,
+        n_words: int = 5,
+    ) -> list[list[Explanation]]:
         """Say why documents get labels.
 
         Parameters
@@ -87,7 +96,7 @@ class ExplainingMixin:
             found += self._explain_block(X[rows], part, own, n_nearest, n_words)
         return found
 
-    def nearest(self, X, n=5, *, images=None):
+    def nearest(self, X: Any, n: int = 5, *, images: Any = None) -> tuple[np.ndarray, np.ndarray]:
         """Find the training documents that are most like given ones.
 
         They are those that the neighbours among the evidence go by.

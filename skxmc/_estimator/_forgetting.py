@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from numbers import Integral
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
@@ -21,7 +21,7 @@ _LISTED = 5
 class ForgettingMixin:
     """What :class:`UpdatingMixin` stands on: documents that go."""
 
-    def remove_documents(self, ids):
+    def remove_documents(self, ids: Any) -> Self:
         """Forget documents.
 
         They are neighbours no more. Counts of labels, prototypes of an untuned encoder, and the

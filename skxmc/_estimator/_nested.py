@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 from ..evidence import resolve_evidence
 
@@ -34,7 +34,7 @@ class NestedParametersMixin:
                 params.update({f"{name}__{key}": value for key, value in nested.items()})
         return params
 
-    def set_params(self, **params: Any):
+    def set_params(self, **params: Any) -> Self:
         """Set parameters of this estimator and of the objects in it.
 
         Parameters

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from itertools import pairwise
+from typing import Any, Self
 
 import numpy as np
 import scipy.sparse as sp
@@ -41,12 +42,12 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         return self.ranker_.evidence_
 
     @property
-    def tower_(self):
+    def tower_(self) -> Any:
         """The text encoder; None with ``encoder="precomputed"``."""
         return self.featurizer_.tower
 
     @property
-    def image_encoder_(self):
+    def image_encoder_(self) -> Any:
         """The picture encoder; None if there were no pictures to encode."""
         return self.featurizer_.image_encoder
 
@@ -61,16 +62,16 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
     def predict_topk(
         self,
-        X,
-        k=5,
+        X: Any,
+        k: int = 5,
         *,
-        images=None,
-        exclude=None,
-        only=None,
-        exclude_labels=None,
-        return_labels=False,
-        as_frame=False,
-    ):
+        images: Any = None,
+        exclude: Any = None,
+        only: Any = None,
+        exclude_labels: Any = None,
+        return_labels: bool = False,
+        as_frame: bool = False,
+    ) -> tuple[np.ndarray, np.ndarray] | Any:
         """The k best labels of each document, best first.
 
         Parameters
@@ -122,8 +123,15 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         return (labels_to_names(indices, self.classes_) if return_labels else indices), scores
 
     def predict(
-        self, X, images=None, exclude=None, only=None, max_labels=1000, *, exclude_labels=None
-    ):
+        self,
+        X: Any,
+        images: Any = None,
+        exclude: Any = None,
+        only: Any = None,
+        max_labels: int | None = 1000,
+        *,
+        exclude_labels: Any = None,
+    ) -> sp.csr_array:
         """Labels whose probability is above the threshold.
 
         Parameters
@@ -150,8 +158,15 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         return Y
 
     def predict_proba(
-        self, X, images=None, exclude=None, only=None, *, exclude_labels=None, labels=None
-    ):
+        self,
+        X: Any,
+        images: Any = None,
+        exclude: Any = None,
+        only: Any = None,
+        *,
+        exclude_labels: Any = None,
+        labels: Any = None,
+    ) -> sp.csr_array | np.ndarray:
         """Probability that a label is right, for each document.
 
         Each label has a probability of its own: those of a document don't sum to 1.
@@ -182,7 +197,15 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         probabilities.sort_indices()
         return probabilities
 
-    def decision_function(self, X, images=None, exclude=None, only=None, *, exclude_labels=None):
+    def decision_function(
+        self,
+        X: Any,
+        images: Any = None,
+        exclude: Any = None,
+        only: Any = None,
+        *,
+        exclude_labels: Any = None,
+    ) -> np.ndarray:
         """Dense scores; a label is predicted where its score is above 0.
 
         Parameters
@@ -216,7 +239,7 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         dense[rows, indices[rows, columns]] = scores[rows, columns]
         return dense - np.float32(self.threshold_)
 
-    def transform(self, X, images=None):
+    def transform(self, X: Any, images: Any = None) -> np.ndarray:
         """Embeddings of documents.
 
         Parameters
@@ -236,7 +259,9 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             return features.text
         return features.joined()
 
-    def fit_transform(self, X, y, images=None, exclude=None, document_ids=None):
+    def fit_transform(
+        self, X: Any, y: Any, images: Any = None, exclude: Any = None, document_ids: Any = None
+    ) -> np.ndarray:
         """Fit, then the embeddings of the same documents.
 
         Parameters
@@ -252,7 +277,14 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         self.fit(X, y, images=images, exclude=exclude, document_ids=document_ids)
         return self.transform(X, images=images)
 
-    def score(self, X, y, sample_weight=None, images=None, exclude=None):
+    def score(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        images: Any = None,
+        exclude: Any = None,
+    ) -> float:
         """Precision at 1.
 
         Parameters
@@ -280,7 +312,14 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             exclude.resize(Y.shape)
         return precision_at_k(Y, found, k=1, exclude=exclude, sample_weight=sample_weight)
 
-    def add_labels(self, labels, *, label_text=None, label_images=None, label_embeddings=None):
+    def add_labels(
+        self,
+        labels: Any,
+        *,
+        label_text: Any = None,
+        label_images: Any = None,
+        label_embeddings: Any = None,
+    ) -> Self:
         """Make new labels known without training: their prototypes are their embeddings.
 
         Parameters
@@ -336,7 +375,7 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             self.label_parents_ = [*self.label_parents_, *([] for _ in new.ids)]
         return self
 
-    def inverse_transform(self, Y):
+    def inverse_transform(self, Y: Any) -> list[tuple[Any, ...]]:
         """Ids of the labels that an indicator marks.
 
         Parameters

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from numbers import Integral
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import scipy.sparse as sp
@@ -25,6 +25,7 @@ from .._ranking._updating import (
 )
 from ._allowed_labels import columns_of
 from ._forgetting import ForgettingMixin, count_of
+from ._parameters import check_threshold
 
 # A refit is due once so many documents were added, as a share of those that were fitted on.
 REFIT_SHARE = 1.0
@@ -43,16 +44,16 @@ class UpdatingMixin(ForgettingMixin):
 
     def partial_fit(
         self,
-        X,
-        y,
+        X: Any,
+        y: Any,
         *,
-        images=None,
-        exclude=None,
-        label_text=None,
-        document_ids=None,
-        max_documents=None,
-        classes=None,
-    ):
+        images: Any = None,
+        exclude: Any = None,
+        label_text: Any = None,
+        document_ids: Any = None,
+        max_documents: int | None = None,
+        classes: Any = None,
+    ) -> Self:
         """Learn from more documents in seconds; on an unfitted estimator, :meth:`fit`.
 
         Encoder, whitening of pictures, words, mixture and re-ranker stay as they are. The documents
@@ -133,7 +134,7 @@ class UpdatingMixin(ForgettingMixin):
             features.take(usable), Y[usable], pairs, first + usable, before.n_seen_ + usable
         )
         precision = precision_before(before, arriving)
-        threshold = self._check_threshold()
+        threshold = check_threshold(self.threshold)
         ranker = with_documents(before, arriving, labels, threshold, self.verbose)
         ranker.n_seen_ += len(X)
         new = Labels(
@@ -151,7 +152,7 @@ class UpdatingMixin(ForgettingMixin):
         """Documents that :meth:`partial_fit` has learned from since the last fit."""
         return self.ranker_.n_added_
 
-    def remove_labels(self, names):
+    def remove_labels(self, names: Any) -> Self:
         """Forget labels: they are never proposed again, and their columns go.
 
         The labels behind them move up. Documents stay, also those that lose all their labels:
@@ -181,7 +182,7 @@ class UpdatingMixin(ForgettingMixin):
             self._take_over(with_labels(self.ranker_, kept), self._with_kept_labels(kept))
         return self
 
-    def rename_labels(self, names):
+    def rename_labels(self, names: Any) -> Self:
         """Give labels other names; predictions stay the same.
 
         Parameters

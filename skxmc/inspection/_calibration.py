@@ -71,7 +71,7 @@ class CalibrationDisplay:
         k: int = 10,
         n_bins: int = 15,
         ax: Any = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> CalibrationDisplay:
         """Predict, and draw the share of right labels by their probability.
 
@@ -137,7 +137,7 @@ class CalibrationDisplay:
         frequencies: np.ndarray | None = None,
         n_bins: int = 15,
         ax: Any = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> CalibrationDisplay:
         """Draw the share of right labels of given predictions by their probability.
 
@@ -184,7 +184,7 @@ class CalibrationDisplay:
         }
         return cls(curves).plot(ax, **kwargs)
 
-    def plot(self, ax: Any = None, **kwargs) -> CalibrationDisplay:
+    def plot(self, ax: Any = None, **kwargs: Any) -> CalibrationDisplay:
         """Draw the curves beside the diagonal.
 
         Parameters

@@ -85,7 +85,7 @@ class PrecisionCoverageDisplay:
         k: int = 1,
         precision: float | None = None,
         ax: Any = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> PrecisionCoverageDisplay:
         """Predict, and draw the curve.
 
@@ -141,7 +141,7 @@ class PrecisionCoverageDisplay:
         k: int = 1,
         precision: float | None = None,
         ax: Any = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> PrecisionCoverageDisplay:
         """Draw the curve of given predictions.
 
@@ -188,7 +188,7 @@ class PrecisionCoverageDisplay:
         display = cls(curves, k=k, precision=precision, answered=answered or None)
         return display.plot(ax, **kwargs)
 
-    def plot(self, ax: Any = None, **kwargs) -> PrecisionCoverageDisplay:
+    def plot(self, ax: Any = None, **kwargs: Any) -> PrecisionCoverageDisplay:
         """Draw the curves, and what can be answered with the wanted precision.
 
         Parameters

@@ -49,7 +49,7 @@ class FittedText(Text):
         indent: float = 0.0,
         reserve: float = 0.0,
         n_lines: int = 1,
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         place = offset_copy(axes.transData, axes.figure, x=indent, units="points")
         super().__init__(x, y, text, transform=place, parse_math=False, **kwargs)

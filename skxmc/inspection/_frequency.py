@@ -110,7 +110,7 @@ class FrequencyBinDisplay:
         metric: str = "recall",
         k: int = 5,
         ax: Any = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> FrequencyBinDisplay:
         """Predict, and draw the metric of each bin.
 
@@ -177,7 +177,7 @@ class FrequencyBinDisplay:
         metric: str = "recall",
         k: int = 5,
         ax: Any = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> FrequencyBinDisplay:
         """Draw the metric of given predictions in each bin.
 
@@ -245,7 +245,7 @@ class FrequencyBinDisplay:
         )
         return display.plot(ax, **kwargs)
 
-    def plot(self, ax: Any = None, **kwargs) -> FrequencyBinDisplay:
+    def plot(self, ax: Any = None, **kwargs: Any) -> FrequencyBinDisplay:
         """Draw one group of bars for each bin.
 
         Parameters

@@ -70,7 +70,12 @@ class TrainingHistoryDisplay:
 
     @classmethod
     def from_estimator(
-        cls, estimator: Any, *, quantities: Sequence[str] | None = None, ax: Any = None, **kwargs
+        cls,
+        estimator: Any,
+        *,
+        quantities: Sequence[str] | None = None,
+        ax: Any = None,
+        **kwargs: Any,
     ) -> TrainingHistoryDisplay:
         """Draw the history of a fitted estimator.
 
@@ -101,7 +106,7 @@ class TrainingHistoryDisplay:
         return cls(histories).plot(ax, quantities=quantities, **kwargs)
 
     def plot(
-        self, ax: Any = None, *, quantities: Sequence[str] | None = None, **kwargs
+        self, ax: Any = None, *, quantities: Sequence[str] | None = None, **kwargs: Any
     ) -> TrainingHistoryDisplay:
         """Draw one panel for each quantity.
 

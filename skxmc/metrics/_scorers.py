@@ -24,7 +24,7 @@ _METRICS = (*_MEANS, *_LABEL_AVERAGES, *_PROPENSITY_SCORED, *_BY_FREQUENCY)
 _SHORT = {"p": "precision", "n": "ndcg", "psp": "psprecision", "psn": "psndcg"}
 
 # What a scorer uses itself. None: an error if it is passed to a search and nobody said whether
-# the scorer wants it, so that nothing is forgotten in silence.
+# the scorer wants it, so that a forgotten one is an error.
 _REQUESTS = {"images": None, "exclude": None, "sample_weight": None}
 
 
