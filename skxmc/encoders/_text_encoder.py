@@ -80,7 +80,13 @@ class TextEncoder(BaseEstimator):
         self.dimension = dimension
 
     def find(self) -> ModelSource | None:
-        """Where the model's files are; None for an object, which has none."""
+        """Find the model's files, or download them.
+
+        Returns
+        -------
+        source : ModelSource or None
+            Where they are; None for an object, which has none.
+        """
         from .._backbones._sources import find_model
 
         if not isinstance(self.name, str | os.PathLike):
