@@ -10,7 +10,12 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.utils import Bunch
 
-from skxmc.datasets import load_fontawesome, load_xmc_folder, load_xmc_repository
+from skxmc.datasets import (
+    documents_from_labels,
+    load_fontawesome,
+    load_xmc_folder,
+    load_xmc_repository,
+)
 
 # Environment variable with the folder of the data sets.
 FOLDER = "SKXMC_BENCHMARK_DATA"
@@ -63,6 +68,23 @@ def load(name: str, folder: str | None) -> Bunch:
             raise SystemExit(f"{path} has no split {split!r}, but {sorted(data.splits)}")
         data.update({f"{field}_test": value for field, value in data.splits[split].items()})
     return data
+
+
+def join_training_documents(data: Bunch, seed: int) -> Bunch:
+    """The training documents, and each of them joined with one of another label.
+
+    It is for data sets whose training documents are texts of labels, such as definitions.
+    """
+    texts: dict[int, list[str]] = {}
+    rows, labels = data.Y_train.nonzero()
+    for row, label in zip(rows.tolist(), labels.tolist(), strict=True):
+        texts.setdefault(label, []).append(data.text_train[row])
+    X, y = documents_from_labels(texts, random_state=seed)
+    rows = np.repeat(np.arange(len(X)), [len(own) for own in y])
+    pairs = (rows, np.concatenate(y))
+    shape = (len(X), data.Y_train.shape[1])
+    Y = sp.csr_array((np.ones(len(rows), dtype=np.float32), pairs), shape=shape)
+    return Bunch(**{**data, "text_train": X, "Y_train": Y, "exclude_train": None})
 
 
 def texts_of_words(texts: Sequence[str], n: int, n_words: int = 10, seed: int = 0) -> list[str]:

@@ -21,7 +21,7 @@ from skxmc.metrics import (
 )
 
 from ._baselines import BASELINES, title_of
-from ._data import add_data, load
+from ._data import add_data, join_training_documents, load
 from ._report import apart, command, contestant, make_estimator, parameter, peak_gb, table
 
 # The classes, and what "all" means for each: tuning all weights of a language model is no usual
@@ -67,6 +67,8 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
         the mixture, and ``history``. Or with ``skipped``, the reason.
     """
     data = load(task["data"], task["folder"])
+    if task.get("joined"):
+        data = join_training_documents(data, task["params"].get("random_state", 0))
     propensities = label_propensities(data.Y_train, preset=task["preset"])
 
     def figures(found: Any) -> dict[str, float]:
@@ -167,6 +169,8 @@ def name_of(result: dict[str, Any]) -> str:
     parts += [result["mode"], "text + pictures" if result["images"] else "text"]
     if result["exclude_train"]:
         parts.append("exclude_train")
+    if result.get("joined"):
+        parts.append("joined")
     hidden = {"random_state", "verbose"}
     parts += [f"{key}={value}" for key, value in result["params"].items() if key not in hidden]
     return ", ".join(parts)
@@ -243,6 +247,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--param", action="append", type=parameter, default=[], metavar="NAME=VALUE",
         help="parameter of the estimator, such as label_vectors__anchor=1; repeatable")  # fmt: skip
     add("--exclude-train", action="store_true", help="pass the training set's filter pairs to fit")
+    add("--joined", action="store_true",
+        help="training documents are texts of labels: join pairs of them as well")  # fmt: skip
     add("--preset", default="default", choices=["default", "amazon", "wikipedia"],
         help="constants of the propensities in PSP, by the kind of data")  # fmt: skip
     add("--baseline", nargs="*", type=_baseline, default=None, metavar="NAME",
@@ -270,7 +276,9 @@ def tasks(options: argparse.Namespace) -> list[dict[str, Any]]:
         baselines = [(next(iter(BASELINES)), {})]
     found = []
     for data in options.data:
-        common = {name: getattr(options, name) for name in ("folder", "estimator", "preset")}
+        common = {
+            name: getattr(options, name) for name in ("folder", "estimator", "preset", "joined")
+        }
         common["data"] = data
         for name, parameters in baselines or []:
             found.append(

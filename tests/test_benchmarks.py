@@ -10,6 +10,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
+from sklearn.utils import Bunch
 from tiny_models import save_encoder
 
 from benchmarks import __main__ as command_line
@@ -526,3 +528,15 @@ def test_memory_of_a_recipe_is_estimated():
     recipe = read_recipe("vixml-minilm-l3-131k-text")
     small = {"documents": 2000, "labels": 500, "labels_per_document": 2.3, "words": 7}
     assert 1e8 < estimate({**recipe, "shape": small}) < 1e11
+
+
+def test_training_documents_are_joined():
+    from benchmarks._data import join_training_documents
+
+    Y = sp.csr_array(np.array([[1, 0, 0], [1, 0, 0], [0, 1, 0]], dtype=np.float32))
+    data = Bunch(text_train=["wool", "fleece", "oak"], Y_train=Y, exclude_train=None, rest=1)
+    found = join_training_documents(data, seed=0)
+    assert found.text_train[:3] == ["wool", "fleece", "oak"]
+    assert found.Y_train.toarray().tolist()[:3] == Y.toarray().tolist()
+    assert found.Y_train.toarray().tolist()[3:] == [[1, 1, 0]] * 3
+    assert found.rest == 1

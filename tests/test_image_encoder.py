@@ -84,6 +84,14 @@ def save_tiny(kind: str, folder: Path) -> None:
             tf.SwiftFormerConfig(depths=[1, 1], embed_dims=[8, 16], downsamples=[True, False])
         )
         processor = tf.ViTImageProcessorPil(size=SQUARE)
+    elif kind == "pvt-v2":
+        stages_of_two = {"hidden_sizes": [8, 16], "depths": [1, 1], "num_attention_heads": [1, 2]}
+        config = tf.PvtV2Config(
+            image_size=SQUARE, num_encoder_blocks=2, sr_ratios=[2, 1], mlp_ratios=[2, 2],
+            patch_sizes=[7, 3], strides=[4, 2], **stages_of_two,
+        )  # fmt: skip
+        model = tf.PvtV2Model(config)
+        processor = tf.ViTImageProcessorPil(size=SQUARE)
     elif kind == "convnext":
         model = tf.ConvNextModel(
             tf.ConvNextConfig(num_stages=3, hidden_sizes=[4, 8, 12], depths=[1, 2, 1])
@@ -102,7 +110,7 @@ def save_tiny(kind: str, folder: Path) -> None:
         saved.save_pretrained(folder)
 
 
-NO_CLASS_TOKEN = ["swiftformer", "ijepa"]
+NO_CLASS_TOKEN = ["swiftformer", "ijepa", "pvt-v2"]
 MORE = ["convnext", "dinov2-registers"]
 KINDS = ["clip", "siglip", "siglip2", "dinov2", "vit", "vit-classifier", "clip-vision"]
 
@@ -324,6 +332,7 @@ def test_all_layers_stand_side_by_side(kind, tiny):
     expected_widths = {
         "convnext": [4, 8, 12],
         "swiftformer": [8, 16],
+        "pvt-v2": [8, 16],
         "siglip": [16] * 3,
         "siglip2": [16] * 3,
         "ijepa": [16] * 3,
@@ -821,6 +830,29 @@ def test_open_clip_with_weights(form, tiny_clip, tmp_path):
     assert not [
         name for name, _ in encoder._backbone.visual.named_parameters() if "token_e" in name
     ]
+
+
+def test_all_layers_of_open_clip(tiny_clip, tmp_path):
+    """Class token and mean of the patches of each block, then the model's own vector."""
+    import open_clip
+
+    torch.manual_seed(7)
+    model, _, transform = open_clip.create_model_and_transforms("tiny-clip")
+    model.eval()
+    weights = tmp_path / "open_clip_model.safetensors"
+    save_file(model.state_dict(), weights)
+    features = ImageEncoder(f"open_clip:tiny-clip/{weights}", layers="all").encode(
+        items(picture(0))
+    )
+    assert features.widths == (64, 64, 12)
+    pixels = transform(Image.fromarray(picture(0)))[None]
+    states = []
+    model.visual.transformer.register_forward_hook(lambda *call: states.append(call[2]))
+    with torch.inference_mode():
+        own = model.encode_image(pixels)[0]
+    token, mean = states[0][0, 0], states[0][0, 1:].mean(dim=0)
+    expected = torch.cat([token, mean, own]).numpy()
+    np.testing.assert_allclose(features.vectors[0], expected, rtol=1e-3, atol=1e-4)
 
 
 def test_open_clip_errors_come_at_once(tiny_clip, monkeypatch):

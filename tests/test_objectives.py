@@ -227,6 +227,7 @@ def test_losses_are_reached_by_nested_names():
         (DualEncoder(margin=(0.1, 0.2, 0.3)), "margin of DualEncoder must be two numbers"),
         (DualEncoder(margin=("low", "high")), "margin of DualEncoder must be two numbers"),
         (DualEncoder(margin=0.1), "'margin' parameter of DualEncoder"),
+        (Prime(positives="hard"), "'positives' parameter of Prime"),
         (Prime(threshold_consistency=-1), "'threshold_consistency' parameter of Prime"),
         (
             Prime(threshold_consistency=ThresholdConsistentLoss(weight=-1)),
@@ -255,6 +256,31 @@ def test_threshold_consistency_adds_its_loss(kind):
     assert losses(threshold_consistency=ThresholdConsistentLoss(weight=0.0)) == plain
     assert losses(threshold_consistency=ThresholdConsistentLoss(weight=0.5)) == given
     assert given[0] > plain[0]
+
+
+@pytest.mark.parametrize("kind", [Prime, DualEncoder])
+def test_positives_may_be_drawn_at_random(kind):
+    """Documents of one label each have no choice; with several the losses differ."""
+
+    def losses(positives):
+        trainer = Problem(24).trainer(kind(positives=positives), max_steps=3)
+        trainer.fit()
+        return [entry["loss"] for entry in trainer.history]
+
+    assert losses("random") == losses("random")
+    assert losses("random") != losses("drawn")
+
+
+def test_the_schedule_of_hard_batches_may_be_given():
+    given = HardNegativeSchedule.of((4, 2, (8, 12)))
+    assert given == HardNegativeSchedule(start=4, update=2, doubling=(8, 12))
+    assert [epoch for epoch in range(9) if given.is_due(epoch)] == [4, 6, 8]
+    assert given.cluster_size(12) == 64
+    assert HardNegativeSchedule.of(True) is None
+    assert HardNegativeSchedule.of(False).start is None
+    for wrong in ((4, 2), (4, 0, ()), (-1, 2, ()), ("4", 2, ()), (4, 2, 8)):
+        with pytest.raises(ValueError, match="hard_negatives of Training must be a bool or a tu"):
+            HardNegativeSchedule.of(wrong)
 
 
 def test_without_label_texts_the_error_names_the_objective():

@@ -10,7 +10,7 @@ from skxmc import ViXMLClassifier
 from skxmc.metrics import make_topk_scorer
 from skxmc.model_selection import as_river, prequential_score
 
-pytestmark = pytest.mark.filterwarnings("ignore:the new documents are of another kind")
+pytestmark = pytest.mark.filterwarnings("ignore:.*a refit on all:UserWarning")
 X, Y = np.vstack([OLD[0][:200], NEW[0][:130]]), OLD[1][:200] + NEW[1][:130]
 
 

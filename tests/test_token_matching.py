@@ -106,6 +106,18 @@ def test_a_blank_before_a_word_belongs_to_it():
     assert (origins.sum(axis=1) >= 1).all()
 
 
+def test_tokens_of_long_texts_come_in_parts():
+    tower = tiny_tower("bert", words=[*WORDS, *NOISE], max_length=6)
+    text = "red apple one two three four green"
+    assert len(tower.encode_tokens([text]).vectors) == 4
+    tower.max_chunks = 3
+    tokens = tower.encode_tokens(["", text, "blue"])
+    assert np.diff(tokens.offsets).tolist() == [0, 7, 1]
+    assert [text[a:b] for a, b in tower.token_spans(text)] == text.split()
+    alone = tiny_tower("bert", words=[*WORDS, *NOISE]).encode_tokens(["red apple one two"])
+    np.testing.assert_allclose(tokens.of(1)[:4], alone.vectors, atol=1e-5)
+
+
 # --- scores ---
 
 

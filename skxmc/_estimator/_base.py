@@ -33,6 +33,7 @@ from ._parameters import (
     Recipe,
     check_chunks,
     check_tokens,
+    ready_embeddings,
     resolve_adapter,
     resolve_batch_size,
     resolve_encoder,
@@ -158,7 +159,9 @@ class BaseXMCClassifier(
                 )
         else:
             labels = data.label_text
-            if labels is not None:
+            if self._mode.ready:
+                labels = data.label_embeddings
+            elif labels is not None:
                 labels = featurizer.encode_labels(labels, digest, self.memory)
             represented = represent_untuned(embeddings, labels)
 
@@ -211,6 +214,10 @@ class BaseXMCClassifier(
         labels = labels.with_ids(ids).with_images(self.label_images)
         label_images = self._collect_images(labels.images, len(ids), "label_images")
         label_text = self._check_label_text(labels, kinds, objective)
+        label_embeddings = None
+        if self._mode.ready:
+            ready = ready_embeddings(self.encoder)
+            label_embeddings = ready.embeddings_of(labels.ids, X.shape[1])
         return TrainingData(
             X,
             with_pictures(images),
@@ -220,6 +227,7 @@ class BaseXMCClassifier(
             exclude,
             label_text,
             with_pictures(label_images),
+            label_embeddings,
         )
 
     @property
@@ -268,7 +276,9 @@ class BaseXMCClassifier(
                 "column numbers; pass label_text, one text a column, or lists of label names as "
                 "y, or set objective=LinearHead() or train_encoder='frozen'."
             )
-        if texts is None and objective is None and all(k.needs_label_texts() for k in kinds):
+        ready = ready_embeddings(self.encoder)
+        known = texts is not None or (ready is not None and ready.label_embeddings is not None)
+        if not known and objective is None and all(k.needs_label_texts() for k in kinds):
             raise ValueError(
                 "evidence leaves nothing to rank labels by, as they have no texts; pass "
                 "label_text, or more kinds of evidence."

@@ -11,7 +11,7 @@ from typing import Any
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
-from ..encoders import ImageEncoder, LanguageModel, LoRA, TextEncoder
+from ..encoders import ImageEncoder, LanguageModel, LoRA, Precomputed, TextEncoder
 from ..model_selection import Precision, Validation
 
 # Value of `encoder` for ready embeddings as X.
@@ -27,7 +27,15 @@ METRICS = ("mean", *Validation.MEAN_OF)
 _SMALLEST, _LARGEST = 32, 512
 
 shared_constraints: dict = {
-    "encoder": [str, os.PathLike, TextEncoder, LanguageModel, HasMethods(["encode"]), callable],
+    "encoder": [
+        str,
+        os.PathLike,
+        TextEncoder,
+        LanguageModel,
+        Precomputed,
+        HasMethods(["encode"]),
+        callable,
+    ],
     "image_encoder": [str, os.PathLike, callable, ImageEncoder],
     # Read by `read_labels` and `collect_images`, which say what is wrong with them.
     "label_text": "no_validation",
@@ -106,7 +114,7 @@ class Mode:
     @classmethod
     def of(cls, encoder: Any, train_encoder: str) -> Mode:
         """The mode that two parameters of an estimator ask for."""
-        ready = encoder == PRECOMPUTED
+        ready = ready_embeddings(encoder) is not None
         return cls(ready, not ready and train_encoder != "frozen")
 
     def held_out_share(self, n_documents: int) -> float:
@@ -119,6 +127,13 @@ class Mode:
         return min(max(0.05, 40 / max(1, n_documents)), 0.2)
 
 
+def ready_embeddings(encoder: Any) -> Precomputed | None:
+    """What is said of ready embeddings; None where texts are encoded."""
+    if isinstance(encoder, Precomputed):
+        return encoder
+    return Precomputed() if isinstance(encoder, str) and encoder == PRECOMPUTED else None
+
+
 def resolve_encoder(encoder: Any, kind: type) -> TextEncoder | LanguageModel | None:
     """The encoder as an object of a class; None for ready embeddings.
 
@@ -127,7 +142,7 @@ def resolve_encoder(encoder: Any, kind: type) -> TextEncoder | LanguageModel | N
     TypeError
         If it is an encoder of the other estimator.
     """
-    if encoder == PRECOMPUTED:
+    if ready_embeddings(encoder) is not None:
         return None
     if isinstance(encoder, str | os.PathLike):
         return kind(encoder)

@@ -23,7 +23,7 @@ from .._folders._replacing import replacing
 from .._inputs._label_set import plain_labels, plain_mapping
 from .._inputs._texts import sequence_to_list
 from .._ranking._ranker import Ranker
-from ..encoders import ImageEncoder
+from ..encoders import ImageEncoder, Precomputed
 from ..evidence import Evidence
 from ._featurizer import Featurizer
 from ._parameters import resolve_image_encoder
@@ -281,6 +281,9 @@ def _storable_parameters(estimator: Any) -> tuple[dict[str, Any], dict[str, str]
             parameters[name] = _plain(_OF_LABELS.get(name, _as_it_is)(value))
         except TypeError as error:
             notes[name] = f"{error}; set it after loading, before another fit"
+    if isinstance(estimator.encoder, Precomputed):  # what fit has read of it is in the model
+        parameters["encoder"] = _plain(Precomputed())
+        notes.pop("encoder", None)
     if "image_encoder" in notes:
         notes["image_encoder"] = "a callable; pass it as load(folder, image_encoder=...)"
         if isinstance(estimator.image_encoder, ImageEncoder):  # the rest of it is saved

@@ -16,6 +16,7 @@ from .._inputs._images import ImageFeatures, ImageItems, with_pictures
 from .._inputs._targets import encode_targets, encode_truth, labels_to_names
 from .._inputs._texts import check_top_k, sequence_to_list
 from .._ranking._allowed import Allowed
+from ..encoders import Precomputed
 from ..evidence import Evidence
 from ._allowed_labels import check_allowed, columns_of, excluded_pairs
 from ._parameters import BACKENDS, resolve_image_encoder
@@ -311,7 +312,14 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             exclude.resize(Y.shape)
         return precision_at_k(Y, found, k=1, exclude=exclude, sample_weight=sample_weight)
 
-    def add_labels(self, labels: Any, *, label_text: Any = None, label_images: Any = None) -> Self:
+    def add_labels(
+        self,
+        labels: Any,
+        *,
+        label_text: Any = None,
+        label_images: Any = None,
+        label_embeddings: Any = None,
+    ) -> Self:
         """Make new labels known without training: their prototypes are their embeddings.
 
         Parameters
@@ -323,6 +331,8 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             Their texts; None takes the ids.
         label_images : sequence of length n_new, or mapping of id to pictures, default=None
             Their pictures.
+        label_embeddings : array of shape (n_new, d), or mapping of id to vector, default=None
+            Their embeddings, in place of texts, with ``encoder="precomputed"``.
 
         Returns
         -------
@@ -333,12 +343,15 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         TypeError
             If an id is not of the type of those in `classes_`.
         ValueError
-            If an id is known already, or the model was fitted with ``encoder="precomputed"``.
+            If an id is known already, or there are embeddings and an encoder, or neither.
         """
         check_is_fitted(self)
-        if self.featurizer_.tower is None:
+        if (self.featurizer_.tower is None) == (label_embeddings is None):
             raise ValueError(
-                "add_labels needs an encoder, and this model has encoder='precomputed'."
+                "add_labels needs an encoder, and this model has encoder='precomputed'; pass "
+                "label_embeddings."
+                if label_embeddings is None
+                else "label_embeddings is given, but the model has an encoder; pass label_text."
             )
         new = read_new_labels(labels, label_text, self.classes_)
         if not len(new.ids):
@@ -347,9 +360,12 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         collected = self._check_image_kind(
             self._collect_images(new.images, len(new.ids), "label_images"), "label_images"
         )
-        features = self.featurizer_.label_features(
-            new.texts, self._encode_images(collected), tuned=self._mode.tuned
-        )
+        images = self._encode_images(collected)
+        if label_embeddings is not None:
+            vectors = Precomputed(label_embeddings).embeddings_of(new.ids, self.n_features_in_)
+            features = self.featurizer_.complete_labels(vectors, new.texts, images)
+        else:
+            features = self.featurizer_.label_features(new.texts, images, tuned=self._mode.tuned)
         self.ranker_.add_labels(features)
         self.threshold_ = self.ranker_.threshold_
         self.classes_ = np.concatenate([self.classes_, new.ids])

@@ -36,6 +36,8 @@ class TrainingData:
     exclude : csr_array of shape (n_documents, n_labels), or None
     label_text : list of list of str, or None
         The labels' texts, where an encoder reads them.
+    label_embeddings : ndarray of shape (n_labels, dimension), float32, or None
+        The labels' ready embeddings, where documents come as such.
     """
 
     X: Any
@@ -46,6 +48,7 @@ class TrainingData:
     exclude: sp.csr_array | None
     label_text: list[list[str]] | None
     label_images: Any
+    label_embeddings: np.ndarray | None = None
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 from copy import copy
 from dataclasses import asdict, dataclass
 from numbers import Real
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -13,9 +13,6 @@ from ._calibration import describe_documents
 from ._candidates import Candidates, best_candidates, pad
 from ._proposals import Seen
 from ._threshold import choose_threshold
-
-if TYPE_CHECKING:
-    from ._ranker import Ranker
 
 # Best labels of a document that are kept, at least; of most documents twice as many as are right.
 _RANKS = 30
@@ -84,7 +81,7 @@ class Judged:
         return asdict(self)
 
 
-def judge(ranker: Ranker, candidates: Candidates, seen: Seen) -> Judged:
+def judge(ranker: Any, candidates: Candidates, seen: Seen) -> Judged:
     """What a ranker, of which mixture and re-ranker are chosen, says of held-out documents.
 
     Parameters
@@ -107,7 +104,7 @@ def judge(ranker: Ranker, candidates: Candidates, seen: Seen) -> Judged:
     return Judged(labels, scores, about, right, n_right - right.sum(axis=1))
 
 
-def calibrate(ranker: Ranker, judged: Judged, threshold: Any) -> None:
+def calibrate(ranker: Any, judged: Judged, threshold: Any) -> None:
     """Fit the probabilities of a ranker, and choose its threshold.
 
     Parameters

@@ -154,7 +154,11 @@ class TextTower(Tower):
         What follows the pooling of an embedding follows each token here: of a mean and linear
         layers, tokens are then what the embedding is the mean of.
         """
-        items = self.items(texts)
+        owner = np.arange(len(texts))
+        if self.max_chunks == 1:
+            items = self.items(texts)
+        else:
+            items, owner = self.chunks(texts)
         packs, order = make_packs(items, np.arange(len(items)), ENCODE_TOKENS)
         tower = self._for_encoding(precision)
         before, behind = special_ends(self.tokenizer)
@@ -171,7 +175,9 @@ class TextTower(Tower):
             with autocast(self.device, precision):
                 states.append(tower.token_states(pack.to(self.device), kept.to(self.device)))
         vectors = np.concatenate([np.empty((0, self.dimension), np.float32), *states])
-        return _in_order(vectors, lengths, order)
+        tokens = _in_order(vectors, lengths, order)
+        starts = np.searchsorted(owner, np.arange(len(texts) + 1))  # first part of each text
+        return TokenVectors(tokens.vectors, tokens.offsets[starts])
 
     def token_states(self, pack: Pack, kept: torch.Tensor) -> np.ndarray:
         """Unit vectors of some tokens of a pack without images, (n_kept, dimension) float32."""
@@ -187,11 +193,10 @@ class TextTower(Tower):
 
         None if the tokenizer does not know.
         """
-        n_tokens = self.max_length - sum(special_ends(self.tokenizer))
-        spans = token_spans(self.tokenizer, self.prompt + text, n_tokens)
-        if spans is None:
-            return None
-        return np.maximum(spans[self._prompt_tokens() :] - len(self.prompt), 0)
+        n_prompt = self._prompt_tokens()
+        room = max(1, self.max_length - n_prompt - sum(special_ends(self.tokenizer)))
+        spans = token_spans(self.tokenizer, self.prompt + text, n_prompt + self.max_chunks * room)
+        return None if spans is None else np.maximum(spans[n_prompt:] - len(self.prompt), 0)
 
     def _prompt_tokens(self) -> int:
         """Tokens of the documents' prompt; a blank at its end goes with the text behind it."""

@@ -6,6 +6,7 @@ Where a name is enough, pass the name. Nothing here loads PyTorch before somethi
 from ._adapters import LoRA
 from ._image_encoder import ImageEncoder
 from ._language_models import LanguageModel
+from ._precomputed import Precomputed
 from ._text_encoder import TextEncoder
 
-__all__ = ["ImageEncoder", "LanguageModel", "LoRA", "TextEncoder"]
+__all__ = ["ImageEncoder", "LanguageModel", "LoRA", "Precomputed", "TextEncoder"]

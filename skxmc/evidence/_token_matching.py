@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from numbers import Real
 
 import numpy as np
+from sklearn.base import clone
 
 from .._features._tokens import TokenVectors
 from .._runtime import limits
 from .._runtime._threads import product
 from ..indexes import sort_candidates
-from ._corpus import Candidates, Corpus, Documents, Size
+from ._corpus import Candidates, Corpus, Documents, Removal, Size
 from ._evidence import Evidence
 from ._indexing import build_index, index_bytes
 from ._reasons import Reasons
@@ -141,6 +142,13 @@ class TokenMatching(Evidence):
     def add_labels(self, labels: Documents) -> None:
         """The vector of a label without documents is that of its text."""
         self.index_.add(labels.features.text)
+
+    def remove_documents(self, removal: Removal) -> None:
+        """Vectors stay, but that of a label without a document is that of its text again."""
+        if removal.labels is not None:
+            vectors = self.index_.vectors(np.arange(len(self.index_)))
+            vectors[removal.emptied] = removal.labels.features.text
+            self.index_ = clone(self.index_).build(vectors)
 
     def remove_labels(self, kept: np.ndarray) -> None:
         """The vectors of the others go."""

@@ -60,8 +60,8 @@ def prequential_score(
     result : Bunch
         * ``score``: float, the mean over all scored documents;
         * ``block_scores``: ndarray of shape (n_blocks,);
-        * ``window_scores``: ndarray of shape (n_blocks,), the mean over the last documents up to
-          each block;
+        * ``window_scores``: ndarray of shape (n_blocks,), the mean over each block and those
+          before it that are within the window;
         * ``ends``: ndarray of shape (n_blocks,), int64, the number of documents up to its end;
         * ``estimator``: the copy, which has learned from all of them.
 
@@ -123,10 +123,10 @@ def prequential_score(
 
 def _summary(ends: np.ndarray, scores: np.ndarray, start: int, window: int, model: Any) -> Bunch:
     sizes = np.diff(ends, prepend=start)
-    running = [
-        np.average(scores[near], weights=sizes[near])
-        for near in ((ends > stop - window) & (ends <= stop) for stop in ends)
-    ]
+    running = []
+    for stop in ends:
+        near = (ends <= stop) & ((ends - sizes >= stop - window) | (ends == stop))
+        running.append(np.average(scores[near], weights=sizes[near]))
     return Bunch(
         score=float(np.average(scores, weights=sizes)),
         block_scores=scores,
