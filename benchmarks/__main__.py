@@ -20,6 +20,7 @@ SUBCOMMANDS = {
     "update": "a model before and after partial_fit, and a refit",
     "scale": "how time and memory of fit and predict grow with the problem",
     "fingerprint": "hashes of what small fits predict, to compare commits",
+    "reliability": "loading with verification, and memory over long use",
     "recipes": "published runs: parameters, figures, memory, and a dry run of each",
     "memory": "what a fit takes with language models of all sizes, estimated",
 }

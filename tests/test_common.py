@@ -976,6 +976,7 @@ def test_requests_survive_clone_and_pickle(estimator):
             "images": True,
             "exclude": True,
             "only": None,
+            "exclude_labels": None,
             "max_labels": None,
         }
         assert requests.transform.requests == {"images": True}

@@ -399,7 +399,10 @@ def test_a_saved_model_sees_the_same_layers(tiny, tmp_path):
     assert model.image_encoder_.dimension == 4 + 8 + 12 + 12
     expected = model.predict_topk(X, k=6, images=images)
     model.save(tmp_path / "model")
-    for again in (ViXMLClassifier.load(tmp_path / "model"), pickle.loads(pickle.dumps(model))):
+    with pytest.raises(ModelNotFoundError, match=r"load\(folder, image_encoder="):
+        ViXMLClassifier.load(tmp_path / "model").predict_topk(X, images=images)
+    named = ViXMLClassifier.load(tmp_path / "model", image_encoder=tiny / "convnext")
+    for again in (named, pickle.loads(pickle.dumps(model))):
         loaded = again.image_encoder_
         assert (loaded.layers, loaded.padding) == ("all", "white")
         assert loaded.fingerprint == model.image_encoder_.fingerprint

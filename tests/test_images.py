@@ -1,6 +1,7 @@
 """Pictures as users pass them: every form, every defect, and what is decoded from them."""
 
 import copy
+import os
 import pickle
 import struct
 import warnings
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image, ImageFile
 
+from skxmc._inputs import _decoding
 from skxmc._inputs._images import ImageFeatures, ImageItems, collect_images, decode_image
 
 RED = np.zeros((5, 7, 3), dtype=np.uint8)
@@ -234,6 +236,32 @@ def test_damaged_file_is_named_when_it_is_decoded(tmp_path):
     items = collect_images([RED, [RED, path]], 2)
     with pytest.raises(ValueError, match=r"images\[1\]\[1\] cannot be decoded: .*pass None"):
         items.decode(1)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="has no pipes")
+def test_only_regular_files_of_a_bounded_size_are_read(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pipe")
+    large = tmp_path / "large.png"
+    with open(large, "wb") as file:
+        file.truncate(2**40)  # no byte of it is on the disk
+    for path in (tmp_path / "pipe", "/dev/zero"):
+        with pytest.raises(ValueError, match=r"images\[0\] is a path but .* and no file"):
+            collect_images([path], 1)
+    monkeypatch.setattr(_decoding, "MAX_BYTES", 1000)
+    for entry in (large, BytesIO(bytes(1001))):
+        with pytest.raises(ValueError, match=r"images\[0\] is .*more than 1000 bytes"):
+            collect_images([entry], 1)
+
+
+def test_all_bad_pictures_are_reported(tmp_path):
+    entries = [str(tmp_path / f"{number}.png") for number in range(7)]
+    with pytest.raises(ValueError, match="7 pictures cannot be used") as raised:
+        collect_images(entries, 7)
+    with pytest.warns(UserWarning, match="pictures are left out: 7") as warned:
+        collect_images(entries, 7, missing="warn")
+    rows = [f"images[{number}]" for number in range(7)]
+    for problems in (raised.value.problems, warned[0].message.problems):
+        assert [problem.partition(" ")[0] for problem in problems] == rows
 
 
 # --- ready embeddings ---

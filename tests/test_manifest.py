@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from saved_folders import content, refused, rewrite, save_content
 
+from skxmc._folders import _content
 from skxmc._folders._content import ARRAYS, read_content, readings, write_content
 from skxmc._folders._manifest import METADATA, WHOLE
 from skxmc._folders._replacing import replacing
@@ -279,6 +280,24 @@ def test_folder_that_is_replaced_while_it_is_read_is_read_again(saved):
             if len(seen) == 2:
                 raise KeyError("of no account")
     assert seen == [(1, "a"), ("other",), ("other",)]
+
+
+def test_who_waits_for_a_lock_may_get_that_of_a_replaced_folder(saved, monkeypatch):
+    """Saves of others, one after the other: each ends while this reader waits for the lock."""
+    left = [10]
+
+    def share(descriptor):
+        if left[0]:
+            left[0] -= 1
+            shutil.rmtree(saved)
+            save_content(saved)
+
+    monkeypatch.setattr(_content, "share", share)
+    monkeypatch.setattr(_content, "_ATTEMPTS_WITHOUT_LOCK", 0)
+    assert read_content(saved, parts=("tower",))["tuple"] == (1, "a")
+    assert left == [0]
+    left[0] = 10**6
+    refused(saved, "replaced again and again")
 
 
 def fail_in_body(folder, error):

@@ -428,6 +428,9 @@ def test_extras_and_core_dependencies_are_as_promised():
     assert set(project["optional-dependencies"]) == extras | {
         "completion",
         "parquet",
+        "ray",
         "river",
         "serve",
+        "spark",
+        "test",
     }

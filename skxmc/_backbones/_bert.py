@@ -364,6 +364,7 @@ class FastTokenizer:
         padding = config.get("pad_token")
         padding = padding["content"] if isinstance(padding, dict) else padding
         self.pad_token_id = None if padding is None else tokenizer.token_to_id(padding)
+        self.truncation_side = config.get("truncation_side", "right")
 
     @classmethod
     def load(cls, folder: Path) -> FastTokenizer:
@@ -381,8 +382,7 @@ class FastTokenizer:
         self, texts: list[str], *, max_length: int, **options: Any
     ) -> dict[str, list[list[int]]]:
         """Token ids of texts, cut to `max_length`; options of transformers change nothing."""
-        direction = self.config.get("truncation_side", "right")
-        self.tokenizer.enable_truncation(max_length, direction=direction)
+        self.tokenizer.enable_truncation(max_length, direction=self.truncation_side)
         return {"input_ids": [encoded.ids for encoded in self.tokenizer.encode_batch_fast(texts)]}
 
 

@@ -200,6 +200,9 @@ def find_model(
         tried.append(f"package: none that is known carries it (known: {', '.join(_PACKAGED)})")
 
     fixes = ["pass a folder that holds the model"]
+    if not folders:
+        argument = "base" if kind == "decoder" else "image_encoder"
+        fixes = [f"name it yourself, as load(folder, {argument}=...), if you trust it"]
     if packaged is not None and revision is None:
         fixes.append(
             f"pip install {packaged.install}"

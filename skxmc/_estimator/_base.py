@@ -23,7 +23,7 @@ from .._ranking._ranker import Ranker, RankingOptions, TrainingSet
 from .._runtime import limits
 from .._runtime._stages import stage
 from ..evidence import Evidence, Setting, resolve_evidence
-from ..model_selection import Precision, Validation
+from ..model_selection import Validation
 from ._callbacks import CallbackSupportMixin, FitTasks, with_callbacks
 from ._explaining import ExplainingMixin
 from ._featurizer import Featurizer, digest_of
@@ -32,6 +32,7 @@ from ._parameters import (
     Mode,
     Recipe,
     check_chunks,
+    check_threshold,
     check_tokens,
     ready_embeddings,
     resolve_adapter,
@@ -113,7 +114,7 @@ class BaseXMCClassifier(
         metadata = {"images": images, "exclude": exclude}
         ids = check_document_ids(document_ids, len(data.X))
         validation = resolve_validation(self.validation)
-        self._check_threshold()
+        check_threshold(self.threshold)
         tuned = self._mode.tuned
         tasks = FitTasks(self, X, y, metadata, self.epochs if tuned else 0)
 
@@ -473,22 +474,11 @@ class BaseXMCClassifier(
             verbose=self.verbose,
         )
 
-    def _check_threshold(self) -> Any:
-        threshold = self.threshold
-        if isinstance(threshold, Precision):
-            inside = 0 < threshold.target < 1 and 0.5 <= threshold.confidence < 1
-            if not inside:
-                raise ValueError(
-                    "threshold=Precision(...) needs a target within 0 and 1 and a confidence of at "
-                    f"least 0.5 and below 1, got {threshold}."
-                )
-        return threshold
-
     def _ranking_options(self, validation: Validation) -> RankingOptions:
         return RankingOptions(
             metric=validation.metric,
             propensity=tuple(validation.propensity),
-            threshold=self._check_threshold(),
+            threshold=check_threshold(self.threshold),
         )
 
     # -- what scikit-learn asks for -------------------------------------------------------------

@@ -14,7 +14,7 @@ from .._features._whitening import PICTURE_SCALE, ImageWhitener
 from .._inputs._images import ImageFeatures, ImageItems, with_pictures
 from .._inputs._label_set import flatten_texts, joined_texts
 from .._runtime import limits
-from .._runtime._memory import check_memory
+from .._runtime._memory import check_memory, recall, with_digest
 
 
 class Featurizer:
@@ -107,8 +107,8 @@ class Featurizer:
         embeddings = np.empty((len(X), self.tower.dimension), dtype=np.float32)
         for start in range(0, len(X), limits.ROWS):  # a crash loses one block at most
             block = X[start : start + limits.ROWS]
-            embeddings[start : start + len(block)] = cached(
-                key, block, of_labels, featurizer=self, verbose=verbose
+            embeddings[start : start + len(block)] = recall(
+                cached, key, block, of_labels, featurizer=self, verbose=verbose
             )
         return embeddings
 
@@ -172,9 +172,15 @@ class Featurizer:
             return self.complete(X, X, images)
         if not len(X):
             embeddings = np.zeros((0, self.tower.dimension), dtype=np.float32)
-        else:
-            embeddings = self.encode(X, images, self.serving_tower(backend))
-        return self.complete(embeddings, X, images, backend)
+            return self.complete(embeddings, X, images, backend)
+        # Each distinct document once: equal ones would be encoded, and then searched, again.
+        distinct, places = _distinct_documents(X, images)
+        if len(distinct) < len(X):
+            X = [X[row] for row in distinct]
+            images = None if images is None else images.take(distinct)
+        embeddings = self.encode(X, images, self.serving_tower(backend))
+        features = self.complete(embeddings, X, images, backend)
+        return features if len(X) == len(places) else features.take(places)
 
     def label_features(
         self, texts: list[list[str]], images: ImageFeatures | None, *, tuned: bool
@@ -258,6 +264,17 @@ def digest_of(tower: Any) -> str | None:
 
 def _encode_texts(
     key: tuple, texts: list[str], of_labels: bool, featurizer: Featurizer, verbose: int
-) -> np.ndarray:
+) -> tuple[np.ndarray, str]:
     """Embeddings of texts; `key` names encoder and settings where the result is cached."""
-    return featurizer.encode(texts, of_labels=of_labels, progress="documents" if verbose else None)
+    progress = "documents" if verbose else None
+    return with_digest(featurizer.encode(texts, of_labels=of_labels, progress=progress))
+
+
+def _distinct_documents(
+    texts: list[str], images: ImageFeatures | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The first of each set of equal documents, and which of these each document is equal to."""
+    rows = [b""] * len(texts) if images is None else [row.tobytes() for row in images.index]
+    first: dict[tuple[str, bytes], int] = {}
+    places = [first.setdefault(document, len(first)) for document in zip(texts, rows, strict=True)]
+    return np.unique(places, return_index=True)[1], np.array(places)

@@ -182,6 +182,24 @@ def check_chunks(encoder: TextEncoder | LanguageModel | None, mode: Mode) -> Non
         )
 
 
+def check_threshold(threshold: Any) -> Any:
+    """The threshold itself.
+
+    Raises
+    ------
+    ValueError
+        If it is a precision that nobody can keep.
+    """
+    if isinstance(threshold, Precision):
+        inside = 0 < threshold.target < 1 and 0.5 <= threshold.confidence < 1
+        if not inside:
+            raise ValueError(
+                "threshold=Precision(...) needs a target within 0 and 1 and a confidence of at "
+                f"least 0.5 and below 1, got {threshold}."
+            )
+    return threshold
+
+
 def check_tokens(kinds: list[Any], mode: Mode, encoder: type, estimator: str) -> None:
     """Raise a ValueError if evidence needs vectors of tokens, and no encoder gives them.
 

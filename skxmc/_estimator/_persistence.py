@@ -6,7 +6,7 @@ import inspect
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
@@ -61,9 +61,9 @@ class PersistenceMixin:
         written beside its place and then takes it, so there is never half a model. One that is
         there already is replaced; other files in the folder stay as they are.
 
-        Not in it: the weights of the image encoder, of which only the name is kept, and
-        parameters that are Python objects: a callable `image_encoder`, pictures in
-        `label_images`, `memory` and a `random_state` that is no int.
+        Not in it: the weights of the image encoder, of which only the name is kept (one that is a
+        folder has to be passed to :meth:`load`), and parameters that are Python objects: a callable
+        `image_encoder`, pictures in `label_images`, `memory` and a `random_state` that is no int.
 
         Parameters
         ----------
@@ -133,9 +133,10 @@ class PersistenceMixin:
         device : str, default="auto"
             Where to compute; it becomes the parameter `device`.
         image_encoder : str, callable or ImageEncoder, default=None
-            The image encoder that the model was fitted with, if that was a callable, or where
-            it is now; None takes the saved name. A name or a callable takes the place of the
-            model alone; what else was said by an `ImageEncoder` stays.
+            The image encoder that the model was fitted with, if that was a callable or a folder;
+            None looks for the saved name in packages and on the hub, and in no folder. A name or
+            a callable takes the place of the model alone; what else was said by an `ImageEncoder`
+            stays.
         base : str, default=None
             Where the language model under the adapters is, for a model saved without it; None
             looks for it in packages and on the hub, under the name that it had. One that came
@@ -181,7 +182,8 @@ class PersistenceMixin:
             for name, value in content["parameters"].items()
             if name not in NEVER_FROM_A_FOLDER
         }
-        _set_trust(parameters, trust_remote_code)
+        kinds = rebuild(content["evidence"])
+        _set_trust({**parameters, "evidence of the fit": kinds}, trust_remote_code)
         parameters["device"] = str(device)
         if image_encoder is None and "image_encoder" in content["not_saved"]:
             image_encoder = MissingImageEncoder()
@@ -200,7 +202,6 @@ class PersistenceMixin:
         estimator.featurizer_ = _load_featurizer(
             content["featurizer"], folder, estimator, image_encoder, base, trust_remote_code
         )
-        kinds = rebuild(content["evidence"])
         estimator.ranker_ = Ranker.from_state(content["ranker"], kinds)
         estimator._settle()
         return estimator
@@ -333,7 +334,7 @@ def _described(kind: Evidence) -> dict[str, Any]:
 def _set_trust(parameters: dict[str, Any], trust_remote_code: bool) -> None:
     """Let encoders run code of their own only if the caller says so."""
     asked = False
-    for value in parameters.values():
+    for value in _objects(parameters):
         if hasattr(value, "trust_remote_code"):
             asked = asked or value.trust_remote_code
             value.trust_remote_code = trust_remote_code
@@ -344,6 +345,18 @@ def _set_trust(parameters: dict[str, Any], trust_remote_code: bool) -> None:
             UserWarning,
             stacklevel=4,
         )
+
+
+def _objects(value: Any) -> Iterator[BaseEstimator]:
+    """All objects among parameters, and those that are parameters of them."""
+    if isinstance(value, BaseEstimator):
+        yield value
+        value = value.get_params(deep=False)
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for part in value:
+            yield from _objects(part)
 
 
 def _fitted_attributes(estimator: Any) -> dict[str, Any]:
@@ -403,7 +416,8 @@ def _load_featurizer(
         from .._pictures._image_encoder import ImageEncoder as LoadedEncoder
 
         encoder = LoadedEncoder(
-            image_encoder or state["image_encoder"]["model"],
+            state["image_encoder"]["model"] if image_encoder is None else image_encoder,
+            folders=image_encoder is not None,
             batch_size=state["image_encoder"]["batch_size"],
             layers=state["image_encoder"]["layers"],
             padding=state["image_encoder"]["padding"],

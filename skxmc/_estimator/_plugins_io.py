@@ -45,7 +45,7 @@ def _is_description(value: Any) -> bool:
 
 
 def rebuild(value: Any) -> Any:
-    """The object that :func:`describe` described; other values as they are, lists entry by entry.
+    """The object that :func:`describe` described; other values as they are, containers too.
 
     Raises
     ------
@@ -55,7 +55,8 @@ def rebuild(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(rebuild(part) for part in value)
     if not _is_description(value):
-        return value
+        is_dict = isinstance(value, dict)
+        return {name: rebuild(part) for name, part in value.items()} if is_dict else value
     kind = _find(value[_CLASS])
     parameters = {name: rebuild(part) for name, part in value[_PARAMETERS].items()}
     known = inspect.signature(kind).parameters

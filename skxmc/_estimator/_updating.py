@@ -25,6 +25,7 @@ from .._ranking._updating import (
 )
 from ._allowed_labels import columns_of
 from ._forgetting import ForgettingMixin, count_of
+from ._parameters import check_threshold
 
 # A refit is due once so many documents were added, as a share of those that were fitted on.
 REFIT_SHARE = 1.0
@@ -133,7 +134,7 @@ class UpdatingMixin(ForgettingMixin):
             features.take(usable), Y[usable], pairs, first + usable, before.n_seen_ + usable
         )
         precision = precision_before(before, arriving)
-        threshold = self._check_threshold()
+        threshold = check_threshold(self.threshold)
         ranker = with_documents(before, arriving, labels, threshold, self.verbose)
         ranker.n_seen_ += len(X)
         new = Labels(

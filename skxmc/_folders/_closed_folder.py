@@ -49,6 +49,10 @@ class ClosedFolder:
         return self
 
     def __exit__(self, *_) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the folder, which gives its lock back."""
         if self._root is not None:
             os.close(self._root)
             self._root = None

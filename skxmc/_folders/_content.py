@@ -48,6 +48,9 @@ _INDEX_HEADER = 64
 _ATTEMPTS = 6
 _ATTEMPTS_WITHOUT_LOCK = 3
 
+# How often one waits for saves of others, which may be one after the other without a pause.
+_WAITS = 100
+
 # Names in skxmc.json beside those of a content.
 _RESERVED = frozenset({"format", "files", "save", "seal"})
 
@@ -165,17 +168,18 @@ def readings(
         is_last = attempt == _ATTEMPTS - 1
         finish_interrupted(folder)
         with ExitStack() as stack:
-            saved = stack.enter_context(ClosedFolder(folder))
-            if attempt >= _ATTEMPTS_WITHOUT_LOCK:
-                share(saved.descriptor)
+            locks = attempt >= _ATTEMPTS_WITHOUT_LOCK
+            saved = stack.enter_context((_open_shared if locks else ClosedFolder)(folder))
             manifest = None
             try:
                 manifest = read_manifest(saved, verify=bool(verify))
                 content = _read(saved, manifest, verify, parts, stack)
             except (OSError, ValueError):
                 same = saved.is_current() if manifest is None else _is_whole(folder, manifest)
-                if is_last or same:
+                if same:
                     raise
+                if is_last:
+                    raise _replaced(folder) from None
                 continue
             reading = Reading(folder, manifest, content, is_last)
             yield reading
@@ -215,10 +219,7 @@ class Reading:
         if by_name and not _is_whole(self._folder, self._manifest):
             if not self._is_last:
                 return error is None or isinstance(error, Exception)
-            raise ValueError(
-                f"the model in {str(self._folder)!r} was replaced again and again while it was "
-                "read; load it when nobody saves to that folder."
-            ) from error
+            raise _replaced(self._folder) from error
         if error is None:
             self.is_done = True
         elif isinstance(error, KeyError):
@@ -234,6 +235,29 @@ class Reading:
                 f"{error}); if its files were changed, save it again."
             ) from error
         return False
+
+
+def _open_shared(folder: Path) -> ClosedFolder:
+    """A folder that no save begins to change until it is closed.
+
+    Whoever waits for the lock of a folder may get that of one that has been replaced meanwhile.
+    """
+    for _ in range(_WAITS):
+        saved = ClosedFolder(folder)
+        share(saved.descriptor)
+        if saved.is_current():
+            break
+        saved.close()
+    else:
+        raise _replaced(folder)
+    return saved
+
+
+def _replaced(folder: Path) -> ValueError:
+    return ValueError(
+        f"the model in {str(folder)!r} was replaced again and again while it was read; load it "
+        "when nobody saves to that folder."
+    )
 
 
 def _is_whole(folder: Path, manifest: Manifest) -> bool:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import stat
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 __all__ = [
     "IMAGE_FORMS",
     "ImageError",
+    "ImageWarning",
     "decode_image",
     "decoding",
     "load_pixels",
     "orientation",
+    "read_bounded",
     "read_file",
 ]
 
@@ -30,13 +32,59 @@ IMAGE_FORMS = (
 )
 
 
+# Bytes of the largest file: what has as many pixels as PIL takes is smaller in all formats.
+MAX_BYTES = 2**29
+
+# A named pipe without a writer would wait for ever, were it not for O_NONBLOCK.
+_FLAGS = os.O_RDONLY
+for _name in ("O_CLOEXEC", "O_NONBLOCK", "O_BINARY"):
+    _FLAGS |= getattr(os, _name, 0)
+
+
 class ImageError(ValueError):
-    """A picture that is missing or cannot be decoded; the message names it."""
+    """Pictures that are missing or cannot be decoded; the message names them.
+
+    Attributes
+    ----------
+    problems : list of str
+        A message for each of them, which begins with the argument and the row.
+    """
+
+    def __init__(self, message: str, problems: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.problems = list(problems) or [message]
+
+
+class ImageWarning(UserWarning):
+    """Pictures that were left out.
+
+    Attributes
+    ----------
+    problems : list of str
+        A message for each of them, which begins with the argument and the row.
+    """
+
+    def __init__(self, message: str, problems: Sequence[str]) -> None:
+        super().__init__(message)
+        self.problems = list(problems)
 
 
 def read_file(path: str, name: str) -> bytes:
+    """All bytes of a regular file that is not too large.
+
+    Raises
+    ------
+    ImageError
+        If there is none; the message names the picture and the path.
+    """
     try:
-        return Path(path).read_bytes()
+        if os.path.isdir(path):  # Windows would say that it may not be read
+            raise IsADirectoryError
+        with os.fdopen(os.open(path, _FLAGS), "rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            if not stat.S_ISREG(mode):
+                raise OSError("it is a pipe, a device or a socket, and no file")
+            return read_bounded(file)
     except FileNotFoundError:
         problem = "no such file exists"
     except IsADirectoryError:
@@ -45,6 +93,20 @@ def read_file(path: str, name: str) -> bytes:
         problem = f"it cannot be read ({error})"
     hint = "; download it first" if "://" in path else ""
     raise ImageError(f"{name} is a path but {problem}: {path!r}{hint}; pass {IMAGE_FORMS}.")
+
+
+def read_bounded(file: Any) -> bytes:
+    """What an open file holds.
+
+    Raises
+    ------
+    ValueError
+        If that is more than any picture has.
+    """
+    content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise ValueError(f"it has more than {MAX_BYTES} bytes")
+    return content
 
 
 def decode_image(source: Any, *, name: str = "image") -> Image:
@@ -93,9 +155,11 @@ def decoding(name: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # on a damaged file PIL's plugins raise nearly anything
+        reason = str(error) or type(error).__name__
+        if "cannot identify image file" in reason:  # and then the name of our reader
+            reason = "it has no format that PIL reads"
         raise ImageError(
-            f"{name} cannot be decoded: {error or type(error).__name__}; replace the file or pass "
-            "None for this picture."
+            f"{name} cannot be decoded: {reason}; replace the file or pass None for this picture."
         ) from error
 
 

@@ -14,10 +14,12 @@ import numpy as np
 from ._decoding import (
     IMAGE_FORMS,
     ImageError,
+    ImageWarning,
     decode_image,
     decoding,
     load_pixels,
     orientation,
+    read_bounded,
     read_file,
 )
 from ._texts import is_missing, sequence_to_list
@@ -245,15 +247,17 @@ def handle_problems(problems: Sequence[ImageError], missing: str) -> None:
     """
     if not problems or missing == "ignore":
         return
-    text = str(problems[0])
+    messages = [str(problem) for problem in problems]
+    text = messages[0]
     if len(problems) > 1:
-        shown = "".join(f"\n* {problem}" for problem in problems[:_SHOWN])
+        shown = "".join(f"\n* {message}" for message in messages[:_SHOWN])
         rest = "\n* ..." if len(problems) > _SHOWN else ""
         text = f"{len(problems)} pictures cannot be used:{shown}{rest}"
     if missing == "raise":
         advice = "set image_encoder=ImageEncoder(missing='warn') to leave such pictures out."
-        raise ImageError(f"{text}{' Or ' if len(problems) == 1 else chr(10) + 'Or '}{advice}")
-    warnings.warn(f"pictures are left out: {text}", UserWarning, stacklevel=5)
+        link = " Or " if len(problems) == 1 else "\nOr "
+        raise ImageError(f"{text}{link}{advice}", messages)
+    warnings.warn(ImageWarning(f"pictures are left out: {text}", messages), stacklevel=5)
 
 
 def _ready_features(embeddings: np.ndarray, max_images: int, argument: str) -> ImageFeatures:
@@ -360,7 +364,10 @@ def _read_open_file(file: Any, name: str) -> bytes:
     """All bytes from where an open file stands, which it is put back to for the next reader."""
     seekable = hasattr(file, "seekable") and file.seekable()
     position = file.tell() if seekable else None
-    content = file.read()
+    try:
+        content = read_bounded(file)
+    except ValueError as error:
+        raise ImageError(f"{name} is an open file, and {error}; pass a picture.") from error
     if seekable:
         file.seek(position)
     if not isinstance(content, bytes):

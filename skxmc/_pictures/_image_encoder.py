@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -19,7 +20,7 @@ from .._backbones._sources import ModelSource, find_model
 from .._inputs._decoding import ImageError
 from .._inputs._images import ImageFeatures, ImageItems, collect_images, handle_problems
 from .._runtime import limits
-from .._runtime._memory import check_memory
+from .._runtime._memory import check_memory, recall, with_digest
 from ._callable import CallableModel, callable_fingerprint
 from ._efficientnet import EfficientNetModel
 from ._open_clip import OpenClipModel
@@ -36,6 +37,9 @@ _OPEN_CLIP = "open_clip:"
 # On a CPU each thread works on so few pictures at a time: their activations stay in its cache,
 # which makes EfficientNet twice as fast as one batch of 64 shared by all threads.
 _CPU_BATCH = 8
+
+# Transformers sets the precision of new layers for all threads while it reads a model.
+_LOADING = threading.Lock()
 
 # Raise it when the vectors of a model change, so that cached ones are not used any more.
 _VERSION = 2
@@ -74,6 +78,8 @@ class ImageEncoder:
         Which layers a vector is made of, see :class:`skxmc.encoders.ImageEncoder`.
     padding : "white" or None, default=None
         Whether pictures are made square by white margins before a model sees them.
+    folders : bool, default=True
+        Whether the name may be that of a folder or file; False is for names from strangers.
     verbose : int, default=0
         Show a progress bar if positive.
     """
@@ -89,6 +95,7 @@ class ImageEncoder:
         trust_remote_code: bool = False,
         layers: str = "auto",
         padding: str | None = None,
+        folders: bool = True,
         verbose: int = 0,
     ) -> None:
         if not callable(model) and not isinstance(model, (str, os.PathLike)):
@@ -115,6 +122,7 @@ class ImageEncoder:
         self.trust_remote_code = trust_remote_code
         self.layers = layers
         self.padding = padding
+        self.folders = folders
         self.verbose = verbose
         self._dimension: int | None = None
         self._backbone: PictureModel | None = None
@@ -202,7 +210,8 @@ class ImageEncoder:
         name = os.fspath(self.model)
         if name.startswith(_OPEN_CLIP):
             weights = Path(name.partition("/")[2])
-            content = ModelSource("", weights, "folder").digest() if weights.is_file() else ""
+            is_file = self.folders and weights.is_file()
+            content = ModelSource("", weights, "folder").digest() if is_file else ""
         else:
             content = self._find_source().digest()
         return f"{_VERSION}:{name}:{content}:{self.precision}:{self.layers}:{self.padding}"
@@ -215,34 +224,28 @@ class ImageEncoder:
                 efficientnet[1] if efficientnet else name,
                 kind="image",
                 trust_remote_code=self.trust_remote_code,
+                folders=self.folders,
             )
         return self._source
 
     def _load_backbone(self) -> PictureModel:
-        if self._backbone is None:
-            if callable(self.model):
-                self._backbone = CallableModel(self.model)
-            elif os.fspath(self.model).startswith(_OPEN_CLIP):
-                specification = os.fspath(self.model).removeprefix(_OPEN_CLIP)
-                self._backbone = OpenClipModel(
-                    specification, self.device, self.precision, self.layers
-                )
-            else:
-                source = self._find_source()
-                if source.path.is_file():
-                    size = int(_EFFICIENTNET.fullmatch(os.fspath(self.model))[2] or 128)
-                    self._backbone = EfficientNetModel(
-                        source.path, size, self.device, self.precision, self.layers
-                    )
-                else:
-                    self._backbone = TransformersModel(
-                        source.path,
-                        self.device,
-                        self.precision,
-                        self.trust_remote_code,
-                        self.layers,
-                    )
-        return self._backbone
+        with _LOADING:
+            if self._backbone is None:
+                self._backbone = self._read_backbone()
+            return self._backbone
+
+    def _read_backbone(self) -> PictureModel:
+        if callable(self.model):
+            return CallableModel(self.model)
+        name = os.fspath(self.model)
+        how = (self.device, self.precision)
+        if name.startswith(_OPEN_CLIP):
+            return OpenClipModel(name.removeprefix(_OPEN_CLIP), *how, self.layers, self.folders)
+        source = self._find_source()
+        if source.path.is_file():
+            size = int(_EFFICIENTNET.fullmatch(name)[2] or 128)
+            return EfficientNetModel(source.path, size, *how, self.layers)
+        return TransformersModel(source.path, *how, self.trust_remote_code, self.layers)
 
     def _encode_cached(self, images: ImageItems) -> tuple[np.ndarray, tuple[int, ...]]:
         """Vectors of all distinct pictures, stored after every few thousand of them."""
@@ -253,7 +256,7 @@ class ImageEncoder:
             positions = range(start, min(start + limits.PICTURES, images.n_distinct))
             names = "".join(images.hashes[start : positions.stop])
             content = hashlib.sha256(names.encode()).hexdigest()
-            vectors, widths = cached(self.fingerprint, content, self, images, positions)
+            vectors, widths = recall(cached, self.fingerprint, content, self, images, positions)
             blocks.append(np.asarray(vectors))
         return np.concatenate(blocks), widths
 
@@ -310,9 +313,9 @@ class ImageEncoder:
 
 def _encode_block(
     fingerprint: str, content: str, encoder: ImageEncoder, images: ImageItems, positions: range
-) -> tuple[np.ndarray, tuple[int, ...]]:
+) -> tuple[tuple[np.ndarray, tuple[int, ...]], str]:
     """What joblib caches; the first two arguments are the key."""
-    return encoder._encode_distinct(images, positions)
+    return with_digest(encoder._encode_distinct(images, positions))
 
 
 def _check_vectors(output: Any, names: Sequence[str]) -> np.ndarray:

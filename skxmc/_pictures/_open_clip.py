@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from .._backbones._sources import find_model
+from .._backbones._sources import ModelNotFoundError, find_model
 from .._runtime._optional import import_optional
 from ._layers import N_LAST, averages, stages
 from ._picture_model import PictureModel, limit_aspect
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+
+_FOLDER = "local-dir:"
 
 
 class OpenClipModel(PictureModel):
@@ -29,6 +32,15 @@ class OpenClipModel(PictureModel):
     precision : torch.dtype
     layers : {"auto", "last", "all"}, default="auto"
         The model's own vector ("auto" and "last"), or that of each stage or last block as well.
+    folders : bool, default=True
+        Whether it may name a folder or file; False is for names from strangers.
+
+    Raises
+    ------
+    ModelNotFoundError
+        If the weights are nowhere, or in a folder or file that must not be opened.
+    ValueError
+        If OpenCLIP knows no such architecture or weights.
     """
 
     def __init__(
@@ -37,15 +49,19 @@ class OpenClipModel(PictureModel):
         device: torch.device,
         precision: torch.dtype,
         layers: str = "auto",
+        folders: bool = True,
     ) -> None:
         open_clip = import_optional("open_clip", "open_clip")
         if specification.startswith("hf-hub:"):
-            source = find_model(specification.removeprefix("hf-hub:"), kind="open_clip")
-            specification = f"local-dir:{source.path}"
+            name = specification.removeprefix("hf-hub:")
+            source = find_model(name, kind="open_clip", folders=folders)
+            specification = f"{_FOLDER}{source.path}"
+        elif specification.startswith(_FOLDER) and not folders:
+            raise _not_opened(specification)
         architecture, weights = specification, ""
-        if not specification.startswith("local-dir:"):
+        if not specification.startswith(_FOLDER):
             architecture, _, weights = specification.partition("/")
-            _check_open_clip(open_clip, architecture, weights)
+            _check_open_clip(open_clip, architecture, weights, folders)
         with torch.random.fork_rng(devices=[]):  # random weights are the same in every process
             torch.manual_seed(0)
             model, _, self.transform = open_clip.create_model_and_transforms(
@@ -89,7 +105,7 @@ class OpenClipModel(PictureModel):
         ]
 
 
-def _check_open_clip(open_clip: Any, architecture: str, weights: str) -> None:
+def _check_open_clip(open_clip: Any, architecture: str, weights: str, files: bool) -> None:
     """Raise at once what OpenCLIP finds out late, or only after a minute of trying the network."""
     known = open_clip.list_models()
     if architecture not in known:
@@ -104,8 +120,10 @@ def _check_open_clip(open_clip: Any, architecture: str, weights: str) -> None:
             UserWarning,
             stacklevel=2,
         )
-    elif not Path(weights).is_file():
+    elif not (files and Path(weights).is_file()):
         settings = open_clip.get_pretrained_cfg(architecture, weights)
+        if not settings and not files:
+            raise _not_opened(f"{architecture}/{weights}")
         if not settings:
             tags = ", ".join(open_clip.list_pretrained_tags_by_model(architecture)) or "none"
             raise ValueError(
@@ -113,4 +131,12 @@ def _check_open_clip(open_clip: Any, architecture: str, weights: str) -> None:
                 f"file; it has: {tags}."
             )
         if settings.get("hf_hub"):
-            find_model(settings["hf_hub"].rstrip("/"), kind="open_clip")
+            find_model(settings["hf_hub"].rstrip("/"), kind="open_clip", folders=False)
+
+
+def _not_opened(specification: str) -> ModelNotFoundError:
+    return ModelNotFoundError(
+        f"no weights found for open_clip:{specification}: no folder and no file that a saved model "
+        "names is opened. To fix it: name it yourself, as load(folder, image_encoder=...), if you "
+        "trust it."
+    )

@@ -9,6 +9,8 @@ from functools import cache
 import numpy as np
 import torch
 
+from ._forks import survive_forks
+
 # On a CPU oneDNN compiles a kernel for each shape of a product and keeps the last 1,024. Batches
 # of ragged texts have ever new shapes, so that kept kernels fill gigabytes and serve no one. It
 # reads this when the first product is computed.
@@ -22,6 +24,7 @@ def resolve_device(device: str | torch.device) -> torch.device:
             f"device is {device!r} of type {type(device).__name__}; pass one name, such as "
             "'cuda:1'."
         )
+    survive_forks()  # fit and load come here before they compute
     if device == "auto":
         if torch.accelerator.is_available():
             return torch.accelerator.current_accelerator()

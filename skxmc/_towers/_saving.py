@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from .._backbones._named_files import check_named_files
 from .._backbones._sizes import check_sizes
 from ._fusion import ImageProjection
 from ._weights import fill
@@ -56,8 +57,9 @@ def load_tower(
     ------
     ValueError
         If the folder lacks weights or needs code that may not run, if the tower is of a kind that
-        is not known, if its configuration has sizes that no model has, or if a decoder's base
-        model has other weights than it had or came from a folder and `base` is None.
+        is not known, if its configuration has sizes that no model has or names other files, or if
+        a decoder's base model has other weights than it had or came from a folder and `base` is
+        None.
     OSError
         If a decoder's base model is not found.
     """
@@ -71,6 +73,7 @@ def load_tower(
             f"{', '.join(TOWERS)}; load it with the version that saved it."
         )
     check_sizes(folder)
+    check_named_files(folder)
     module, name = TOWERS[state["kind"]]
     kind = getattr(import_module(module, __package__), name)
     # Modules start with random weights; loading must not use up the caller's random numbers.

@@ -18,6 +18,7 @@ from .._features._tokens import TokenVectors
 from .._inputs._images import ImageFeatures
 from ._fusion import ImageProjection
 from ._items import Items, Pack, TokenizedTexts, make_packs
+from ._long_texts import shorten
 from ._pooling import Pooling
 from ._weights import arrays_of, attach_weights, detach_weights
 
@@ -380,17 +381,24 @@ class Tower(torch.nn.Module, ABC):
     ) -> TokenizedTexts:
         """Token ids as the tokenizer gives them; `nonempty` puts one token where there is none."""
         filler = [self.tokenizer.pad_token_id or 0] if nonempty else []
-        blocks = []
-        for start in range(0, len(texts), TOKENIZE_TEXTS):
-            encoded = self.tokenizer(
-                list(texts[start : start + TOKENIZE_TEXTS]),
+        longest = self.max_length if max_length is None else max_length
+
+        def tokenize(part: list[str]) -> list[list[int]]:
+            return self.tokenizer(
+                part,
                 truncation=True,
-                max_length=self.max_length if max_length is None else max_length,
+                max_length=longest,
                 return_attention_mask=False,
                 return_token_type_ids=False,
                 **options,
             )["input_ids"]
-            blocks.append(TokenizedTexts.from_lists([ids or filler for ids in encoded]))
+
+        blocks = []
+        for start in range(0, len(texts), TOKENIZE_TEXTS):
+            part = list(texts[start : start + TOKENIZE_TEXTS])
+            if self.tokenizer.truncation_side == "right":
+                part = shorten(part, tokenize, longest)
+            blocks.append(TokenizedTexts.from_lists([ids or filler for ids in tokenize(part)]))
         return TokenizedTexts.concatenate(blocks)
 
     def _input_embeddings(self, pack: Pack) -> torch.Tensor:

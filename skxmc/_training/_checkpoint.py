@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import os
 import threading
@@ -21,6 +22,9 @@ logger = logging.getLogger(__name__)
 # the time goes into them.
 SECONDS = 60.0
 PATIENCE = 20
+
+# Bytes of a hash at the end of a file, and of those that are hashed at a time.
+_DIGEST, _BLOCK = 32, 2**20
 
 
 class Checkpoint:
@@ -68,6 +72,9 @@ class Checkpoint:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with new.open("wb") as file:
                 torch.save(state, file)
+            with new.open("rb+") as file:
+                digest = hashlib.file_digest(file, "sha256").digest()
+                file.write(digest)  # torch does not compare checksums; behind the end of its own
                 file.flush()
                 os.fsync(file.fileno())
             new.replace(self.path)
@@ -84,9 +91,20 @@ class Checkpoint:
         if not self.path.is_file():
             return None
         try:
+            self._check_digest()
             # Not of weights alone: states of random generators are no tensors. Like all of joblib's
             # store, the file is the user's own.
             return torch.load(self.path, map_location="cpu", weights_only=False)
         except Exception as error:  # whatever a broken pickle raises
             logger.warning("%s cannot be read (%s); training starts at 0", self.path, error)
             return None
+
+    def _check_digest(self) -> None:
+        """Raise ValueError if the file has other bytes than were written."""
+        with self.path.open("rb") as file:
+            content, size = hashlib.sha256(), self.path.stat().st_size - _DIGEST
+            while size > 0 and (block := file.read(min(size, _BLOCK))):
+                content.update(block)
+                size -= len(block)
+            if file.read() != content.digest():
+                raise ValueError("its bytes are not those that were written")

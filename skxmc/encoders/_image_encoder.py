@@ -31,6 +31,8 @@ class ImageEncoder(BaseEstimator):
     missing : {"raise", "warn", "ignore"}, default="raise"
         What to do about pictures whose file is missing or that cannot be decoded. An error names
         how many there are and the first five; the others leave them out, in `fit` and later.
+        Error and warning have an attribute `problems`: a message for each of them, which begins
+        with the argument and the row.
     layers : {"auto", "last", "all"}, default="auto"
         Which layers a vector is made of.
 

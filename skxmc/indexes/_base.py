@@ -14,7 +14,7 @@ from sklearn.exceptions import NotFittedError
 from .._runtime import limits
 from .._runtime._plugins import find_plugin
 from ._bytes import checksum, pack, unpack
-from ._checks import check_positions, check_vectors
+from ._checks import check_positions, check_vectors, distinct_rows
 
 
 class Index(BaseEstimator, ABC):
@@ -207,7 +207,12 @@ class Index(BaseEstimator, ABC):
         scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
         found = min(k, len(self))
         if found and len(queries):
-            indices[:, :found], scores[:, :found] = self._search(queries, found)
+            distinct, places = distinct_rows(queries)
+            if len(distinct) == len(queries):
+                indices[:, :found], scores[:, :found] = self._search(queries, found)
+            else:  # once each: of many vectors that are equal, each query compares all
+                once = self._search(queries[distinct], found)
+                indices[:, :found], scores[:, :found] = (part[places] for part in once)
         return indices, scores
 
     def vectors(self, indices: np.ndarray) -> np.ndarray:

@@ -58,3 +58,24 @@ def check_positions(
                 "once, as np.unique does"
             )
     return positions
+
+
+def distinct_rows(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The first of each set of rows with equal bytes.
+
+    Parameters
+    ----------
+    vectors : ndarray of shape (n, d)
+        C-contiguous.
+
+    Returns
+    -------
+    distinct : ndarray of shape (m,), int64
+        Rows, in their order.
+    places : ndarray of shape (n,), int64
+        Which of these each row is equal to.
+    """
+    first: dict[bytes, int] = {}
+    places = [first.setdefault(row.tobytes(), len(first)) for row in vectors]
+    places = np.array(places, dtype=np.int64)
+    return np.unique(places, return_index=True)[1], places
