@@ -184,7 +184,7 @@ class ViXMLClassifier(BaseXMCClassifier):
 
     def __init__(
         self,
-        encoder: str | os.PathLike[str] | TextEncoder = "sentence-transformers/all-MiniLM-L6-v2",
+        encoder: Any = "sentence-transformers/all-MiniLM-L6-v2",
         image_encoder: (
             str | os.PathLike[str] | Callable[..., Any] | ImageEncoder
         ) = "efficientnet-lite0",

@@ -9,12 +9,12 @@ from sklearn.base import BaseEstimator
 
 
 class ImageEncoder(BaseEstimator):
-    """A frozen model that turns a picture into one vector, with what belongs to it.
+    """A frozen model that turns a picture into one vector, and its options.
 
-    A vector is made of blocks, one a layer of the model. Those that learn from pictures centre
+    A vector is made of blocks, one for each layer of the model. Label vectors and neighbours centre
     each block and scale it to the same size, with statistics of the training pictures.
 
-    Pass it as `image_encoder` of an estimator where the name alone does not say enough.
+    Pass it as `image_encoder` of an estimator when the name alone is not enough.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ class ImageEncoder(BaseEstimator):
         ``"open_clip:<model>/<weights>"``, ``"efficientnet-lite0"``, or a callable that maps a
         list of PIL images to an array of shape (n, d).
     max_images : int, default=3
-        Largest number of pictures an item may have; also where the pictures come as ready vectors.
+        Largest number of pictures of an item, also if they are passed as ready vectors.
     batch_size : int, default=64
         Pictures that go through the model at once. On a CPU at most 8 do, in each thread.
     trust_remote_code : bool, default=False

@@ -15,10 +15,9 @@ if TYPE_CHECKING:
 
 
 class LanguageModel(BaseEstimator):
-    """A decoder-only language model without its head, with what belongs to it.
+    """A decoder-only language model without its head, and its options.
 
-    Pass it as `encoder` of :class:`~skxmc.DecoderXMCClassifier` where the name alone does not say
-    enough.
+    Pass it as `encoder` of :class:`~skxmc.DecoderXMCClassifier` when the name alone is not enough.
 
     Parameters
     ----------
@@ -26,17 +25,18 @@ class LanguageModel(BaseEstimator):
         A folder (of transformers, or with one GGUF file), a model that an installed package
         carries, or a name on the hub.
     text_prompt, image_prompt : str, default="This product text" and "and its image"
-        What stands before the text, and before the pictures.
+        Prompts in front of the text, and in front of the pictures.
     end_token : str or None, default="eos"
-        What ends a sequence: "eos" is the tokenizer's own end token.
+        Text at the end of a sequence; "eos" is the tokenizer's own end token.
     prompt_order : {"text-image", "image-text"}, default="text-image"
-        What comes first.
+        Whether the text or the pictures come first.
     pooling : {"mean", "last", "eos", "attention"}, default="mean"
         How hidden states become one embedding: their mean, the last one, that of the end token,
         or a mean weighted by a learned query.
     standardize : bool, default=True
-        Whether embeddings are brought to mean 0 and spread 1 in each direction, as the untuned
-        model has them over the training texts, before they get unit length.
+        Whether embeddings are scaled to mean 0 and standard deviation 1 in each direction, before
+        they get unit length. Mean and deviation are those of the pretrained model's embeddings of
+        the training texts.
     max_length : int or None, default=None
         Longest text in tokens, prompts not counted; None takes the model's own limit, at most
         256.

@@ -15,10 +15,9 @@ if TYPE_CHECKING:
 
 
 class TextEncoder(BaseEstimator):
-    """A bidirectional encoder of texts, with what belongs to it.
+    """A bidirectional encoder of texts, and its options.
 
-    Pass it as `encoder` of :class:`~skxmc.ViXMLClassifier` where the name alone does not say
-    enough.
+    Pass it as `encoder` of :class:`~skxmc.ViXMLClassifier` when the name alone is not enough.
 
     Parameters
     ----------

@@ -35,7 +35,7 @@ class Setting:
     device, precision : str
         Where and in which precision to compute.
     seed : int
-        Of all random draws.
+        Seed of all random draws.
     verbose : int
         With 1 there are progress bars.
     """
@@ -107,7 +107,7 @@ class Corpus:
     Parameters
     ----------
     documents : Documents
-        Documents, and maybe others among them, where a copy of the former would be too large.
+        The documents to learn from, and possibly others, which saves a copy; `rows` says which.
     Y : csr_array of shape (n_documents, n_labels)
         Their labels.
     rows : ndarray of int64

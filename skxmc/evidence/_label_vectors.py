@@ -55,20 +55,22 @@ class LabelVectors(Evidence):
 
     .. math:: |P|^{-\gamma} \sum_{p \in P} -\log \frac{e^{z_p}}{e^{z_p} + \sum_{n \in N} e^{z_n}}
 
-    in which the labels of a document don't compete with each other. Where documents have no label,
-    "none of them" is one more label, and scores are those less its own. A label's vector starts
-    from the features of its own text and decays towards a share of them, so that a label with few
-    documents stays near its text. Words are brought to few numbers by a random projection: time
-    and memory do not depend on the vocabulary.
+    in which the labels of a document do not compete with each other. If there are documents without
+    labels, "none of them" is one more label, whose score is subtracted from the others. The vector
+    of a label starts from the features of the label's text and decays towards a share of them, so
+    that a label with few documents stays near its text. A random projection reduces words to few
+    numbers, so time and memory do not depend on the vocabulary.
 
     Parameters
     ----------
     epochs : "auto" or int, default="auto"
         Passes over the documents; "auto" is 8, or 5 with more than `max_labels` labels.
     learning_rate : float, default=0.02
-        Of Adam; it rises over the first 5 % of the steps, then falls linearly to 0.
+        Peak learning rate of Adam: it rises over the first 5 % of the steps, then falls linearly
+        to 0.
     decay : float, default=1.0
-        Pull towards the anchor: each step takes away `decay` times the learning rate of the way.
+        Strength of the pull towards the anchor: each step covers the share `decay` times learning
+        rate of the distance.
     anchor : float, default=0.5
         The vectors decay towards this share of their start. 1 keeps rare labels near their text
         (best PSP), 0 is plain weight decay (best P@1); half has most of both.
@@ -80,7 +82,7 @@ class LabelVectors(Evidence):
     dropout : "auto" or float in [0, 1), default="auto"
         Share of the features that a step leaves out; "auto" is 0.2, or 0.4 above a tuned encoder.
     batch_size : "auto" or int, default="auto"
-        Documents a step; "auto" is 512, or fewer where there would be less than 160 steps, or
+        Documents in a step; "auto" is 512, or fewer where there would be less than 160 steps, or
         than 100 with more than `max_labels` labels.
     words_dimension : int, default=1024
         Number of columns that words are projected to.

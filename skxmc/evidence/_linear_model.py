@@ -57,7 +57,8 @@ class LinearModel:
     learning_rate : float, default=0.02
         Of Adam; rises over the first 5 % of the steps, then falls linearly to 0.
     decay : float, default=1.0
-        Pull towards the anchor: each step takes away `decay` times the learning rate of the way.
+        Strength of the pull towards the anchor: each step covers the share `decay` times learning
+        rate of the distance.
     anchor : float, default=0.5
         The vectors decay towards this share of their start. 1 keeps rare labels near their text
         (best PSP), 0 is plain weight decay (best P@1); half has most of both.

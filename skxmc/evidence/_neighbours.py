@@ -22,7 +22,8 @@ class Neighbours(Evidence):
     n_neighbors : int, default=50
         Training documents whose labels are considered.
     temperature : float, default=0.08
-        Of the votes, in units of cosine; lower trusts the very nearest more.
+        Temperature of the votes, in units of cosine; a lower one gives the nearest documents more
+        weight.
     weight : "auto" or float in [0, 1], default="auto"
         Share in the mixture; "auto" chooses it on held-out documents.
 

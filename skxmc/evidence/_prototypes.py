@@ -30,8 +30,8 @@ class Prototypes(Evidence):
     Parameters
     ----------
     centroids : bool, default=True
-        Whether the prototypes of an untuned encoder are drawn to the means of their documents.
-        Without, labels are represented by their texts alone.
+        Whether the prototypes of a frozen encoder move towards the means of their documents. If
+        not, labels are represented by their texts alone.
     weight : "auto" or float in [0, 1], default="auto"
         Share in the mixture; "auto" chooses it on held-out documents.
 

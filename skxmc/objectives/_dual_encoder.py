@@ -15,7 +15,7 @@ from ._triplet_loss import DynamicMarginTripletLoss, draw_positives
 
 
 class DualEncoder(Objective):
-    """Draws documents to the texts of their labels, by a triplet loss with a dynamic margin.
+    """Pulls documents towards the texts of their labels, by a triplet loss with a dynamic margin.
 
     Labels are represented by their texts alone.
 

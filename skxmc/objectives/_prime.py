@@ -69,7 +69,7 @@ class Prime(DualEncoder):
     Attributes
     ----------
     network_ : PrototypeNetwork
-        What prototypes are made by.
+        The network that makes the prototypes.
     head_ : LabelHead or None
         The linear head, if there is one.
     centroids_ : Tensor of shape (n_labels, dimension) or None

@@ -22,9 +22,9 @@ class PrototypeRegularizer(BaseEstimator):
     Parameters
     ----------
     n_negatives : int, default=10
-        Negatives a row.
+        Negatives in each row.
     margin : float, default=0.1
-        By how much prototypes should be better, in units of cosine.
+        Margin by which prototypes should be better, in units of cosine.
 
     References
     ----------

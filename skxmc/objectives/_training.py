@@ -10,10 +10,10 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 
 class Training(BaseEstimator):
-    """How the optimiser and the batches work when an encoder is tuned.
+    """Options of the optimiser and of the batches when an encoder is tuned.
 
-    It only stores; "auto" is what the estimator's recipe says, for small encoders
-    (:class:`~skxmc.ViXMLClassifier`) and for language models
+    "auto" takes the default of the estimator, one for small encoders
+    (:class:`~skxmc.ViXMLClassifier`) and one for language models
     (:class:`~skxmc.DecoderXMCClassifier`).
 
     Parameters
@@ -23,7 +23,7 @@ class Training(BaseEstimator):
         projection and a pooling query. "auto" is 3e-3 for small encoders and 5e-3 for language
         models.
     weight_decay : float, default=0.01
-        Of AdamW; none on biases, LayerNorm weights and free vectors.
+        Weight decay of AdamW; biases, LayerNorm weights and free vectors have none.
     warmup_steps : int, default=100
         Steps of linear warm-up, at most a fifth of all.
     max_grad_norm : "auto", float or None, default="auto"

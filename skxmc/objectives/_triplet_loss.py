@@ -37,11 +37,11 @@ class DynamicMarginTripletLoss(BaseEstimator):
     Parameters
     ----------
     n_negatives : int, default=10
-        Negatives a row.
+        Negatives in each row.
     margin : tuple of float, default=(0.1, 0.3)
         Lower and upper bound of the margin, in units of cosine.
     temperature : float or None, default=0.1
-        Of the weights; None weighs all negatives alike.
+        Temperature of the weights; None gives all negatives the same weight.
 
     References
     ----------
