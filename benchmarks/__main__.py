@@ -12,6 +12,7 @@ SUBCOMMANDS = {
     "train": "training speed, loss and time to accuracy against a plain padded loop",
     "encode": "embeddings of texts against sentence-transformers",
     "predict": "throughput, latency and cold start of predictions",
+    "gpu": "what a GPU computes, whether it is right, and how fast",
     "index": "exact and approximate search, and faiss by hand",
     "metrics": "xmc_report against a loop over documents",
     "quality": "accuracy, time and memory on a data set, and those of other methods",

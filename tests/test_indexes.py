@@ -30,6 +30,7 @@ from skxmc.indexes import (
     make_index,
     sort_candidates,
 )
+from skxmc.indexes._integers import quantize
 
 ALL = [Exact, HNSW, IVF]
 
@@ -183,7 +184,7 @@ def test_scores_of_fewer_bits_are_within_their_bound(rng, n_queries, width):
 def test_integers_bring_rows_back(rng):
     vectors = rng.normal(size=(50, 33)).astype(np.float32)
     vectors[7] = 0
-    integers, scales, lost = _exact._quantize(vectors)
+    integers, scales, lost = quantize(vectors)
     assert integers.dtype == np.int8
     assert (np.abs(integers).max(axis=1) == np.where(np.arange(50) == 7, 0, 127)).all()
     rest = vectors - integers * scales[:, None]

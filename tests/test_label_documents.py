@@ -32,7 +32,7 @@ def test_each_text_is_a_document_of_its_label():
 @pytest.mark.parametrize("n_joined", [1, 3])
 def test_joined_documents_have_both_labels(join, n_joined):
     X, y = documents_from_labels(
-        LABELS, join=join, n_joined=n_joined, encoder=bag_of_words, random_state=0
+        LABELS, join=join, n_joined=n_joined, embed=bag_of_words, random_state=0
     )
     n = len(TEXTS)
     assert len(X) == len(y) == n * (1 + n_joined)
@@ -64,7 +64,7 @@ def test_all_texts_of_other_labels_may_be_partners():
 
 def test_similar_labels_are_partners(monkeypatch):
     monkeypatch.setattr("skxmc.datasets._label_documents._PARTNERS", 1)
-    X, y = documents_from_labels(LABELS, join="similar", encoder=bag_of_words, n_joined=5)
+    X, y = documents_from_labels(LABELS, join="similar", embed=bag_of_words, n_joined=5)
     partner = {}
     for first, second in y[7:]:
         partner.setdefault(first, set()).add(second)
@@ -90,7 +90,7 @@ def test_generated_sentences_come_back_to_their_label():
         return [f"we shear {texts[0]}", "the oak", "  "]
 
     X, y = documents_from_labels(
-        LABELS, join=None, generate=generate, round_trip=1, encoder=bag_of_words
+        LABELS, join=None, generate=generate, round_trip=1, embed=bag_of_words
     )
     assert asked == [["wool", "the fleece of sheep"], ["sheep"], LABELS["t1"], ["acorn"]]
     # "the oak" is kept for the label t1 alone, and "we shear oak" says oak.
@@ -147,11 +147,17 @@ def test_a_model_learns_from_them(tmp_path):
         ({"n_joined": 0}, ValueError, "n_joined must be an int of at least 1"),
         ({"round_trip": 1.5}, ValueError, "round_trip must be an int of at least 1"),
         ({"unlabelled": "we are hiring"}, TypeError, "unlabelled is a single text"),
-        ({"generate": lambda texts: [3]}, TypeError, "generate gave 3 of type int for the label"),
+        ({"join": "similar"}, ValueError, r"compare texts; pass embed=, such as TextEncoder\(\)"),
+        ({"generate": lambda texts: ["a"]}, ValueError, "pass embed="),
         (
-            {"join": "similar", "encoder": lambda texts: np.zeros(3)},
+            {"generate": lambda texts: [3], "round_trip": None},
+            TypeError,
+            "generate gave 3 of type int for the label",
+        ),
+        (
+            {"join": "similar", "embed": lambda texts: np.zeros(3)},
             ValueError,
-            "encoder gave an array of shape",
+            "embed gave an array of shape",
         ),
     ],
 )

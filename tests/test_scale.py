@@ -1,5 +1,7 @@
 """Many labels or documents: what is built once, kept short or left out, at sizes patched down."""
 
+import inspect
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -36,9 +38,10 @@ def large(monkeypatch):
     monkeypatch.setattr(limits, "MAX_WORD_VECTORS", 20)
     monkeypatch.setattr(limits, "MAX_DENSE_LABELS", 20)
     monkeypatch.setattr(_choose, "_AUTO_EXACT", 0)
-    *others, max_labels, random_negatives, weight = LabelVectors.__init__.__defaults__
-    assert max_labels == limits.MAX_ALL_NEGATIVES
-    defaults = (*others, 20, random_negatives, weight)
+    parameters = inspect.signature(LabelVectors.__init__).parameters
+    assert parameters["max_labels"].default == limits.MAX_FULL_SOFTMAX
+    given = {name: one.default for name, one in parameters.items() if name != "self"}
+    defaults = tuple({**given, "max_labels": 20}.values())
     monkeypatch.setattr(LabelVectors.__init__, "__defaults__", defaults)
 
 

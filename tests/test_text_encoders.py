@@ -318,6 +318,14 @@ def test_static_embeddings_of_sentence_transformers(tmp_path):
         np.testing.assert_allclose(clf.transform(X[:4]), expected, atol=1e-5)
 
 
+def test_an_encoder_encodes_by_itself(plain):
+    expected = unit_rows(sentence_transformer(plain).encode(X[:4]))
+    np.testing.assert_allclose(TextEncoder(plain).encode(X[:4]), expected, atol=1e-5)
+    np.testing.assert_allclose(
+        TextEncoder(letters).encode(X[:4]), unit_rows(letters(X[:4]).astype(np.float32)), atol=1e-6
+    )
+
+
 def test_widths_come_from_a_pass(plain):
     tower = load_text_tower(plain)
     assert tower.backbone.width == tower.dimension == WIDTH

@@ -34,7 +34,8 @@ from ._parameters import (
     check_chunks,
     check_threshold,
     check_tokens,
-    ready_embeddings,
+    has_label_embeddings,
+    label_embeddings_of,
     resolve_adapter,
     resolve_batch_size,
     resolve_encoder,
@@ -215,10 +216,6 @@ class BaseXMCClassifier(
         labels = labels.with_ids(ids).with_images(self.label_images)
         label_images = self._collect_images(labels.images, len(ids), "label_images")
         label_text = self._check_label_text(labels, kinds, objective)
-        label_embeddings = None
-        if self._mode.ready:
-            ready = ready_embeddings(self.encoder)
-            label_embeddings = ready.embeddings_of(labels.ids, X.shape[1])
         return TrainingData(
             X,
             with_pictures(images),
@@ -228,7 +225,7 @@ class BaseXMCClassifier(
             exclude,
             label_text,
             with_pictures(label_images),
-            label_embeddings,
+            label_embeddings_of(self.encoder, labels.ids, X),
         )
 
     @property
@@ -277,8 +274,7 @@ class BaseXMCClassifier(
                 "column numbers; pass label_text, one text a column, or lists of label names as "
                 "y, or set objective=LinearHead() or train_encoder='frozen'."
             )
-        ready = ready_embeddings(self.encoder)
-        known = texts is not None or (ready is not None and ready.label_embeddings is not None)
+        known = texts is not None or has_label_embeddings(self.encoder)
         if not known and objective is None and all(k.needs_label_texts() for k in kinds):
             raise ValueError(
                 "evidence leaves nothing to rank labels by, as they have no texts; pass "

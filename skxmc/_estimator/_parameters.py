@@ -8,6 +8,7 @@ from math import log2
 from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
@@ -132,6 +133,18 @@ def ready_embeddings(encoder: Any) -> Precomputed | None:
     if isinstance(encoder, Precomputed):
         return encoder
     return Precomputed() if isinstance(encoder, str) and encoder == PRECOMPUTED else None
+
+
+def has_label_embeddings(encoder: Any) -> bool:
+    """Whether ready embeddings of labels are passed."""
+    ready = ready_embeddings(encoder)
+    return ready is not None and ready.label_embeddings is not None
+
+
+def label_embeddings_of(encoder: Any, ids: np.ndarray, X: Any) -> np.ndarray | None:
+    """Ready embeddings of labels, of the width of the documents' X; None if there are none."""
+    ready = ready_embeddings(encoder)
+    return None if ready is None else ready.embeddings_of(ids, X.shape[1])
 
 
 def resolve_encoder(encoder: Any, kind: type) -> TextEncoder | LanguageModel | None:

@@ -71,7 +71,8 @@ def align(
     for indices, scores in proposals.values():
         there = (indices >= 0) & np.isfinite(scores)
         proposed.append(((first + indices)[there], scores[there]))
-    pairs = np.unique(np.concatenate([keys for keys, _ in proposed]))
+    pairs = np.sort(np.concatenate([keys for keys, _ in proposed]))
+    pairs = pairs[np.concatenate(([True], pairs[1:] != pairs[:-1]))[: len(pairs)]]
     if exclude is not None and exclude.nnz:
         rows = np.repeat(np.arange(n, dtype=np.int64), np.diff(exclude.indptr))
         pairs = pairs[~np.isin(pairs, rows * n_labels + exclude.indices)]

@@ -9,8 +9,17 @@ import torch
 
 def batch_labels(
     Y: sp.csr_array, proposed: np.ndarray | None, n_random: int, rng: np.random.RandomState
-) -> np.ndarray:
-    """Sorted labels that a batch is trained against where there are too many to take all.
+) -> tuple[np.ndarray, np.ndarray]:
+    r"""Sorted labels that a batch is trained against where there are too many to take all.
+
+    Positives and hard negatives of all documents are taken whole, and of the m other labels a
+    random sample of r, without replacement. With
+
+    .. math:: \sum_{n\ taken} e^{z_n} + \sum_{n\ drawn} e^{z_n - \log(r / m)}
+
+    in place of the sum over all labels, the sum of each document is right on average, whatever
+    was taken whole (the estimator of Horvitz and Thompson; for a softmax: Jean et al., "On Using
+    Very Large Target Vocabulary for Neural Machine Translation", ACL 2015, Section 3).
 
     Parameters
     ----------
@@ -19,14 +28,27 @@ def batch_labels(
     proposed : ndarray of shape (n, m), int64, or None
         Hard negatives, -1 where there are fewer.
     n_random : int
-        Number of random labels beside.
+        Number of random labels that are drawn; those that are taken already drop out.
     rng : RandomState
+
+    Returns
+    -------
+    labels : ndarray of shape (n_batch_labels,), int64
+    log_rates : ndarray of shape (n_batch_labels,), float32
+        Logarithm of r / m for labels that were drawn, 0 for those that are taken whole.
     """
-    parts = [Y.indices.astype(np.int64), rng.randint(Y.shape[1], size=n_random)]
+    taken = [Y.indices.astype(np.int64)]
     if proposed is not None:
-        parts.append(proposed.ravel())
-    labels = np.unique(np.concatenate(parts))
-    return labels[np.searchsorted(labels, 0) :]
+        taken.append(proposed.ravel().astype(np.int64))
+    taken = np.unique(np.concatenate(taken))
+    taken = taken[np.searchsorted(taken, 0) :]
+    drawn = np.setdiff1d(rng.randint(Y.shape[1], size=n_random), taken)
+    rate = len(drawn) / max(1, Y.shape[1] - len(taken))
+    labels = np.concatenate([taken, drawn])
+    order = np.argsort(labels, kind="stable")
+    log_rates = np.zeros(len(labels), dtype=np.float32)
+    log_rates[len(taken) :] = np.log(rate) if len(drawn) else 0.0
+    return labels[order], log_rates[order]
 
 
 def document_weights(Y: sp.csr_array, exponent: float) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 from numbers import Integral
 from typing import Any
@@ -10,13 +9,14 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_random_state
 
-from .._features._blocks import unit_rows
 from .._inputs._label_set import Labels, flatten_texts, read_labels
 from .._inputs._texts import join_texts
-from ..indexes import Exact
 
 # Most similar labels that partners are drawn from: as many as JobSkape takes.
 _PARTNERS = 20
+
+# Vectors that are compared with all labels at a time.
+_ROWS = 1024
 
 
 def documents_from_labels(
@@ -27,9 +27,7 @@ def documents_from_labels(
     generate: Callable[[list[str]], Iterable[str]] | None = None,
     round_trip: int | None = 5,
     unlabelled: Sequence[str] = (),
-    encoder: str | os.PathLike | Callable[[list[str]], Any] = (
-        "sentence-transformers/all-MiniLM-L6-v2"
-    ),
+    embed: Callable[[list[str]], Any] | None = None,
     random_state: Any = None,
 ) -> tuple[list[str], list[list]]:
     """Make training documents of definitions and other names of labels.
@@ -48,7 +46,7 @@ def documents_from_labels(
         estimators takes: the name first, then other names and a definition.
     join : {"random", "similar"} or None, default="random"
         Whom a text is joined with: a text of any other label, or of one of the 20 labels most
-        like its own, by `encoder`. None joins nothing.
+        like its own, by `embed`. None joins nothing.
     n_joined : int, default=1
         Joined documents that each text begins.
     generate : callable, default=None
@@ -56,13 +54,13 @@ def documents_from_labels(
         a document of the label: whatever language model there is, with a prompt of your own.
     round_trip : int or None, default=5
         A generated sentence is kept only if its label is among so many labels that are nearest to
-        it, by `encoder`; None keeps all.
+        it, by `embed`; None keeps all.
     unlabelled : sequence of str, default=()
         Texts of the same kind that no label fits. They become documents without labels, which
         teach a model to say nothing.
-    encoder : str, path-like or callable
-        What compares texts: a text encoder by name, by default all-MiniLM-L6-v2, or a callable
-        that maps a list of str to an array of shape (n, d). It is loaded only if it is needed.
+    embed : callable, default=None
+        Maps a list of str to an array of shape (n, d), where texts are compared: for similar
+        partners and for the round trip. :meth:`skxmc.encoders.TextEncoder.encode` is one.
     random_state : int, RandomState or None, default=None
         Of all draws.
 
@@ -79,7 +77,7 @@ def documents_from_labels(
     TypeError
         If `generate` gives something else than sentences, or `unlabelled` is a single text.
     ValueError
-        If an argument is out of range.
+        If an argument is out of range, or texts have to be compared and `embed` is None.
 
     References
     ----------
@@ -98,11 +96,16 @@ def documents_from_labels(
     [['s1'], ['s1'], ['t1'], ['s1', 't1'], ['s1', 't1'], ['t1', 's1'], []]
     """
     _check(join, n_joined, round_trip, unlabelled)
+    if embed is None and (join == "similar" or (generate is not None and round_trip is not None)):
+        raise ValueError(
+            "join='similar' and round_trip compare texts; pass embed=, such as "
+            "TextEncoder().encode of skxmc.encoders, or join='random' and round_trip=None."
+        )
     labels = read_labels(label_text)
     if labels.texts is None:
         raise ValueError("label_text is None; pass the texts of the labels.")
     rng = check_random_state(random_state)
-    centres = _Centres(labels, encoder)
+    centres = _Centres(labels, embed)
     texts, owner = flatten_texts(labels.texts)
     if generate is not None:
         sentences, of = flatten_texts(_generated(generate, labels))
@@ -129,56 +132,54 @@ def documents_from_labels(
 class _Centres:
     """One vector for each label, made when somebody asks: the mean of its texts."""
 
-    def __init__(self, labels: Labels, encoder: Any) -> None:
-        self._labels, self._encoder = labels, encoder
-        self._index: Exact | None = None
-        self._embed: Callable[[list[str]], Any] | None = None
-
-    def nearest(self, vectors: np.ndarray, k: int) -> np.ndarray:
-        """The nearest labels of some vectors, (n, at most k) int64."""
-        return self.index.search(vectors, min(k, len(self.index)))[0]
+    def __init__(self, labels: Labels, embed: Callable[[list[str]], Any] | None) -> None:
+        self._labels, self._embed = labels, embed
+        self._vectors: np.ndarray | None = None
 
     @property
-    def index(self) -> Exact:
-        """Over the vectors."""
-        if self._index is None:
+    def vectors(self) -> np.ndarray:
+        """Of unit norm, (n_labels, d) float32."""
+        if self._vectors is None:
             flat, owner = flatten_texts(self._labels.texts)
             vectors = self.embed(flat)
             sums = np.zeros((int(owner[-1]) + 1, vectors.shape[1]), dtype=np.float32)
             np.add.at(sums, owner, vectors)
-            self._index = Exact().build(unit_rows(sums))
-        return self._index
+            self._vectors = _unit(sums)
+        return self._vectors
 
     def embed(self, texts: list[str]) -> np.ndarray:
         """Vectors of unit norm, (n, d) float32."""
-        if self._embed is None:
-            self._embed = self._encoder if callable(self._encoder) else _load(self._encoder)
         vectors = np.asarray(self._embed(texts), dtype=np.float32)
         if vectors.ndim != 2 or len(vectors) != len(texts):
             raise ValueError(
-                f"encoder gave an array of shape {vectors.shape} for {len(texts)} texts; it must "
+                f"embed gave an array of shape {vectors.shape} for {len(texts)} texts; it must "
                 "give one vector for each."
             )
-        return unit_rows(vectors)
+        return _unit(vectors)
 
     def come_back(self, sentences: list[str], owner: np.ndarray, k: int) -> np.ndarray:
         """Which sentences have their label among the k nearest ones, (n,) bool."""
-        return (self.nearest(self.embed(sentences), k) == owner[:, None]).any(axis=1)
+        return (self._nearest(self.embed(sentences), k) == owner[:, None]).any(axis=1)
 
     def similar(self) -> np.ndarray:
         """The labels most like each label, (n_labels, at most 20), itself left out as -1."""
-        n = len(self.index)
-        near = self.nearest(self.index.vectors(np.arange(n)), _PARTNERS + 1)
-        return np.where(near == np.arange(n)[:, None], -1, near)
+        near = self._nearest(self.vectors, _PARTNERS + 1)
+        return np.where(near == np.arange(len(near))[:, None], -1, near)
+
+    def _nearest(self, vectors: np.ndarray, k: int) -> np.ndarray:
+        """The nearest labels of some vectors, (n, at most k) int64, in no order."""
+        k = min(k, len(self.vectors))
+        found = np.empty((len(vectors), k), dtype=np.int64)
+        for start in range(0, len(vectors), _ROWS):
+            rows = slice(start, start + _ROWS)
+            cosines = vectors[rows] @ self.vectors.T
+            found[rows] = np.argpartition(-cosines, k - 1, axis=1)[:, :k]
+        return found
 
 
-def _load(name: str | os.PathLike) -> Callable[[list[str]], np.ndarray]:
-    """A text encoder as a callable."""
-    from .._backbones._sources import find_model
-    from .._towers._text import load_text_tower
-
-    tower = load_text_tower(str(find_model(name, kind="text").path))
-    return lambda texts: tower.encode(tower.items(texts))
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    """Rows scaled to unit norm; rows of zeros stay."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
 
 def _draw_partners(

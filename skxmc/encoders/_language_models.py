@@ -98,7 +98,13 @@ class LanguageModel(BaseEstimator):
         self.trust_remote_code = trust_remote_code
 
     def find(self) -> ModelSource:
-        """Where the model's files are."""
+        """Find the model's files, or download them.
+
+        Returns
+        -------
+        source : ModelSource
+            Where they are.
+        """
         from .._backbones._sources import find_model
 
         return find_model(self.name, kind=self.kind, trust_remote_code=self.trust_remote_code)

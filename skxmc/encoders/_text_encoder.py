@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sklearn.base import BaseEstimator
@@ -79,7 +79,13 @@ class TextEncoder(BaseEstimator):
         self.dimension = dimension
 
     def find(self) -> ModelSource | None:
-        """Where the model's files are; None for an object, which has none."""
+        """Find the model's files, or download them.
+
+        Returns
+        -------
+        source : ModelSource or None
+            Where they are; None for an object, which has none.
+        """
         from .._backbones._sources import find_model
 
         if not isinstance(self.name, str | os.PathLike):
@@ -127,6 +133,24 @@ class TextEncoder(BaseEstimator):
             trust_remote_code=self.trust_remote_code,
             max_images=max_images,
         )
+
+    def encode(self, texts: Sequence[str]) -> Any:
+        """Embeddings of texts, for programs of one's own; the model is loaded for each call.
+
+        Parameters
+        ----------
+        texts : sequence of str
+            Read as documents are.
+
+        Returns
+        -------
+        embeddings : ndarray of shape (n_texts, dimension), float32
+            Of unit norm.
+        """
+        import torch
+
+        tower = self.load(self.find(), max_images=0, weights_dtype=torch.float32)
+        return tower.encode(tower.items(list(texts)))
 
     def calibrate(self, tower: Any, texts: list[str], precision: torch.dtype) -> None:
         """Let the pretrained tower see the training texts; a text encoder has no use for them.

@@ -17,16 +17,15 @@ from .._features._words import SparseProjection
 from .._runtime import limits
 from .._runtime._device import as_tensor, resolve_device
 from .._runtime._threads import product
-from ..indexes import Exact, sort_candidates
-from ._one_vs_all import OneVsAllTraining
+from ..indexes import sort_candidates
+from ..indexes._integers import quantize
+from ._label_scores import LabelScores
+from ._one_vs_all import OneVsAllTraining, take_rows
 
 if TYPE_CHECKING:
     from .._features._blocks import Features
 
 logger = logging.getLogger(__name__)
-
-# Most numbers of a block of scores, or of gathered label vectors (float32: 128 MB).
-_BLOCK = 2**25
 
 
 class LinearModel:
@@ -76,14 +75,20 @@ class LinearModel:
         Dimension that sparse features are projected to.
     sparse_scale : float, default=0.5
         Length of projected sparse features; embeddings have length 1.
-    max_labels : int, default=65_536
+    max_labels : int, default=4096
         Up to this number of labels every label is a negative of every document. Beyond, the
-        labels of a batch are its positives, the `negatives` of its documents, and random ones.
-    random_negatives : int, default=4096
+        labels of a batch are its positives, the `negatives` of its documents, and random ones
+        that stand for all others.
+    random_negatives : int, default=2048
         Number of random labels of a batch where there are more than `max_labels`.
+    correction : float, default=0.75
+        What the logarithm of the rate at which a label is drawn is multiplied by, before it is
+        taken from the label's score. With 1 the sum over N is right on average.
     storage : {"float32", "float16"}, default="float32"
         Of the vectors. With "float16" moments are kept in bfloat16 and the anchor is made again
         where it is needed: 6 bytes a number while training instead of 14, and 2 in use.
+    bits : 8 or None, default=None
+        With 8, vectors are integers of 8 bits with a scale each once they are learned.
     device : str, default="cpu"
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Of matrix products in training; steps and predicted scores are float32.
@@ -93,16 +98,19 @@ class LinearModel:
 
     Attributes
     ----------
-    weights_ : ndarray of shape (n_labels, d), float32 or float16
-        The vectors; d is the width of all dense blocks and, with sparse features,
-        `sparse_dimension`.
+    weights_ : ndarray of shape (n_labels, d), float32, float16 or int8
+        The vectors as they are stored, see :meth:`vectors`; d is the width of all dense blocks
+        and, with sparse features, `sparse_dimension`.
+    scales_ : ndarray of shape (n_labels,), float32, or None
+        What integers are multiplied by.
     losses_ : list of float
         Mean loss of a positive, one an epoch of the last fit.
 
     References
     ----------
     "Dual-Encoders for Extreme Multi-Label Classification" (ICLR 2024, arXiv 2310.10636),
-    Section 4: decoupled softmax.
+    Section 4: decoupled softmax. "On Using Very Large Target Vocabulary for Neural Machine
+    Translation" (ACL 2015), Section 3: softmax over drawn labels.
     """
 
     def __init__(
@@ -119,9 +127,11 @@ class LinearModel:
         batch_size: int = 512,
         sparse_dimension: int = 1024,
         sparse_scale: float = 0.5,
-        max_labels: int = limits.MAX_ALL_NEGATIVES,
-        random_negatives: int = 4096,
+        max_labels: int = limits.MAX_FULL_SOFTMAX,
+        random_negatives: int = 2048,
+        correction: float = 0.75,
         storage: str = "float32",
+        bits: int | None = None,
         device: str = "cpu",
         precision: str = "auto",
         random_state: int | np.random.RandomState | None = None,
@@ -140,15 +150,18 @@ class LinearModel:
         self.sparse_scale = sparse_scale
         self.max_labels = max_labels
         self.random_negatives = random_negatives
+        self.correction = correction
         self.storage = storage
+        self.bits = bits
         self.device = device
         self.precision = precision
         self.random_state = random_state
         self.verbose = verbose
-        self._indexed: tuple[Any, Any] = (None, None)
+        self.scales_: np.ndarray | None = None
+        self._scored: tuple[Any, Any] = (None, None)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_indexed": (None, None)}
+        return {**vars(self), "_scored": (None, None)}
 
     # -- training -----------------------------------------------------------------------------
 
@@ -202,14 +215,15 @@ class LinearModel:
                 raise ValueError(f"blocks[{number}] has {len(block)} rows, Y has {Y.shape[0]}.")
         random = check_random_state(self.random_state)
         self._lay_out(blocks, sparse, random)
-        self.weights_ = self._label_start(Y.shape[1], labels)
+        start = self.weights_ = self._label_start(Y.shape[1], labels)
         origin = None if labels is None else self._anchor(labels)
-        training = OneVsAllTraining(self, self.weights_, Y, negatives, exclude, origin, random)
+        training = OneVsAllTraining(self, start, Y, negatives, exclude, origin, random)
         try:
             self._train(training, blocks, sparse)
         except KeyboardInterrupt:
             logger.warning("label vectors: interrupted; what was learned until now is kept")
-        self.weights_ = training.weights.cpu().numpy()
+        training.finish()
+        self.keep(training.weights.cpu().numpy())
         return self
 
     def fit_from(
@@ -243,9 +257,8 @@ class LinearModel:
         FloatingPointError
             If the loss is not finite.
         """
-        self._widths, self._projection, self.storage = (
-            other._widths, other._projection, other.storage,
-        )  # fmt: skip
+        self._widths, self._projection = other._widths, other._projection
+        self.storage = weights.dtype.name
         device = resolve_device(self.device)
         start = as_tensor(weights, device)
         training = OneVsAllTraining(
@@ -254,18 +267,21 @@ class LinearModel:
             Y,
             negatives,
             exclude,
-            lambda rows: start[rows].float(),
+            lambda rows: take_rows(start, rows),
             check_random_state(self.random_state),
         )
         self._train(training, blocks, sparse)
-        self.weights_ = training.weights.cpu().numpy()
+        training.finish()
+        self.keep(training.weights.cpu().numpy())
         return self
 
     def _train(self, training: OneVsAllTraining, blocks, sparse) -> None:
         """Run all epochs."""
         self.losses_ = []
+        few = sparse is not None and 4 * sparse.shape[0] * self.sparse_dimension
+        words = self._project(sparse) if few and few <= limits.MAX_PROJECTED else None
         for epoch in tqdm(range(training.n_epochs), "label vectors", disable=not self.verbose):
-            loss = training.run_epoch(lambda rows: self._join(blocks, sparse, rows))
+            loss = training.run_epoch(lambda rows: self._join(blocks, sparse, rows, words))
             if not np.isfinite(loss):
                 raise FloatingPointError(
                     f"the loss of label vectors is not finite in epoch {epoch}; lower "
@@ -307,16 +323,27 @@ class LinearModel:
             sparse = sp.csr_array((len(some), self._projection.n_features), dtype=np.float32)
         return self._join(given, sparse, slice(None))
 
-    def _anchor(self, labels: Features) -> Callable[[slice | np.ndarray], torch.Tensor]:
+    def _anchor(self, labels: Features) -> Callable[[slice | torch.Tensor], torch.Tensor]:
         """What the vectors of some labels decay towards."""
         if self.storage != "float32":
-            return lambda rows: torch.from_numpy(self._label_rows(labels, rows) * self.anchor)
+
+            def make(rows: slice | torch.Tensor) -> torch.Tensor:
+                own = rows if isinstance(rows, slice) else rows.cpu().numpy()
+                return torch.from_numpy(self._label_rows(labels, own) * self.anchor)
+
+            return make
         anchor = torch.from_numpy(self.weights_ * self.anchor).to(torch.bfloat16)
         anchor = anchor.to(resolve_device(self.device))
-        return lambda rows: anchor[rows].float()
+        return lambda rows: take_rows(anchor, rows)
 
-    def _join(self, blocks, sparse, rows) -> np.ndarray:
-        """Features of some rows side by side, (n_rows, d) float32."""
+    def _project(self, sparse: sp.csr_array) -> np.ndarray:
+        """Sparse features as few numbers, (n, sparse_dimension) float32."""
+        projected = self._projection.transform(sparse)
+        projected *= np.float32(self.sparse_scale)
+        return projected
+
+    def _join(self, blocks, sparse, rows, words: np.ndarray | None = None) -> np.ndarray:
+        """Features of some rows side by side, (n_rows, d) float32; `words` if they are there."""
         widths = [block.shape[1] for block in blocks]
         if widths != self._widths or (sparse is None) != (self._projection is None):
             raise ValueError(
@@ -327,9 +354,7 @@ class LinearModel:
             )
         parts = [block[rows] for block in blocks]
         if sparse is not None:
-            projected = self._projection.transform(sparse[rows])
-            projected *= np.float32(self.sparse_scale)
-            parts.append(projected)
+            parts.append(self._project(sparse[rows]) if words is None else words[rows])
         return np.concatenate(parts, axis=1, dtype=np.float32)
 
     # -- scores -------------------------------------------------------------------------------
@@ -361,42 +386,35 @@ class LinearModel:
         scores : ndarray of shape (n, k), float32
             -inf where there is no label.
         """
-        n_labels, width = self._check_fitted().shape
-        available = n_labels if candidates is None else candidates.shape[1]
-        k = available if k is None else min(k, available)
-        n = len(blocks[0])
-        indices = np.full((n, k), -1, dtype=np.int64)
-        scores = np.full((n, k), -np.inf, dtype=np.float32)
-        device = resolve_device(self.device)
-        alone = n == 1 and candidates is None and 32 * k <= n_labels
-        if alone and device.type == "cpu" and self.storage == "float32":
-            # For one document, reading the vectors takes the time: an index reads fewer bytes.
-            x = self._join(blocks, sparse, slice(None)) * np.float32(self.scale)
-            return self._index().search(x, k)
-        weights = as_tensor(self.weights_, device)
-        per_document = n_labels if candidates is None else candidates.shape[1] * width
-        step = max(1, min(2048, _BLOCK // max(1, per_document)))
-        for start in range(0, n, step):
-            rows = slice(start, min(n, start + step))
-            x = torch.from_numpy(self._join(blocks, sparse, rows)).to(device) * self.scale
-            if candidates is None:
-                best, found = (x @ weights.to(x.dtype).T).topk(k, dim=1)
-            else:
-                found = torch.from_numpy(candidates[rows]).to(device)
-                vectors = weights[found.clamp(min=0)].to(x.dtype)
-                best = torch.bmm(vectors, x[:, :, None])[:, :, 0]
-            indices[rows], scores[rows] = sort_candidates(
-                found.cpu().numpy(), best.cpu().numpy(), k
-            )
-        return indices, scores
+        n_labels = len(self._check_fitted())
+        x = self._join(blocks, sparse, slice(None)) * np.float32(self.scale)
+        if candidates is None:
+            return self._scores().best(x, n_labels if k is None else min(k, n_labels))
+        k = candidates.shape[1] if k is None else min(k, candidates.shape[1])
+        return sort_candidates(*self._scores().given(x, candidates), k)
 
-    def _index(self) -> Exact:
-        """Over the vectors as they are now."""
-        vectors, index = self._indexed
-        if vectors is not self.weights_:
-            index = Exact().build(self.weights_)
-            self._indexed = self.weights_, index
-        return index
+    def vectors(self, labels: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """Vectors of some labels as numbers, (..., d) float32, or float16 where they are stored so.
+
+        They may share memory with `weights_`.
+        """
+        stored = self._check_fitted()
+        return stored[labels] if self.scales_ is None else self._scores().rows(labels)
+
+    def keep(self, vectors: np.ndarray) -> None:
+        """Take other vectors, stored as these are."""
+        self.scales_ = None
+        if self.bits == 8:
+            vectors, self.scales_, _ = quantize(vectors)
+        self.weights_ = vectors
+
+    def _scores(self) -> LabelScores:
+        """Of the vectors as they are now."""
+        device, scores = self._scored
+        if device != self.device or scores.vectors is not self.weights_:
+            scores = LabelScores(self.weights_, self.scales_, self.device)
+            self._scored = self.device, scores
+        return scores
 
     def scores(
         self, vectors: np.ndarray, blocks: list[np.ndarray], *, sparse: sp.csr_array | None = None
@@ -431,17 +449,18 @@ class LinearModel:
 
     def average(self, others: list[np.ndarray]) -> None:
         """Take the mean with the vectors of other fits that had the same `random_state`."""
-        self.weights_ = sum(others, self._check_fitted()) / (1 + len(others))
+        self.keep(sum(others, self.vectors()) / (1 + len(others)))
 
     def add_labels(self, labels: Features) -> None:
         """Append labels without documents, scored by the features of their texts."""
-        self._check_fitted()
-        self.weights_ = np.concatenate([self.weights_, self._label_start(len(labels), labels)])
+        start = self._label_start(len(labels), labels)
+        self.keep(np.concatenate([self.vectors(), start]))
 
     def reset_labels(self, numbers: np.ndarray, labels: Features) -> None:
         """Let some labels start again at the features of their texts."""
-        self.weights_ = self._check_fitted().copy()
-        self.weights_[numbers] = self._label_start(len(numbers), labels)
+        vectors = self.vectors().copy()
+        vectors[numbers] = self._label_start(len(numbers), labels)
+        self.keep(vectors)
 
     # -- persistence --------------------------------------------------------------------------
 
@@ -451,6 +470,7 @@ class LinearModel:
         shape = [] if projection is None else [projection.n_features, projection.dimension]
         return {
             "weights": self._check_fitted(),
+            "row_scales": np.empty(0, np.float32) if self.scales_ is None else self.scales_,
             "widths": np.asarray(self._widths, dtype=np.int64),
             "projection": np.asarray(
                 [] if projection is None else [*shape, projection.seed], dtype=np.int64
@@ -464,7 +484,10 @@ class LinearModel:
         scale, sparse_scale = (float(value) for value in state["scales"])
         vectors = cls(scale=scale, sparse_scale=sparse_scale, device=device)
         vectors.weights_ = np.asarray(state["weights"])
-        vectors.storage = vectors.weights_.dtype.name
+        if len(state["row_scales"]):
+            vectors.bits, vectors.scales_ = 8, np.asarray(state["row_scales"])
+        else:
+            vectors.storage = vectors.weights_.dtype.name
         vectors._widths = [int(width) for width in state["widths"]]
         projection = [int(number) for number in state["projection"]]
         vectors._projection = SparseProjection(*projection) if projection else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -41,7 +42,7 @@ class OneVsAllTraining:
         Y: sp.csr_array,
         negatives: np.ndarray | Callable[[np.ndarray], np.ndarray] | None,
         exclude: sp.csr_array | None,
-        origin: Callable[[slice | np.ndarray], torch.Tensor] | None,
+        origin: Callable[[slice | torch.Tensor], torch.Tensor] | None,
         random: np.random.RandomState,
     ) -> None:
         self.options, self.random = options, random
@@ -49,7 +50,8 @@ class OneVsAllTraining:
         self.device = resolve_device(options.device)
         self.precision = resolve_precision(options.precision, self.device)
         self.weights = as_tensor(weights, self.device)
-        self.generator = torch.Generator().manual_seed(int(random.randint(2**31 - 1)))
+        seed = int(random.randint(2**31 - 1))
+        self.generator = torch.Generator(self.device).manual_seed(seed)
         self.optimizer = _DecayingAdam(self.weights, origin, options.decay)
         per_epoch = max(1, -(-Y.shape[0] // options.batch_size))
         self.n_steps = max(1, options.epochs * per_epoch)
@@ -58,60 +60,78 @@ class OneVsAllTraining:
         self.n_epochs = -(-self.n_steps // per_epoch)
         self.step = 0
 
-    def run_epoch(self, features) -> float:
+    def run_epoch(self, features: Callable[[np.ndarray], np.ndarray]) -> float:
         """Train on all documents once, or until there are `n_steps`; mean loss of a positive."""
         order = self.random.permutation(self.Y.shape[0])
         order = order[: (self.n_steps - self.step) * self.options.batch_size]
-        total, n_positives = 0.0, 0
+        losses, n_positives = [], 0
         for start in range(0, len(order), self.options.batch_size):
             rows = np.sort(order[start : start + self.options.batch_size])
-            total += self._train_batch(rows, features(rows))
+            losses.append(self._train_batch(rows, features(rows)))
             n_positives += int(np.diff(self.Y.indptr)[rows].sum())
-        return total / max(1, n_positives)
+        # Read once an epoch: reading a number of a GPU waits for all steps before.
+        return float(torch.stack(losses).sum()) / max(1, n_positives)
 
-    def _train_batch(self, rows: np.ndarray, x: np.ndarray) -> float:
+    def finish(self) -> None:
+        """Let labels that the last steps left out decay as all others."""
+        self.optimizer.finish()
+
+    def _train_batch(self, rows: np.ndarray, x: np.ndarray) -> torch.Tensor:
         options, device = self.options, self.device
         Y = self.Y[rows]
         excluded = None if self.exclude is None else sp.csr_array(self.exclude[rows])
-        labels = None
-        if Y.shape[1] > options.max_labels:
-            proposed = self.negatives
-            if proposed is not None:
-                proposed = proposed(rows) if callable(proposed) else proposed[rows]
-            labels = batch_labels(Y, proposed, options.random_negatives, self.random)
+        labels, log_rates = self._choose_labels(rows, Y)
         positives = label_positions(Y, labels, device)
+        if excluded is not None:
+            excluded = label_positions(excluded, labels, device)
         weights = document_weights(Y, options.document_exponent)
         x = torch.from_numpy(x).to(device)
         if options.dropout:
-            kept = torch.rand(x.shape, generator=self.generator).to(device) >= options.dropout
+            kept = torch.rand(x.shape, generator=self.generator, device=device) >= options.dropout
             x = x * kept / (1 - options.dropout)
-        vectors = self.weights if labels is None else self.weights[_index(labels, device)]
+        labels = None if labels is None else torch.from_numpy(labels).to(device)
+        vectors = self.weights if labels is None else self.weights.index_select(0, labels)
         scores = (x * options.scale).to(self.precision) @ vectors.to(self.precision).T
+        if log_rates is not None:
+            log_rates = torch.from_numpy(log_rates * np.float32(options.correction))
+            scores -= log_rates.to(device, self.precision)
         losses, gradient, factors = decoupled_softmax(
             scores,
             positives,
             torch.from_numpy(weights).to(device),
-            None if excluded is None else label_positions(excluded, labels, device),
+            excluded,
         )
         x = (x * (factors * (options.scale / len(rows)))[:, None]).to(self.precision)
         self.step += 1
         rate = min(self.step / max(1.0, 0.05 * self.n_steps), 1 - self.step / (self.n_steps + 1))
         self.optimizer.update(gradient.T @ x, options.learning_rate * rate, labels)
-        return float(losses.sum())
+        return losses.sum()
+
+    def _choose_labels(
+        self, rows: np.ndarray, Y: sp.csr_array
+    ) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Labels of a batch and what their scores are corrected by; None where all take part."""
+        if Y.shape[1] <= self.options.max_labels:
+            return None, None
+        proposed = self.negatives
+        if proposed is not None:
+            proposed = proposed(rows) if callable(proposed) else proposed[rows]
+        return batch_labels(Y, proposed, self.options.random_negatives, self.random)
 
 
 class _DecayingAdam:
     """Adam on the rows of a matrix, with decay towards `origin` of a row (None: towards zero).
 
-    Rows that a step leaves out keep weights and moments, as in lazy Adam. Steps are computed in
-    float32 whatever weights are kept in. Moments beside float16 are bfloat16, for its range: the
-    squares of small gradients would be zero in float16.
+    Rows that a step leaves out keep their moments, as in lazy Adam, and their decay is made up for
+    when they come next, or in :meth:`finish`. Steps are computed in float32 whatever weights are
+    kept in. Moments beside float16 are bfloat16, for its range: the squares of small gradients
+    would be zero in float16.
     """
 
     def __init__(
         self,
         weights: torch.Tensor,
-        origin: Callable[[slice | np.ndarray], torch.Tensor] | None,
+        origin: Callable[[slice | torch.Tensor], torch.Tensor] | None,
         decay: float,
     ) -> None:
         self.weights, self.origin, self.decay = weights, origin, decay
@@ -120,32 +140,68 @@ class _DecayingAdam:
         self.first = torch.zeros_like(weights, dtype=moments)
         self.second = torch.zeros_like(weights, dtype=moments)
         self.n_updates = 0
+        # Logarithm of the share of the start that decay has left, after all steps until now, and
+        # until the last step that a row was part of.
+        self.log_left = 0.0
+        self.log_left_of = torch.zeros(len(weights), device=weights.device)
 
-    def update(self, gradient: torch.Tensor, rate: float, labels: np.ndarray | None) -> None:
+    def update(self, gradient: torch.Tensor, rate: float, labels: torch.Tensor | None) -> None:
         """One step; `gradient` is that of all rows, or of those in `labels`."""
         self.n_updates += 1
         corrections = 1 - 0.9**self.n_updates, 1 - 0.99**self.n_updates
-        step = _ROWS if self.weights.device.type == "cpu" else max(1, len(gradient))
-        for start in range(0, len(gradient), step):
-            part = slice(start, start + step)
-            rows = part if labels is None else _index(labels[part], self.weights.device)
+        share = rate * self.decay
+        if labels is not None:
+            self.log_left += math.log1p(-min(share, 1 - 1e-6))
+        for part in self._parts(len(gradient)):
+            rows = part if labels is None else labels[part]
             grad = gradient[part].float()
             # Slices in float32 are views that are updated in place; copies have to be put back.
             kept = self.weights, self.first, self.second
-            weight, first, second = (state[rows].float() for state in kept)
+            weight, first, second = (take_rows(state, rows) for state in kept)
             first.lerp_(grad, 0.1)
             second.mul_(0.99).addcmul_(grad, grad, value=0.01)
             scale = (second / corrections[1]).sqrt_().add_(1e-8)
-            if self.origin is None:
-                weight.mul_(1 - rate * self.decay)
-            else:
-                origin = self.origin(part if labels is None else labels[part])
-                weight.lerp_(origin.to(weight.device), rate * self.decay)
+            self._decay(weight, rows, share if labels is None else self._due(rows))
             weight.addcdiv_(first, scale, value=-rate / corrections[0])
-            if labels is not None or self.weights.dtype != torch.float32:
-                for state, updated in zip(kept, (weight, first, second), strict=True):
-                    state[rows] = updated.to(state.dtype)
+            for state, updated in zip(kept, (weight, first, second), strict=True):
+                _put(state, rows, updated)
+
+    def finish(self) -> None:
+        """Let all rows decay as far as those that the last step was about."""
+        for rows in self._parts(len(self.weights)) if self.log_left else []:
+            weight = take_rows(self.weights, rows)
+            self._decay(weight, rows, self._due(rows))
+            _put(self.weights, rows, weight)
+
+    def _parts(self, n: int) -> list[slice]:
+        """Rows that are updated at a time."""
+        step = _ROWS if self.weights.device.type == "cpu" else max(1, n)
+        return [slice(start, start + step) for start in range(0, n, step)]
+
+    def _due(self, rows: slice | torch.Tensor) -> torch.Tensor:
+        """Shares of the way to the origin that some rows have missed, (n, 1); they are even now."""
+        share = -torch.expm1(self.log_left - self.log_left_of[rows])[:, None]
+        self.log_left_of[rows] = self.log_left
+        return share
+
+    def _decay(
+        self, weight: torch.Tensor, rows: slice | torch.Tensor, share: float | torch.Tensor
+    ) -> None:
+        """Move some rows a share of the way to their origin, in place."""
+        if self.origin is None:
+            weight.mul_(1 - share)
+        else:
+            weight.lerp_(self.origin(rows).to(weight.device), share)
 
 
-def _index(labels: np.ndarray, device: torch.device) -> torch.Tensor:
-    return torch.from_numpy(labels).to(device)
+def take_rows(state: torch.Tensor, rows: slice | torch.Tensor) -> torch.Tensor:
+    """Some rows of a matrix in float32: a view where that is possible."""
+    return (state[rows] if isinstance(rows, slice) else state.index_select(0, rows)).float()
+
+
+def _put(state: torch.Tensor, rows: slice | torch.Tensor, values: torch.Tensor) -> None:
+    """Put rows back that :func:`take_rows` gave, if they are no view."""
+    if not isinstance(rows, slice):
+        state.index_copy_(0, rows, values.to(state.dtype))
+    elif state.dtype != torch.float32:
+        state[rows] = values.to(state.dtype)

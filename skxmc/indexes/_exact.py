@@ -12,6 +12,7 @@ from sklearn.utils._param_validation import StrOptions
 from .._runtime._threads import product
 from ._base import Storable
 from ._candidates import sort_candidates
+from ._integers import quantize
 
 # Numbers of a block of scores (32 MB in float32), and the most queries in one.
 _BLOCK = 2**23
@@ -364,12 +365,12 @@ class _Int8Scorer(_Scorer):
 
         super().__init__(vectors)
         self.torch = torch
-        integers, scales, self.lost = _quantize(vectors)
+        integers, scales, self.lost = quantize(vectors)
         self.vectors, self.scales = torch.from_numpy(integers), torch.from_numpy(scales)
         self.norms = np.sqrt(np.vecdot(vectors, vectors))
 
     def prepare(self, queries: np.ndarray) -> tuple[Any, np.ndarray]:
-        integers, scales, lost = _quantize(queries)
+        integers, scales, lost = quantize(queries)
         norms = np.sqrt(np.vecdot(queries, queries))
         # With x = x' + e and w = w' + f, x w - x' w' = e w + x' f (Cauchy and Schwarz).
         errors = lost[:, None] * self.norms + (norms + lost)[:, None] * self.lost
@@ -380,27 +381,6 @@ class _Int8Scorer(_Scorer):
         integers, scales = prepared
         sums = self.torch._int_mm(integers, self.vectors[start:stop].T)
         return (sums * self.scales[start:stop]).mul_(scales).numpy()
-
-
-def _quantize(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows as integers, their scales, and the norms of what is lost of them.
-
-    A row is nearly its integers, int8 (n, max(2, d)), times its scale; scales and norms are
-    float32 (n,).
-    """
-    # One column alone is a matrix whose two strides are equal, which torch takes for another one.
-    width = max(2, vectors.shape[1])
-    integers = np.zeros((len(vectors), width), dtype=np.int8)
-    scales, lost = np.empty((2, len(vectors)), dtype=np.float32)
-    for start in range(0, len(vectors), _ROWS):
-        part = vectors[start : start + _ROWS]
-        scale = np.maximum(np.abs(part).max(axis=1), np.float32(1e-30)) / np.float32(127)
-        rounded = np.rint(part / scale[:, None])
-        rest = part - rounded * scale[:, None]
-        rows = slice(start, start + len(part))
-        integers[rows, : vectors.shape[1]] = rounded
-        scales[rows], lost[rows] = scale, np.sqrt(np.vecdot(rest, rest))
-    return integers, scales, lost
 
 
 def _near_the_best(scores: np.ndarray, errors: np.ndarray, k: int) -> np.ndarray:

@@ -27,7 +27,7 @@ class DualEncoder(Objective):
         Hardest negatives of each document in the loss.
     threshold_consistency : float or ThresholdConsistentLoss, default=0.0
         Weight of a loss that makes cosines of different documents comparable, so that one
-        threshold fits all; 0 leaves it out. Set it to 0.3 where answers above a threshold are
+        threshold fits all; 0 leaves it out. Set it to 0.1 where answers above a threshold are
         accepted unseen. An object has margins of its own.
     positives : {"drawn", "random"}, default="drawn"
         Which label of a document stands for it where it has several in a batch: the one that the

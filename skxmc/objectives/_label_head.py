@@ -111,7 +111,7 @@ class LabelHead(torch.nn.Module):
             Y = sp.vstack([Y, own], format="csr")
         labels = None
         if Y.shape[1] > limits.MAX_ALL_NEGATIVES:
-            labels = batch_labels(Y, None, RANDOM_NEGATIVES, problem.rng)
+            labels, _ = batch_labels(Y, None, RANDOM_NEGATIVES, problem.rng)
         excluded = None
         if problem.exclude is not None:
             excluded = label_positions(sp.csr_array(problem.exclude[rows]), labels, device)

@@ -28,8 +28,8 @@ class ThresholdConsistentLoss(BaseEstimator):
         The bound :math:`m_+`.
     negative_margin : float, default=0.5
         The bound :math:`m_-`.
-    weight : float, default=0.3
-        What an objective multiplies the loss by. With 1, rare labels lose.
+    weight : float, default=0.1
+        What an objective multiplies the loss by. With 0.3 rare labels lose.
 
     References
     ----------
@@ -52,7 +52,7 @@ class ThresholdConsistentLoss(BaseEstimator):
     }
 
     def __init__(
-        self, positive_margin: float = 0.9, negative_margin: float = 0.5, weight: float = 0.3
+        self, positive_margin: float = 0.9, negative_margin: float = 0.5, weight: float = 0.1
     ) -> None:
         self.positive_margin = positive_margin
         self.negative_margin = negative_margin
