@@ -278,8 +278,8 @@ class LinearModel:
     def _train(self, training: OneVsAllTraining, blocks, sparse) -> None:
         """Run all epochs."""
         self.losses_ = []
-        few = sparse is not None and 4 * sparse.shape[0] * self.sparse_dimension
-        words = self._project(sparse) if few and few <= limits.MAX_PROJECTED else None
+        size = sparse is not None and 4 * sparse.shape[0] * self.sparse_dimension
+        words = self._project(sparse) if size and size <= limits.MAX_PROJECTED else None
         for epoch in tqdm(range(training.n_epochs), "label vectors", disable=not self.verbose):
             loss = training.run_epoch(lambda rows: self._join(blocks, sparse, rows, words))
             if not np.isfinite(loss):
