@@ -111,9 +111,11 @@ def test_every_picture_says_what_it_shows():
 
 
 def test_no_markup_is_left_in_the_text():
+    # In the examples scikit-learn draws estimators, with docstrings as they were written.
     left = [
         f"{page.relative_to(SITE)}: {text.strip()[:80]}"
         for page in pages()
+        if "auto_examples" not in page.parts
         for text in read(page).texts
         if TEX.search(text)
     ]
