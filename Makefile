@@ -19,6 +19,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 unexport PYTHONDONTWRITEBYTECODE
 
 PYTEST_ARGS ?=
+EXTRA := dev
 SPHINX_ARGS ?=
 BENCH_ARGS ?= quality --data fontawesome
 
@@ -38,17 +39,17 @@ help:
 demo: $(VENV)/.with-demo
 	$(BIN)/python examples/plot_fontawesome.py
 
-test: $(VENV)/.with-dev
+test: $(VENV)/.with-$(EXTRA)
 	$(BIN)/python -m pytest -n auto --maxprocesses=4 $(PYTEST_ARGS)
 
 # The same tests with the oldest dependencies that pyproject.toml allows, beside .venv.
 test-oldest: venv-oldest
-	@$(MAKE) test VENV=.venv-oldest
+	@$(MAKE) test VENV=.venv-oldest EXTRA=test
 
 venv-oldest:
 	@sed -n '/^dependencies/,/^]/s/^ *"\(.*\)>=\(.*\)",$$/\1==\2/p' pyproject.toml \
 		> .venv-oldest.txt
-	@PIP_CONSTRAINT=$(CURDIR)/.venv-oldest.txt $(MAKE) .venv-oldest/.with-dev VENV=.venv-oldest
+	@PIP_CONSTRAINT=$(CURDIR)/.venv-oldest.txt $(MAKE) .venv-oldest/.with-test VENV=.venv-oldest
 
 docs: $(VENV)/.with-docs
 	$(BIN)/python -m sphinx -W --keep-going -b html $(SPHINX_ARGS) docs docs/_build/html

@@ -432,4 +432,5 @@ def test_extras_and_core_dependencies_are_as_promised():
         "river",
         "serve",
         "spark",
+        "test",
     }
