@@ -27,6 +27,7 @@ from ..model_selection import Validation
 from ._callbacks import CallbackSupportMixin, FitTasks, with_callbacks
 from ._explaining import ExplainingMixin
 from ._featurizer import Featurizer, digest_of
+from ._hub import HubMixin
 from ._nested import NestedParametersMixin
 from ._parameters import (
     Mode,
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
 
 class BaseXMCClassifier(
     PersistenceMixin,
+    HubMixin,
     PredictionMixin,
     ExplainingMixin,
     UpdatingMixin,

@@ -306,7 +306,7 @@ class PredictionGalleryDisplay:
         --------
         >>> from skxmc.inspection import PredictionGalleryDisplay
         >>> display = PredictionGalleryDisplay.from_predictions(
-        ...     [[0]], [[0, 1]], texts=["red car"], label_names=["vehicle", "<b>"], k=2
+        ...     [[0]], [[2, 1]], texts=["red car"], label_names=["car", "<b>", "red"], k=2
         ... )
         >>> "&lt;b&gt;" in display.to_html()
         True
