@@ -1,5 +1,6 @@
 """The list of a saved model's files: nothing else is opened, and each has the bytes it had."""
 
+import gc
 import json
 import os
 import shutil
@@ -323,6 +324,7 @@ def test_errors_of_the_body_name_the_folder(saved):
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs Linux to count open files")
 def test_nothing_stays_open(saved):
     def count():
+        gc.collect()  # files of tests before this one
         return len(os.listdir("/proc/self/fd"))
 
     before = count()
