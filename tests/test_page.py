@@ -1,6 +1,7 @@
 """The page to try a model out, in a real browser."""
 
 import io
+import json
 from base64 import b64encode
 
 import numpy as np
@@ -36,8 +37,9 @@ def model(tmp_path_factory):
 
 
 @pytest.fixture
-def page(model):
-    with serving(create_app(model, token="tea-time")) as client, browser() as page:
+def page(model, tmp_path):
+    app = create_app(model, token="tea-time", feedback=tmp_path / "feedback.jsonl")
+    with serving(app) as client, browser() as page:
         page.open(str(client.base_url))
         page.run("fetch('health')")
         yield page
@@ -102,6 +104,29 @@ def test_what_helps_those_who_do_not_see_it(page):
     assert unnamed == []
     assert page.run("document.documentElement.lang") == "en"
     assert page.run("document.getElementById('status').getAttribute('aria-live')") == "polite"
+
+
+def test_ticked_labels_are_kept(model, tmp_path):
+    kept = tmp_path / "feedback.jsonl"
+    with serving(create_app(model, feedback=kept)) as client, browser() as page:
+        page.open(str(client.base_url))
+        page.run("fetch('health')")
+        assert page.run("document.getElementById('feedback').hidden")
+        page.call("Input.insertText", text="red car")
+        page.run("document.getElementById('form').requestSubmit()")
+        page.run(ANSWERED)
+        names = [name for name, _ in page.run(ROWS)]
+        boxes = "[...document.querySelectorAll('#labels input')]"
+        assert page.run(f"{boxes}.map((box) => box.getAttribute('aria-label'))") == [
+            f"{name} is right" for name in names
+        ]
+        page.run(f"for (const place of [0, 2]) {boxes}[place].click()")
+        # Typed since then: what is kept is the text that was asked for.
+        page.run("document.getElementById('text').value = 'something else'")
+        page.run("keep()")
+        assert page.run("document.getElementById('status').textContent") == "Kept with 2 labels."
+        assert page.run("document.getElementById('feedback').hidden")
+    assert json.loads(kept.read_text()) == {"text": "red car", "labels": [names[0], names[2]]}
 
 
 @pytest.mark.skipif(AXE is None, reason="axe-core is not installed: npm install axe-core")

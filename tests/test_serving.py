@@ -17,6 +17,7 @@ from schemathesis import checks
 from served import WORDS, fit_small, serving, texts_and_tags, thumbnails
 
 from skxmc import DecoderXMCClassifier, ViXMLClassifier
+from skxmc.datasets import load_table
 from skxmc.serving import Limits, create_app, load_model
 
 TEXTS = texts_and_tags(24, seed=1)[0]
@@ -457,7 +458,7 @@ def test_labels_are_searched_and_paged(client):
 
 
 def test_new_labels_where_they_are_allowed(client, folder, tmp_path):
-    assert_problem(client.post("/labels", json={"id": "fish"}), "takes no new labels")
+    assert_problem(client.post("/labels", json={"id": "fish"}), "changes no labels")
     app = create_app(folder / "model", new_labels=tmp_path / "new", reload_seconds=None)
     with serving(app) as client:
         response = client.post("/labels", json={"id": "fish", "text": "slow bird"})
@@ -507,6 +508,58 @@ def test_new_labels_outlive_models_and_services(folder, tmp_path):
         create_app(place, new_labels=kept)
     with pytest.raises(FileNotFoundError):
         create_app(place, new_labels=tmp_path / "no-folder" / "new")
+
+
+def test_removed_labels_stay_removed(folder, tmp_path):
+    place, kept = tmp_path / "served", tmp_path / "labels"
+    load_model(folder / "model").save(place)
+    app = create_app(place, new_labels=kept, reload_seconds=None)
+    other = create_app(place, new_labels=kept, reload_seconds=None)
+    with serving(app) as client, serving(other) as neighbour:
+        assert client.post("/labels/remove", json={"id": "slow"}).status_code == 204
+        assert client.get("/labels").json()["total"] == len(WORDS) - 1
+        found = client.post("/predict", json={"texts": ["slow bird"], "k": 20}).json()
+        assert "slow" not in [label["id"] for label in found["predictions"][0]]
+        assert_problem(client.post("/labels/remove", json={"id": "slow"}), "slow")
+        other.state.service.source.on_look()
+        other.state.service.queue.run(lambda: None).result()
+        assert neighbour.get("/labels").json()["total"] == len(WORDS) - 1
+        # It may come back, with another text.
+        assert neighbour.post("/labels", json={"id": "slow", "text": "no hurry"}).status_code == 201
+        assert neighbour.get("/labels?prefix=no h").json()["labels"][0]["id"] == "slow"
+        assert neighbour.post("/labels/remove", json={"id": "slow"}).status_code == 204
+    with serving(create_app(place, new_labels=kept, reload_seconds=None)) as client:
+        assert client.get("/labels").json()["total"] == len(WORDS) - 1
+
+
+def test_labels_are_not_removed_where_that_is_not_allowed(client):
+    response = client.post("/labels/remove", json={"id": "slow"})
+    assert response.status_code == 403
+    assert_problem(response, "changes no labels")
+
+
+def test_confirmed_documents_are_kept_for_an_update(client, folder, tmp_path):
+    response = client.post("/documents", json={"text": "red car", "labels": ["red"]})
+    assert response.status_code == 403
+    kept = tmp_path / "feedback.jsonl"
+    app = create_app(folder / "model", feedback=kept, reload_seconds=None)
+    with serving(app) as client:
+        assert client.get("/health").json()["takes_documents"] is True
+        for text, labels in (("quick \u00e4 car", ["fast", "car"]), ("nothing fits", [])):
+            response = client.post("/documents", json={"text": text, "labels": labels})
+            assert response.status_code == 204
+        wrong = client.post("/documents", json={"text": "a", "labels": ["zebra"]})
+        assert wrong.status_code == 409
+        assert_problem(wrong, "no label 'zebra'")
+        limit = app.state.service.limits.characters
+        long = client.post("/documents", json={"text": "a" * (limit + 1), "labels": []})
+        assert_problem(long, "characters")
+    data = load_table(kept, text="text", labels="labels", label_sep=None)
+    assert data.text_train == ["quick \u00e4 car", "nothing fits"]
+    assert data.label_text == ["car", "fast"]
+    assert data.Y_train.toarray().tolist() == [[1, 1], [0, 0]]
+    with pytest.raises(FileNotFoundError):
+        create_app(folder / "model", feedback=tmp_path / "no-folder" / "feedback")
 
 
 # --- reasons ---

@@ -98,7 +98,9 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     add("--name", action="append", metavar="HOST", dest="hosts",
         help="name under which the service may be asked; repeatable")  # fmt: skip
     add("--new-labels", metavar="FILE",
-        help="let callers add labels, and keep them in a file (default: refuse)")  # fmt: skip
+        help="let callers add and remove labels; the file keeps it (default: no)")  # fmt: skip
+    add("--feedback", metavar="FILE",
+        help="keep documents with labels that callers confirm, for `skxmc update`")  # fmt: skip
     add("--reload", type=float, default=2.0, metavar="SECONDS",
         help="how often to look for a newer save, 0 for never (default: 2)")  # fmt: skip
     add("--limit", action="append", default=[], metavar="NAME=VALUE", dest="limits",

@@ -34,6 +34,7 @@ def run(options: argparse.Namespace) -> None:
             limits=limits,
             token=token,
             new_labels=options.new_labels,
+            feedback=options.feedback,
             reload_seconds=options.reload or None,
             load_options={"device": options.device},
             **more,

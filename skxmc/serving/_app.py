@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .._estimator._persistence import skxmc_version
 from .._runtime._optional import import_optional
 from ._guard import Guard
-from ._journal import LabelJournal
+from ._journal import DocumentLog, LabelJournal
 from ._limits import Limits
 from ._metrics import Metrics
 from ._model import FixedModel, ModelSource
@@ -39,6 +39,7 @@ def create_app(
     token: str | None = None,
     hosts: Sequence[str] | None = None,
     new_labels: str | os.PathLike | None = None,
+    feedback: str | os.PathLike | None = None,
     reload_seconds: float | None = 2.0,
     load_options: dict[str, Any] | None = None,
 ) -> FastAPI:
@@ -60,8 +61,13 @@ def create_app(
     hosts : sequence of str, default=None
         Names under which the service may be asked; None takes all.
     new_labels : path-like, default=None
-        File that keeps the labels which ``POST /labels`` adds, a line each. Every model that is
-        loaded gets them, and other processes with the same file as well. None takes no new labels.
+        File that keeps the labels which ``POST /labels`` adds and ``POST /labels/remove`` removes,
+        a line each. Every model that is loaded follows it, and other processes with the same file
+        as well. None changes no labels.
+    feedback : path-like, default=None
+        File that keeps the documents which ``POST /documents`` brings, with the labels that
+        somebody has confirmed: a line of JSON each, which ``skxmc update`` learns from. The page
+        has boxes to confirm labels then. None takes no documents.
     reload_seconds : float or None, default=2.0
         How often to look for a newer save in the folder; None never looks.
     load_options : dict, default=None
@@ -78,7 +84,7 @@ def create_app(
     ImportError
         If the extra ``serve`` is not installed.
     FileNotFoundError
-        If there is no model in the folder, or no folder for `new_labels`.
+        If there is no model in the folder, or no folder for `new_labels` or `feedback`.
     ValueError
         If the model is damaged, or has no encoder; if a line of `new_labels` is no label.
 
@@ -91,7 +97,7 @@ def create_app(
     >>> clf = ViXMLClassifier(train_encoder="frozen", random_state=0).fit(texts, tags)
     >>> app = create_app(clf)
     >>> sorted(app.openapi()["paths"])
-    ['/health', '/labels', '/metrics', '/predict', '/predict/form']
+    ['/documents', '/health', '/labels', '/labels/remove', '/metrics', '/predict', '/predict/form']
     """
     fastapi = import_optional("fastapi", "serve")
     import_optional("python_multipart", "serve")
@@ -100,12 +106,13 @@ def create_app(
         raise ValueError("token must be of printable ASCII characters; pass another one.")
     metrics = Metrics()
     journal = None if new_labels is None else LabelJournal(new_labels)
+    documents = None if feedback is None else DocumentLog(feedback)
     if isinstance(model, str | os.PathLike):
         options = dict(load_options or {})
         source: Any = ModelSource(model, reload_seconds, options, metrics.count_reload, journal)
     else:
         source = FixedModel(model, journal)
-    service = Service(source, limits, metrics, journal)
+    service = Service(source, limits, metrics, journal, documents)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

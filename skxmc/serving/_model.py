@@ -87,7 +87,13 @@ class ServedModel:
             )
         self.model = model
         self.loaded = datetime.now(UTC)
-        self._added: list[str] = []  # texts of labels that came later
+        self._texts = dict(
+            zip(
+                model.classes_.tolist(),
+                _label_texts(model.label_text, model.classes_.tolist()),
+                strict=True,
+            )
+        )
         # Pictures that a model of ready vectors would need cannot be made here.
         self.takes_pictures = model.image_encoder_ is not None
         self.expects_pictures = model.featurizer_.whitener is not None
@@ -96,8 +102,7 @@ class ServedModel:
 
     def _read_labels(self) -> None:
         ids = self.model.classes_.tolist()
-        texts = _label_texts(self.model.label_text, ids[: len(ids) - len(self._added)])
-        texts += self._added
+        texts = [self._texts[name] for name in ids]
         labels = [Label(name, text) for name, text in zip(ids, texts, strict=True)]
         columns = {name: column for column, name in enumerate(ids)}
         order = sorted((text.casefold(), column) for column, text in enumerate(texts))
@@ -135,22 +140,37 @@ class ServedModel:
     def add_label(self, name: str | int, text: str) -> Label:
         """Make a label known; only the thread that predicts may call it."""
         self.model.add_labels([name], label_text=[text])
-        self._added.append(text)
+        self._texts[name] = text
         self._read_labels()
         return self.labels[-1]
 
-    def add_missing(self, entries: Sequence[Entry]) -> None:
-        """Make all labels known that are not; those that the model cannot have are left out."""
+    def remove_label(self, name: str | int) -> None:
+        """Make a label unknown; only the thread that predicts may call it."""
+        self.model.remove_labels([name])
+        self._read_labels()
+
+    def follow(self, entries: Sequence[Entry]) -> None:
+        """Make labels known and unknown as the last entry of each says.
+
+        Those that the model cannot have are left out.
+        """
         known = set(self._tables[1])
         kind = type(next(iter(known)))
-        new = {name: text for name, text in entries if name not in known}
+        latest = dict(entries)
+        gone = [name for name, text in latest.items() if text is None and name in known]
+        if gone:
+            self.model.remove_labels(gone)
+            self._read_labels()
+        new = {
+            name: text for name, text in latest.items() if text is not None and name not in known
+        }
         fitting = {name: text for name, text in new.items() if type(name) is kind}
         if len(fitting) < len(new):
             count = len(new) - len(fitting)
             logger.warning("%d added labels are not of the type of the model's labels", count)
         if fitting:
             self.model.add_labels(list(fitting), label_text=list(fitting.values()))
-            self._added += fitting.values()
+            self._texts.update(fitting)
             self._read_labels()
 
 
@@ -274,7 +294,7 @@ def prepare(model: Any, journal: LabelJournal | None) -> ServedModel:
     """
     served = ServedModel(model)
     if journal is not None:
-        served.add_missing(journal.read())
+        served.follow(journal.read())
     images = [None] if served.expects_pictures else None
     served.model.predict_topk(["warm-up"], k=1, images=images)
     return served

@@ -17,7 +17,9 @@ from ._predict import Answer
 from ._predict import Query as Documents
 from ._schemas import (
     Health,
+    KnownLabel,
     LabelEntry,
+    LabelledDocument,
     LabelPage,
     NewLabel,
     PredictRequest,
@@ -105,6 +107,18 @@ async def add_label(request: Request, body: NewLabel) -> LabelEntry:
     return LabelEntry(id=label.id, text=label.text)
 
 
+@router.post("/labels/remove", status_code=204, response_class=Response)
+async def remove_label(request: Request, body: KnownLabel) -> None:
+    """Make a label unknown; models that the service loads later lose it too."""
+    await _service(request).remove_label(body.id)
+
+
+@router.post("/documents", status_code=204, response_class=Response)
+async def keep_document(request: Request, body: LabelledDocument) -> None:
+    """Keep a document whose labels somebody has confirmed, for the next update of the model."""
+    await run_in_threadpool(_service(request).keep_document, body.text, body.labels)
+
+
 @router.get("/health")
 async def health(request: Request) -> Health:
     """Say how the service is."""
@@ -113,6 +127,7 @@ async def health(request: Request) -> Health:
         status="ok",
         labels=len(served.labels),
         takes_pictures=served.takes_pictures,
+        takes_documents=_service(request).feedback is not None,
         loaded=served.loaded.isoformat(timespec="seconds"),
         version=request.app.version,
     )

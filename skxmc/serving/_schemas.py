@@ -103,12 +103,30 @@ class NewLabel(_Request):
     text: str | None = Field(None, description="What it says; by default its name.")
 
 
+class KnownLabel(_Request):
+    """A label that the model knows."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"id": "pear"}]})
+    id: LabelId
+
+
+class LabelledDocument(_Request):
+    """A document and the labels that somebody has confirmed."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"text": "a red apple", "labels": ["fruit"]}]}
+    )
+    text: str
+    labels: list[LabelId] = Field(description="Ids of labels of the model; none of them may fit.")
+
+
 class Health(BaseModel):
     """How the service is."""
 
     status: str
     labels: int
     takes_pictures: bool
+    takes_documents: bool = Field(description="Whether documents with labels are kept.")
     loaded: str = Field(description="When the model was loaded, in UTC.")
     version: str = Field(description="Of skxmc.")
 

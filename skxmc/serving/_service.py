@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from ._journal import LabelJournal
+from ._journal import DocumentLog, LabelJournal
 from ._limits import Limits
 from ._metrics import Metrics
 from ._model import Label, ServedModel
@@ -27,16 +27,24 @@ class Service:
     limits : Limits
     metrics : Metrics
     journal : LabelJournal or None
-        Keeps labels that callers add; None lets them add none.
+        Keeps labels that callers add and remove; None lets them do neither.
+    feedback : DocumentLog or None
+        Keeps documents whose labels callers confirm; None takes none.
     """
 
     def __init__(
-        self, source: Any, limits: Limits, metrics: Metrics, journal: LabelJournal | None
+        self,
+        source: Any,
+        limits: Limits,
+        metrics: Metrics,
+        journal: LabelJournal | None,
+        feedback: DocumentLog | None,
     ) -> None:
         self.source = source
         self.limits = limits
         self.metrics = metrics
         self.journal = journal
+        self.feedback = feedback
         self.queue = BatchQueue(
             self._answer,
             max_batch=limits.batch_documents,
@@ -162,32 +170,64 @@ class Service:
         RequestError
             If it may not be added.
         """
+        return await self._change_labels(name, text, lambda: self.current.add_label(name, text))
+
+    async def remove_label(self, name: str | int) -> None:
+        """Make a label unknown, to the models to come as well.
+
+        Raises
+        ------
+        RequestError
+            If there is none, or it may not be removed.
+        """
+        await self._change_labels(name, None, lambda: self.current.remove_label(name))
+
+    async def _change_labels(self, name: str | int, text: str | None, change: Any) -> Any:
         journal = self.journal
         if journal is None:
             raise RequestError(
-                "this service takes no new labels; start it with --new-labels FILE.", 403
+                "this service changes no labels; start it with --new-labels FILE.", 403
             )
 
-        def change() -> Label:
+        def run() -> Any:
             try:
-                self.current.add_missing(journal.read())  # of other processes
-                label = self.current.add_label(name, text)
+                self.current.follow(journal.read())  # of other processes
+                found = change()
                 journal.append(name, text)
-                return label
+                return found
             except TypeError as error:
                 raise RequestError(first_sentence(str(error))) from None
             except ValueError as error:
                 raise RequestError(first_sentence(str(error)), 409) from None
 
-        return await self._wait(lambda: self.queue.run(change))
+        return await self._wait(lambda: self.queue.run(run))
+
+    def keep_document(self, text: str, labels: Sequence[str | int]) -> None:
+        """Keep a document whose labels a caller has confirmed.
+
+        Raises
+        ------
+        RequestError
+            If this service takes none, or a label is not known.
+        """
+        if self.feedback is None:
+            raise RequestError(
+                "this service takes no documents; start it with --feedback FILE.", 403
+            )
+        self.check(Query([text], [[]], 1, labels))
+        try:
+            self.current.columns(labels)
+        except ValueError as error:
+            raise RequestError(f"{error}.", 409) from None
+        self.feedback.append(text, labels)
 
     def _look_for_labels(self) -> None:
-        """Take over the labels that another process has added."""
+        """Take over the labels that another process has added or removed."""
         journal = self.journal
         if journal is None or not journal.has_grown():
             return
         with suppress(QueueClosedError):
-            self.queue.run(lambda: self.current.add_missing(journal.read()))
+            self.queue.run(lambda: self.current.follow(journal.read()))
 
     async def _wait(self, start: Any) -> Any:
         try:
