@@ -1,7 +1,7 @@
 """Saved models of each format of folders, kept for ever, and the script that made those of today.
 
 ``python tests/saved_formats.py FOLDER`` writes them to a folder; do that once for a new format, and
-never again: what is kept must be what users have. Before the first release they are made anew when
+never again: what is kept must be what users have. Before the first release they are made again when
 the format changes.
 """
 

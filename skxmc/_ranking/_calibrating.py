@@ -70,7 +70,7 @@ class Judged:
         )
 
     def keep_labels(self, kept: np.ndarray, n_labels: int) -> Judged:
-        """The same documents for a model that has some of the labels, numbered anew."""
+        """The same documents for a model that has some of the labels, renumbered."""
         number_of = np.full(n_labels + 1, -1, dtype=np.int64)
         number_of[kept] = np.arange(len(kept))
         labels = number_of[self.labels]

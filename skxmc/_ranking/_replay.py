@@ -74,7 +74,7 @@ class Replay:
         return whole._take(_chosen(every, self.capacity, self.seed))
 
     def keep_documents(self, kept: np.ndarray) -> Replay:
-        """The sample without documents that go; rows are numbered anew as in `kept`, ascending."""
+        """The sample without documents that go; rows are renumbered as in `kept`, ascending."""
         there = np.flatnonzero(np.isin(self.rows, kept))
         smaller = self._take(there)
         smaller.rows = np.searchsorted(kept, smaller.rows)

@@ -97,7 +97,7 @@ def with_documents(
     updated.setting.verbose = verbose
     if labels is not None:
         updated.add_labels(labels)
-    # Each update draws anew, and the same whenever the same documents are added.
+    # Each update draws again, and the same whenever the same documents are added.
     seed = (updated.setting.seed + updated.Y_.shape[0]) % 2**31
     n_held_out = min(int(HELD_OUT * len(arriving)), MAX_HELD_OUT)
     order = check_random_state(seed).permutation(len(arriving))
@@ -236,7 +236,7 @@ def with_labels(ranker: Ranker, kept: np.ndarray) -> Ranker:
     ----------
     ranker : Ranker
     kept : ndarray of shape (n_kept,), int64
-        The labels that stay, ascending; they are numbered anew in this order.
+        The labels that stay, ascending; they are renumbered in this order.
 
     Returns
     -------

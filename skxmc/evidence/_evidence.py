@@ -191,7 +191,7 @@ class Evidence(BaseEstimator, metaclass=ABCMeta):
         raise NotImplementedError(f"the evidence {self.name!r} cannot remove documents")
 
     def remove_labels(self, kept: np.ndarray) -> None:
-        """Forget labels; those that are kept are numbered anew, in their order.
+        """Forget labels; those that are kept are renumbered, in their order.
 
         It is called on a copy, as :meth:`update` is. Models with a kind that does not override it
         refuse to remove labels.
