@@ -212,3 +212,23 @@ def test_more_pictures_than_the_estimator_takes():
     assert collect_images(images, 2) is images
     with pytest.raises(ValueError, match=r"images\[1\] holds 3 pictures but max_images is 2"):
         collect_images(images, 2, max_images=2)
+
+
+def test_files_that_end_early(tmp_path):
+    array = np.empty(2, dtype=object)
+    array[:] = [[1, 70_000, 2**40], [True, 300]]  # numbers of every width
+    for protocol in (3, 4):
+        stream = io.BytesIO()
+        np.lib.format.write_array_header_1_0(
+            stream, {"descr": "|O", "fortran_order": False, "shape": (2,)}
+        )
+        start = stream.tell()
+        pickle.dump(array, stream, protocol=protocol)
+        content = stream.getvalue()
+        path = tmp_path / "cut.npy"
+        path.write_bytes(content)
+        assert load_object_array(path) == [[1, 70_000, 2**40], [True, 300]]
+        for end in range(start, len(content)):
+            path.write_bytes(content[:end])
+            with pytest.raises(ValueError, match="cannot be read"):
+                load_object_array(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import struct
 import zlib
 from math import prod
 from pathlib import Path
@@ -40,7 +41,8 @@ def load_object_array(path: Path) -> list | dict:
             content = _plain(_Unpickler(file).load(), {})
     except (
         ValueError, TypeError, KeyError, IndexError, AttributeError, EOFError, OverflowError,
-        MemoryError, RecursionError, pickle.UnpicklingError, zlib.error,
+        AssertionError, MemoryError, RecursionError, pickle.UnpicklingError, struct.error,
+        zlib.error,
     ) as error:  # fmt: skip
         raise ValueError(
             f"{path} cannot be read ({error}); it must be an array of lists of numbers as "
