@@ -96,8 +96,10 @@ def predict_spark(frame: Any, folder: str | os.PathLike, **options: Any) -> Any:
     Spark repeats a task that failed on a cluster; ``local[2]`` does not, and ``local[2,4]`` does.
     """
     predictor = TablePredictor(folder, **{"threads": 1, **options})
-    numbers = not predictor.return_labels or predictor.model.classes_.dtype.kind in "iu"
-    columns = [f"labels array<{'bigint' if numbers else 'string'}>", "scores array<float>"]
+    columns = [
+        f"labels array<{'bigint' if predictor.gives_numbers else 'string'}>",
+        "scores array<float>",
+    ]
     if predictor.id is not None:
         kind = frame.schema[predictor.id].dataType.simpleString()
         columns.insert(0, f"`{predictor.id}` {kind}")

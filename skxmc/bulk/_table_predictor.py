@@ -130,7 +130,8 @@ class TablePredictor:
             )
         labels, scores, errors = self._predict(self._documents(table), self._pictures(table))
         columns = {} if self.id is None else {self.id: table[self.id]}
-        columns["labels"] = pa.array(labels, pa.list_(self._label_type(pa)))
+        kind = pa.int64() if self.gives_numbers else pa.string()
+        columns["labels"] = pa.array(labels, pa.list_(kind))
         columns["scores"] = pa.array(scores, pa.list_(pa.float32()))
         if self.on_error == "column":
             columns["error"] = pa.array(errors, pa.string())
@@ -157,6 +158,11 @@ class TablePredictor:
     def columns(self) -> list[str]:
         """The columns that a table must have."""
         return [*self.text, *(name for name in (self.image, self.id) if name is not None)]
+
+    @property
+    def gives_numbers(self) -> bool:
+        """Whether labels in the result are numbers, and not strings."""
+        return not self.return_labels or self.model.classes_.dtype.kind in "iu"
 
     @property
     def model(self) -> Any:
@@ -211,10 +217,6 @@ class TablePredictor:
             [own[kept].tolist() for own, kept in zip(scores, there, strict=True)],
             [None] * len(X),
         )
-
-    def _label_type(self, pa: Any) -> Any:
-        numbers = not self.return_labels or self.model.classes_.dtype.kind in "iu"
-        return pa.int64() if numbers else pa.string()
 
 
 def _use_threads(n: int) -> None:

@@ -87,13 +87,6 @@ class ServedModel:
             )
         self.model = model
         self.loaded = datetime.now(UTC)
-        self._texts = dict(
-            zip(
-                model.classes_.tolist(),
-                _label_texts(model.label_text, model.classes_.tolist()),
-                strict=True,
-            )
-        )
         # Pictures that a model of ready vectors would need cannot be made here.
         self.takes_pictures = model.image_encoder_ is not None
         self.expects_pictures = model.featurizer_.whitener is not None
@@ -102,7 +95,8 @@ class ServedModel:
 
     def _read_labels(self) -> None:
         ids = self.model.classes_.tolist()
-        texts = [self._texts[name] for name in ids]
+        given = self.model.label_texts_
+        texts = [str(name) for name in ids] if given is None else [own[0] for own in given]
         labels = [Label(name, text) for name, text in zip(ids, texts, strict=True)]
         columns = {name: column for column, name in enumerate(ids)}
         order = sorted((text.casefold(), column) for column, text in enumerate(texts))
@@ -140,7 +134,6 @@ class ServedModel:
     def add_label(self, name: str | int, text: str) -> Label:
         """Make a label known; only the thread that predicts may call it."""
         self.model.add_labels([name], label_text=[text])
-        self._texts[name] = text
         self._read_labels()
         return self.labels[-1]
 
@@ -170,18 +163,7 @@ class ServedModel:
             logger.warning("%d added labels are not of the type of the model's labels", count)
         if fitting:
             self.model.add_labels(list(fitting), label_text=list(fitting.values()))
-            self._texts.update(fitting)
             self._read_labels()
-
-
-def _label_texts(given: Any, ids: list) -> list[str]:
-    """Texts of the labels: those given, and the names of the labels that came later."""
-    texts = [] if given is None else [_one_text(text) for text in given]
-    return [*texts[: len(ids)], *(str(name) for name in ids[len(texts) :])]
-
-
-def _one_text(text: Any) -> str:
-    return text if isinstance(text, str) else str(next(iter(text), ""))
 
 
 class ModelSource:
