@@ -532,6 +532,15 @@ def test_removed_labels_stay_removed(folder, tmp_path):
         assert client.get("/labels").json()["total"] == len(WORDS) - 1
 
 
+def test_texts_of_labels_follow_the_model(tmp_path):
+    model = fit_small(tmp_path, label_text={word: f"the word {word}" for word in WORDS})
+    model.remove_labels(model.classes_[:3].tolist())
+    with serving(create_app(model)) as client:
+        labels = client.get("/labels", params={"limit": 100}).json()["labels"]
+    found = {label["id"]: label["text"] for label in labels}
+    assert found == {name: f"the word {name}" for name in model.classes_.tolist()}
+
+
 def test_labels_are_not_removed_where_that_is_not_allowed(client):
     response = client.post("/labels/remove", json={"id": "slow"})
     assert response.status_code == 403
