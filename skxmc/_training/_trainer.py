@@ -244,13 +244,8 @@ class TowerTrainer:
         Y : csr of shape (n_documents, n_labels) or None
             Which documents a centroid is taken from; None takes those of training.
         """
-        return self.prototype_maker(labels, lengths)(self.Y if Y is None else Y)
-
-    def prototype_maker(
-        self, labels: np.ndarray | None, lengths: np.ndarray | None
-    ) -> Callable[[sp.csr_array], np.ndarray | None]:
-        """Make the function of :meth:`prototypes` from `Y`, which keeps no more than it needs."""
-        return self.objective.prototype_maker(self.bank, labels, lengths)
+        make = self.objective.prototype_maker(self.bank, labels, lengths)
+        return make(self.Y if Y is None else Y)
 
     # -- epochs and steps ---------------------------------------------------------------------
 
