@@ -14,6 +14,7 @@ SUBCOMMANDS = {
     "predict": "throughput, latency and cold start of predictions",
     "gpu": "what a GPU computes, whether it is right, and how fast",
     "index": "exact and approximate search, and faiss by hand",
+    "indexes": "every index that is installed, databases too, with and without filters",
     "metrics": "xmc_report against a loop over documents",
     "quality": "accuracy, time and memory on a data set, and those of other methods",
     "serve": "requests per second and waiting times of the service",

@@ -426,6 +426,8 @@ def test_extras_and_core_dependencies_are_as_promised():
     assert set(project["optional-dependencies"]) == extras | {
         "completion",
         "parquet",
+        "pgvector",
+        "qdrant",
         "ray",
         "river",
         "serve",

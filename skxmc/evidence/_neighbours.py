@@ -90,7 +90,7 @@ class Neighbours(Evidence):
         shape = (*labels.shape, n_documents)
         positions = np.full(shape, -1, dtype=np.int64)
         cosines = np.full(shape, -np.inf, dtype=np.float32)
-        wanted = np.unique(labels[labels >= 0])
+        wanted = np.unique(labels[labels >= 0]) if n_documents else labels[:0]
         holders = sp.csc_array(documents.training_labels[:, wanted])
         for place, label in enumerate(wanted):
             part = slice(*holders.indptr[place : place + 2])

@@ -10,7 +10,7 @@ import secrets
 import weakref
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -18,10 +18,13 @@ from .._runtime import limits
 from ._base import Storable
 from ._candidates import sort_candidates
 from ._checks import check_vectors
-from ._filters import Filter
+from ._filters import Filter, search_deeper
 from ._runs import LARGEST, Runs
 
 logger = logging.getLogger(__name__)
+
+# So many rows are named in a request, at most, where there is another way.
+_FEW = 2048
 
 # The only names that are ever sent to a database, whatever a folder says.
 _NAME = re.compile(r"skxmc_[0-9a-f]{32}")
@@ -78,6 +81,12 @@ class DatabaseIndex(Storable):
     _rows: Runs
     # Whether the table was seen to hold rows of others, which a search has to leave out.
     _shared = False
+
+    @property
+    def table_name(self) -> str:
+        """Name of the table in the database."""
+        self._check_built()
+        return self._table.name
 
     def purge(self) -> DatabaseIndex:
         """Delete the rows of the table that this index does not hold.
@@ -147,12 +156,24 @@ class DatabaseIndex(Storable):
         self, queries: np.ndarray, k: int, chosen: Filter
     ) -> tuple[np.ndarray, np.ndarray]:
         n = len(self)
-        allowed = [Runs()] * len(queries)
-        for group in chosen.groups():
-            own = Runs.of(np.sort(self._rows.at(chosen.of_row(group[0], n))))
-            for row in group:
-                allowed[row] = own
-        return self._find(queries, k, allowed)
+        n_allowed = chosen.n_allowed(n)
+        # A list of many rows takes longer to send and to read than a search for more takes.
+        many = (n_allowed > _FEW) & (len(self._rows.starts) + n - n_allowed > _FEW)
+        indices, scores, found = search_deeper(self, queries, k, chosen, np.flatnonzero(many))
+        rest = np.flatnonzero(~found)
+        if len(rest):
+            allowed = dict.fromkeys(rest.tolist(), self._rows)
+            for group in chosen.groups(rest):
+                allowed.update(dict.fromkeys(group.tolist(), self._allowed(chosen, group[0])))
+            part = self._find(queries[rest], k, list(allowed.values()))
+            indices[rest], scores[rest] = part
+        return indices, scores
+
+    def _allowed(self, chosen: Filter, row: int) -> Runs:
+        """Rows that a query may find."""
+        if chosen.only is None:
+            return self._rows.without(chosen.exclude[row])
+        return Runs.of(np.sort(self._rows.at(chosen.of_row(row, len(self)))))
 
     def _find(
         self, queries: np.ndarray, k: int, allowed: list[Runs] | None
@@ -211,8 +232,8 @@ class DatabaseIndex(Storable):
         if there != n:
             raise LookupError(
                 f"the index of {n} vectors is in the table {name!r}, and the database of "
-                f"{self._variable} has {there} of them; let it name the database where the index was "
-                "saved, or load a model that was saved after vectors were purged."
+                f"{self._variable} has {there} of them; let it name the database where the index "
+                "was saved, or load a model that was saved after vectors were purged."
             )
         self._table, self._rows, self._shared = table, rows, False
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -12,9 +12,6 @@ from .._runtime import limits
 from .._runtime._threads import product
 from ._candidates import sort_candidates
 from ._checks import check_positions
-
-if TYPE_CHECKING:
-    from ._base import Index
 
 # So few vectors are compared faster than they are looked for among others.
 _FEW = 2048
@@ -56,13 +53,21 @@ class Filter:
             return np.array([len(one) for one in self.only], dtype=np.int64)
         return np.array([len(self.of_row(row, n)) for row in range(len(self.only))])
 
-    def groups(self) -> list[np.ndarray]:
-        """Queries with the same lists, each group in ascending order."""
+    def depths(self, k: int, n: int) -> np.ndarray:
+        """How deep to search among `n` for k that are allowed, (m,) int64."""
+        n_allowed = self.n_allowed(n)
+        if self.only is None:
+            return k + n - n_allowed
+        # Enough if what is allowed lies anywhere among the rest.
+        return (1.25 * k * n / np.maximum(n_allowed, 1) + 16).astype(np.int64)
+
+    def groups(self, rows: np.ndarray) -> list[np.ndarray]:
+        """Queries among `rows` with the same lists."""
         found: dict[tuple[int, ...], list[int]] = {}
         lists = [part for part in (self.exclude, self.only) if part is not None]
-        for row, own in enumerate(zip(*lists, strict=True)):
-            found.setdefault(tuple(map(id, own)), []).append(row)
-        return [np.array(rows) for rows in found.values()]
+        for row in rows.tolist():
+            found.setdefault(tuple(id(part[row]) for part in lists), []).append(row)
+        return [np.array(group) for group in found.values()]
 
     def are(self, rows: np.ndarray, indices: np.ndarray) -> np.ndarray:
         """Whether indices (len(rows), depth), found for these queries, may be given, bool."""
@@ -110,44 +115,75 @@ def _read_row(given: Any, argument: str, n: int) -> np.ndarray:
 # -- for indexes that know no filters -------------------------------------------------------------
 
 
+class Searchable(Protocol):
+    """What of an index is needed here."""
+
+    def __len__(self) -> int: ...
+
+    def _search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]: ...
+
+    def _vectors_at(self, positions: np.ndarray) -> np.ndarray: ...
+
+
 def search_in_turns(
-    index: Index, queries: np.ndarray, k: int, chosen: Filter
+    index: Searchable, queries: np.ndarray, k: int, chosen: Filter
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k best that are allowed: a search for more, and all compared where that is too few."""
-    n, m = len(index), len(queries)
-    indices = np.full((m, k), -1, dtype=np.int64)
-    scores = np.full((m, k), -np.inf, dtype=np.float32)
+    n = len(index)
     n_allowed = chosen.n_allowed(n)
-    if chosen.only is None:
-        depths = k + n - n_allowed
-    else:  # enough if what is allowed lies anywhere among the rest
-        depths = (1.25 * k * n / np.maximum(n_allowed, 1) + 16).astype(np.int64)
-    compared = (n_allowed <= _FEW) | (4 * depths > n)
-    rows = np.flatnonzero(~compared)
-    if len(rows):
-        found = index._search(queries[rows], int(depths[rows].max()))
-        kept = np.where(chosen.are(rows, found[0]), found[0], -1)
-        indices[rows], scores[rows] = sort_candidates(kept, found[1], k)
-        # What is allowed lies further behind, or an approximate search has missed it.
-        compared |= (indices >= 0).sum(axis=1) < np.minimum(n_allowed, k)
-    for group in _groups(chosen, np.flatnonzero(compared)):
+    rows = np.flatnonzero((n_allowed > _FEW) & (4 * chosen.depths(k, n) <= n))
+    indices, scores, found = search_deeper(index, queries, k, chosen, rows)
+    for group in chosen.groups(np.flatnonzero(~found)):
         part = compare(index, queries[group], chosen.of_row(group[0], n), k)
         indices[group, : part[0].shape[1]], scores[group, : part[1].shape[1]] = part
     return indices, scores
 
 
-def _groups(chosen: Filter, rows: np.ndarray) -> list[np.ndarray]:
-    return [found for group in chosen.groups() if len(found := np.intersect1d(group, rows))]
+def search_deeper(
+    index: Searchable, queries: np.ndarray, k: int, chosen: Filter, rows: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The k best that are allowed, of a search for more.
+
+    Parameters
+    ----------
+    index : Searchable
+    queries : ndarray of shape (m, d), float32
+    k : int
+    chosen : Filter
+    rows : ndarray of shape (n_searched,), int64
+        Which queries are searched; of the others nothing is found.
+
+    Returns
+    -------
+    indices : ndarray of shape (m, k), int64
+    scores : ndarray of shape (m, k), float32
+    found : ndarray of shape (m,), bool
+        Whether these are as many as there can be. Else what is allowed lies further behind, or an
+        approximate search has missed it.
+    """
+    m, n = len(queries), len(index)
+    indices = np.full((m, k), -1, dtype=np.int64)
+    scores = np.full((m, k), -np.inf, dtype=np.float32)
+    complete = np.zeros(m, dtype=bool)
+    if len(rows):
+        depth = min(n, int(chosen.depths(k, n)[rows].max()))
+        found = index._search(queries[rows], depth)
+        kept = np.where(chosen.are(rows, found[0]), found[0], -1)
+        part = sort_candidates(kept, found[1], k)
+        indices[rows, : part[0].shape[1]], scores[rows, : part[1].shape[1]] = part
+        wanted = np.minimum(chosen.n_allowed(n)[rows], k)
+        complete[rows] = (indices[rows] >= 0).sum(axis=1) >= wanted
+    return indices, scores, complete
 
 
 def compare(
-    index: Index, queries: np.ndarray, positions: np.ndarray, k: int
+    index: Searchable, queries: np.ndarray, positions: np.ndarray, k: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k best of some vectors, compared one by one.
 
     Parameters
     ----------
-    index : Index
+    index : Searchable
     queries : ndarray of shape (m, d), float32
     positions : ndarray of shape (n_compared,), int64
     k : int

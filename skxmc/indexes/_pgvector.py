@@ -164,65 +164,63 @@ class PgVectorIndex(DatabaseIndex):
         n_wanted = np.full(len(queries), n)
         if allowed is not None:
             n_wanted = np.array([len(one) for one in allowed])
-        n_wanted = np.minimum(n_wanted, n)
         few = n_wanted <= max(_FEW, 5 * k)
-        for rows, exactly in ((np.flatnonzero(~few), False), (np.flatnonzero(few), True)):
-            self._ask(table, queries, k, allowed, rows, exactly, ids, scores)
+
+        def ask(rows: np.ndarray, way: str) -> None:
+            own = None if allowed is None else [allowed[row] for row in rows]
+            found = self._ask(table, queries[rows], k, own, way)
+            for row, pairs in zip(rows, found, strict=True):
+                if pairs:
+                    ids[row, : len(pairs)], scores[row, : len(pairs)] = zip(*pairs, strict=True)
+
+        ask(np.flatnonzero(~few), "graph")
+        ask(np.flatnonzero(few), "all" if allowed is None else "named")
         # The graph may lead past rows that are allowed.
-        short = np.flatnonzero(((ids >= 0).sum(axis=1) < np.minimum(n_wanted, k)) & ~few)
-        self._ask(table, queries, k, allowed, short, True, ids, scores)
+        ask(np.flatnonzero(((ids >= 0).sum(axis=1) < np.minimum(n_wanted, k)) & ~few), "all")
         return ids, scores
 
     def _ask(
-        self,
-        table: Table,
-        queries: np.ndarray,
-        k: int,
-        allowed: list[Runs] | None,
-        rows: np.ndarray,
-        exactly: bool,
-        ids: np.ndarray,
-        scores: np.ndarray,
-    ) -> None:
-        """Fill some rows of `ids` and `scores`."""
-        statement = _search_statement(table.name, k, exactly, allowed is not None)
+        self, table: Table, queries: np.ndarray, k: int, allowed: list[Runs] | None, way: str
+    ) -> list[list[tuple]]:
+        """Numbers and scores of the best rows of each query."""
+        statement = _search_statement(table.name, k, way, allowed is not None)
         as_stored = _converter(_kind(queries.shape[1]))
-        ranges: dict[int, str] = {}
+        written: dict[int, Any] = {}
 
         def arguments(row: int) -> dict[str, Any]:
             own = {"query": as_stored(queries[row])}
             if allowed is not None:
-                runs = allowed[row]
-                if id(runs) not in ranges:
-                    ranges[id(runs)] = _multirange(runs)
-                own["allowed"] = ranges[id(runs)]
+                rows = allowed[row]
+                if id(rows) not in written:
+                    whole = _multirange(rows) if way != "named" else rows.ids().tolist()
+                    written[id(rows)] = whole
+                own["allowed"] = written[id(rows)]
             return own
 
-        for start in range(0, len(rows), _BATCH):
-            part = rows[start : start + _BATCH].tolist()
+        found: list[list[tuple]] = []
+        for start in range(0, len(queries), _BATCH):
+            part = range(start, min(len(queries), start + _BATCH))
 
-            def search(connection: Any, part: list[int] = part) -> list[list[tuple]]:
-                self._set_search(connection, k)
+            def search(connection: Any, part: range = part) -> list[list[tuple]]:
                 with connection.pipeline():
+                    self._set_search(connection, k)
                     cursors = [
                         connection.execute(statement, arguments(row), binary=True) for row in part
                     ]
                     return [cursor.fetchall() for cursor in cursors]
 
-            for row, found in zip(part, _postgres.run(table.address, search), strict=True):
-                if found:
-                    own_ids, own_scores = zip(*found, strict=True)
-                    ids[row, : len(found)], scores[row, : len(found)] = own_ids, own_scores
+            found += _postgres.run(table.address, search)
+        return found
 
     def _set_search(self, connection: Any, k: int) -> None:
         candidates = min(max(int(self.ef_search), k), _MOST_CANDIDATES)
-        for setting, value in (
-            ("hnsw.ef_search", str(candidates)),
-            # Where rows are left out or k is above that, the walk goes on.
-            ("hnsw.iterative_scan", "strict_order"),
-            ("hnsw.max_scan_tuples", str(max(20_000, 20 * k))),
-        ):
-            connection.execute("SELECT set_config(%s, %s, true)", (setting, value))
+        # Where rows are left out or k is above that, the walk goes on.
+        connection.execute(
+            "SELECT set_config('hnsw.ef_search', %s, true), "
+            "set_config('hnsw.iterative_scan', 'strict_order', true), "
+            "set_config('hnsw.max_scan_tuples', %s, true)",
+            (str(candidates), str(max(20_000, 20 * k))),
+        )
 
     def _table_vectors(self, table: Table, ids: np.ndarray, dimension: int) -> np.ndarray:
         def fetch(connection: Any) -> list[tuple]:
@@ -232,8 +230,8 @@ class PgVectorIndex(DatabaseIndex):
         found = dict(_postgres.run(table.address, fetch))
         if len(found) < len(ids):
             raise LookupError(
-                f"{len(ids) - len(found)} of {len(ids)} vectors are not in the table {table.name!r} any "
-                "more: they were purged by another index that uses it."
+                f"{len(ids) - len(found)} of {len(ids)} vectors are not in the table "
+                f"{table.name!r} any more: they were purged by another index that uses it."
             )
         vectors = np.empty((len(ids), dimension), dtype=np.float32)
         for row, number in enumerate(ids.tolist()):
@@ -276,10 +274,11 @@ def _compose(statement: str, table: str, **parts: Any) -> Any:
     return _sql().SQL(statement).format(table=_sql().Identifier(table), **parts)
 
 
-def _search_statement(name: str, k: int, exactly: bool, filtered: bool) -> Any:
-    # The sum hides the order from the index: every row is compared then.
-    distance = "(embedding <#> %(query)b)" + (" + 0" if exactly else "")
-    where = "WHERE id <@ %(allowed)s::int8multirange " if filtered else ""
+def _search_statement(name: str, k: int, way: str, filtered: bool) -> Any:
+    # The sum hides the order from the graph: all rows that are allowed are compared then.
+    distance = "(embedding <#> %(query)b)" + ("" if way == "graph" else " + 0")
+    condition = "id = ANY(%(allowed)s)" if way == "named" else "id <@ %(allowed)s::int8multirange"
+    where = f"WHERE {condition} " if filtered else ""
     return _compose(
         f"SELECT id, -(embedding <#> %(query)b) FROM {{table}} {where}"
         f"ORDER BY {distance} LIMIT {{k}}",

@@ -214,7 +214,7 @@ def _filter(rows: Runs) -> Any:
     """What only these rows pass."""
     models = _models()
     if len(rows) <= _NAMED:
-        ids = rows.at(np.arange(len(rows))).tolist()
+        ids = rows.ids().tolist()
         return models.Filter(should=[models.HasIdCondition(has_id=ids)])
     starts, ends = rows.ascending()
     return models.Filter(

@@ -69,10 +69,23 @@ class Runs:
         """The same with a run of `n` behind it."""
         return Runs(np.append(self.starts, start), np.append(self.lengths, n)) if n else self
 
+    def ids(self) -> np.ndarray:
+        """All numbers, int64."""
+        return self.at(np.arange(len(self)))
+
     def at(self, positions: np.ndarray) -> np.ndarray:
         """The numbers at positions."""
         run = np.searchsorted(self._first, positions, side="right") - 1
         return self.starts[run] + positions - self._first[run]
+
+    def without(self, positions: np.ndarray) -> Runs:
+        """The same less what is at some positions, ascending and distinct."""
+        if not len(positions):
+            return self
+        edges = np.unique(np.concatenate((self._first, positions, positions + 1, [len(self)])))
+        starts, lengths = edges[:-1], np.diff(edges)
+        kept = ~np.isin(starts, positions)
+        return Runs(self.at(starts[kept]), lengths[kept])
 
     def positions(self, ids: np.ndarray) -> np.ndarray:
         """Positions of numbers, -1 of those that are not there."""

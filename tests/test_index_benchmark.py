@@ -1,0 +1,27 @@
+"""The benchmark of all indexes, at tiny size."""
+
+import argparse
+import json
+
+from benchmarks import indexes
+
+
+def test_every_index_that_is_there(monkeypatch):
+    monkeypatch.setenv("SKXMC_QDRANT_URL", ":memory:")
+    parser = argparse.ArgumentParser()
+    indexes.add_arguments(parser)
+    options = parser.parse_args(["--vectors", "1500", "--dimension", "16", "--queries", "30"])
+    results = list(indexes.run(options))
+    json.dumps(results, allow_nan=False)
+    assert [result["index"] for result in results] == [
+        "exact", "hnsw", "ivf", "pgvector", "qdrant",
+    ]  # fmt: skip
+    for result in results:
+        if "missing" in result:
+            assert "is not" in result["missing"]
+            continue
+        least = {"exact": 1, "ivf": 0.8}.get(result["index"], 0.98)
+        for name in indexes.FILTERS:
+            assert result[name]["recall"] >= least
+            assert result[name]["batch_seconds"] > 0
+    assert "recall@100, none" in indexes.markdown(results)
