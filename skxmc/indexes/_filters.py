@@ -95,7 +95,8 @@ def _read(given: Any, argument: str, m: int, n: int) -> Lists | None:
             f"{argument} is of type {type(given).__name__}; pass an array of positions, or one for "
             "each query."
         )
-    if all(np.ndim(one) == 0 for one in given):
+    flat = given.ndim == 1 and given.dtype != object if isinstance(given, np.ndarray) else None
+    if flat or (flat is None and all(np.ndim(one) == 0 for one in given)):
         return [np.unique(check_positions(given, argument, n))] * m
     if len(given) != m:
         raise ValueError(

@@ -37,9 +37,9 @@ class PgVectorIndex(DatabaseIndex):
 
     Parameters
     ----------
-    m : int, default=16
+    m : int, default=32
         Neighbours of a vector in the graph, up to 100.
-    ef_construction : int, default=64
+    ef_construction : int, default=128
         Candidates kept while a vector is inserted, at least ``2 * m``, up to 1,000.
     ef_search : int, default=200
         Candidates kept during a search, up to 1,000; at least k are.
@@ -75,7 +75,7 @@ class PgVectorIndex(DatabaseIndex):
         "ef_search": [Interval(Integral, 1, _MOST_CANDIDATES, closed="both")],
     }
 
-    def __init__(self, m: int = 16, ef_construction: int = 64, ef_search: int = 200) -> None:
+    def __init__(self, m: int = 32, ef_construction: int = 128, ef_search: int = 200) -> None:
         self.m = m
         self.ef_construction = ef_construction
         self.ef_search = ef_search
