@@ -25,7 +25,7 @@ HEAVY = ("torch", "faiss", "transformers")
 ROWS = (
     ("skxmc",),
     ("skxmc.__main__",),
-    ("skxmc._cli", "skxmc.bulk"),
+    ("skxmc._cli", "skxmc.bulk", "skxmc.mlflow"),
     ("skxmc.serving",),
     ("skxmc._vixml", "skxmc._decoder"),
     ("skxmc._estimator",),
@@ -63,6 +63,7 @@ PUBLIC_ROOMS = (
     "indexes",
     "inspection",
     "metrics",
+    "mlflow",
     "model_selection",
     "objectives",
     "pipeline",
@@ -425,6 +426,7 @@ def test_extras_and_core_dependencies_are_as_promised():
     extras = {"annif", "bench", "demo", "dev", "docs", "gpu", "offline", "open_clip", "openvino"}
     assert set(project["optional-dependencies"]) == extras | {
         "completion",
+        "mlflow",
         "parquet",
         "pgvector",
         "qdrant",
