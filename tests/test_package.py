@@ -24,7 +24,7 @@ HEAVY = ("torch", "faiss", "transformers")
 # docs/design.rst explains.
 ROWS = (
     ("skxmc",),
-    ("skxmc.__main__",),
+    ("skxmc.__main__", "skxmc.datasets.images"),
     ("skxmc._cli", "skxmc.bulk"),
     ("skxmc.serving",),
     ("skxmc._vixml", "skxmc._decoder"),

@@ -17,14 +17,14 @@ import torch
 from tqdm.auto import tqdm
 
 from .._backbones._sources import ModelSource, find_model
-from .._inputs._decoding import ImageError
+from .._inputs._decoding import ImageError, pad_white
 from .._inputs._images import ImageFeatures, ImageItems, collect_images, handle_problems
 from .._runtime import limits
 from .._runtime._memory import check_memory, recall, with_digest
 from ._callable import CallableModel, callable_fingerprint
 from ._efficientnet import EfficientNetModel
 from ._open_clip import OpenClipModel
-from ._picture_model import PictureModel, pad_white
+from ._picture_model import PictureModel
 from ._threads import ordered_map
 from ._transformers import TransformersModel
 

@@ -1,4 +1,4 @@
-"""Reading of files that others wrote: lines, JSON lines and sparse matrices, with bounds."""
+"""Files: what others wrote is read with bounds, and what we write takes its place as a whole."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tokenize import TokenError
 from typing import Any, BinaryIO
@@ -231,3 +232,16 @@ def read_array_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
     except (SyntaxError, TokenError, TypeError, RecursionError, MemoryError) as error:
         raise ValueError(f"the header of the array is damaged: {error}") from None
     raise ValueError(f"version {version} of NumPy's format is unknown")
+
+
+@contextmanager
+def replaced(path: Path, mode: str = "w") -> Iterator[Any]:
+    """Open a file beside `path`, which takes its place when all is written."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    options = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
+    try:
+        with beside.open(mode, **options) as file:
+            yield file
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)

@@ -27,6 +27,7 @@ from ._base import (
     same_text_pairs,
     targets,
 )
+from ._files import replaced
 
 _SIZE = 64  # pixels
 _TEST_SHARE = 0.2
@@ -253,17 +254,11 @@ def _read_cache(path: Path, return_images: bool) -> Bunch | None:
 def _write_cache(path: Path, icons: Bunch) -> None:
     described = {key: value for key, value in icons.items() if key != "images"}
     described = json.dumps({**described, "format": _FORMAT}).encode()
-    # Written beside its place and moved there, so that nobody ever reads half a file.
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        with beside.open("wb") as file:
-            np.savez(
-                file,
-                icons=np.frombuffer(described, dtype=np.uint8),
-                images=np.frombuffer(b"".join(icons.images), dtype=np.uint8),
-                image_ends=np.cumsum([len(image) for image in icons.images]),
-            )
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with replaced(path, "wb") as file:
+        np.savez(
+            file,
+            icons=np.frombuffer(described, dtype=np.uint8),
+            images=np.frombuffer(b"".join(icons.images), dtype=np.uint8),
+            image_ends=np.cumsum([len(image) for image in icons.images]),
+        )

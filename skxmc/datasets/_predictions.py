@@ -6,7 +6,6 @@ import csv
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from io import TextIOBase
 from pathlib import Path
@@ -18,7 +17,7 @@ import scipy.sparse as sp
 from .._inputs._targets import as_indicator, as_rows, narrow_indices
 from .._inputs._texts import is_missing, sequence_to_list
 from ._base import check_distinct
-from ._files import as_id
+from ._files import as_id, replaced
 
 _FORMAT_OF = {
     ".npz": "npz", ".trec": "trec", ".run": "trec", ".tsv": "tsv", ".csv": "csv",
@@ -163,7 +162,7 @@ def save_qrels(
     documents = _document_ids(ids, len(rows))
     _check_words(documents, "ids")
     _check_words({label for labels in rows for label in labels}, "labels")
-    with _replaced(Path(path).expanduser()) as file:
+    with replaced(Path(path).expanduser()) as file:
         for document, labels in zip(documents, rows, strict=True):
             file.writelines(f"{document} 0 {label} 1\n" for label in labels)
 
@@ -295,19 +294,6 @@ def _check_words(names: Iterable[str], argument: str) -> None:
             )
 
 
-@contextmanager
-def _replaced(path: Path, mode: str = "w") -> Iterator[Any]:
-    """Open a file beside `path`, which takes its place when all is written."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    options = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
-    try:
-        with beside.open(mode, **options) as file:
-            yield file
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
 def _write_npz(path: Path, found: _Predictions) -> None:
     if found.numbers is None or found.n_labels is None:
         raise ValueError("a score matrix needs the number of labels and their order; pass classes.")
@@ -317,7 +303,7 @@ def _write_npz(path: Path, found: _Predictions) -> None:
     matrix = sp.csr_array((values, columns, ends), shape=(len(ends) - 1, found.n_labels))
     matrix = narrow_indices(matrix)
     matrix.sort_indices()
-    with _replaced(path, "wb") as file:
+    with replaced(path, "wb") as file:
         # A matrix, not an array: older SciPy, which public code pins, reads nothing else.
         sp.save_npz(file, sp.csr_matrix(matrix))
 
@@ -325,7 +311,7 @@ def _write_npz(path: Path, found: _Predictions) -> None:
 def _write_trec(path: Path, found: _Predictions) -> None:
     _check_words(found.documents, "ids")
     _check_words({name for row in found.names for name in row}, "labels")
-    with _replaced(path) as file:
+    with replaced(path) as file:
         for document, rank, name, score in found.lines():
             file.write(f"{document} Q0 {name} {rank} {_digits(score)} {_TAG}\n")
 
@@ -337,7 +323,7 @@ def _digits(score: float) -> str:
 
 def _write_table(delimiter: str) -> Callable[[Path, _Predictions], None]:
     def write(path: Path, found: _Predictions) -> None:
-        with _replaced(path) as file:
+        with replaced(path) as file:
             writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
             texts = found.texts
             writer.writerow(["document", "rank", "label", "score", *(["text"] if texts else [])])
@@ -349,7 +335,7 @@ def _write_table(delimiter: str) -> Callable[[Path, _Predictions], None]:
 
 
 def _write_jsonl(path: Path, found: _Predictions) -> None:
-    with _replaced(path) as file:
+    with replaced(path) as file:
         for document, names, scores in zip(found.documents, found.names, found.scores, strict=True):
             numbers = [float(_digits(score)) for score in scores]
             record = {"id": document, "labels": names, "scores": numbers}
@@ -364,7 +350,7 @@ def _write_annif(path: Path, found: _Predictions) -> None:
     _check_words({name for row in found.names for name in row}, "labels")
     path.mkdir(parents=True, exist_ok=True)
     for document, names, scores in zip(found.documents, found.names, found.scores, strict=True):
-        with _replaced(path / f"{document}.annif") as file:
+        with replaced(path / f"{document}.annif") as file:
             _write_suggestions(file, names, scores, found.texts or {})
 
 
