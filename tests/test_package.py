@@ -425,6 +425,7 @@ def test_extras_and_core_dependencies_are_as_promised():
     extras = {"annif", "bench", "demo", "dev", "docs", "gpu", "offline", "open_clip", "openvino"}
     assert set(project["optional-dependencies"]) == extras | {
         "completion",
+        "images",
         "parquet",
         "ray",
         "river",
