@@ -146,7 +146,7 @@ def _build_icons(return_images: bool) -> Bunch:
         icons.terms.append(terms)
         drawings.append(folder / "svgs" / icon["free"][0] / f"{name}.svg")
     if return_images:
-        icons.images = [_render(drawing.read_text(encoding="utf-8")) for drawing in drawings]
+        icons.images = [render_icon(drawing.read_text(encoding="utf-8")) for drawing in drawings]
     return icons
 
 
@@ -154,7 +154,7 @@ def _as_words(name: str) -> str:
     return " ".join(re.sub(r"[-_/]", " ", name.lower()).split())
 
 
-def _render(svg: str) -> bytes:
+def render_icon(svg: str) -> bytes:
     """Draw an SVG in black on a white square, its aspect kept, as PNG file."""
     resvg = import_optional("resvg_py", "demo")
     width, height = map(float, re.search(r'viewBox="\S+ \S+ (\S+) (\S+)"', svg).groups())
@@ -174,7 +174,7 @@ def _render(svg: str) -> bytes:
 def _split_icons(icons: Bunch, seed: int) -> Bunch:
     """Split icons by groups, keep the labels of the training set, number everything."""
     groups = [icon_group(name) for name in icons.names]
-    in_test = _test_groups(groups, seed)
+    in_test = choose_test_groups(groups, seed)
     train = [row for row, group in enumerate(groups) if group not in in_test]
     test = [row for row, group in enumerate(groups) if group in in_test]
     frequency = Counter(term for row in train for term in icons.terms[row])
@@ -210,7 +210,7 @@ def _split_icons(icons: Bunch, seed: int) -> Bunch:
     )
 
 
-def _test_groups(groups: list[str], seed: int) -> set[str]:
+def choose_test_groups(groups: list[str], seed: int) -> set[str]:
     """Choose the groups of the test set: in random order until it holds its share of the rows."""
     size = Counter(groups)
     order = sorted(size)
