@@ -53,6 +53,7 @@ def _encode(encoder: ImageEncoder, images: list[Image]) -> np.ndarray:
     """One vector for each picture; equal pictures are encoded once."""
     items = collect_images(images, len(images), max_images=1)
     features = encoder.encode(items)
+    assert features is not None  # which it is for no items alone
     return features.vectors[features.index[:, 0]]
 
 

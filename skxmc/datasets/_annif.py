@@ -274,9 +274,10 @@ def _read_folder(path: Path, documents: _Documents) -> None:
         )
         files = [file for file in files if subjects[file] is not None]
     for file in files:
-        names = [] if subjects[file] is None else _read_subjects(subjects[file])
+        beside = subjects[file]
+        names = [] if beside is None else _read_subjects(beside)
         text = "\n".join(text_lines(file)).strip()
-        documents.add(text, file.stem, names, "" if subjects[file] is None else subjects[file].name)
+        documents.add(text, file.stem, names, "" if beside is None else beside.name)
 
 
 def _beside(file: Path) -> tuple[Path, Path]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tokenize import TokenError
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 import scipy.sparse as sp
@@ -221,7 +221,7 @@ def _check_members(path: Path) -> None:
                     raise ValueError(f"the array {member.filename} does not hold what it states")
 
 
-def read_array_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
+def read_array_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
     """Shape, order and dtype of a file in NumPy's format; the position is then that of its data."""
     version = np.lib.format.read_magic(file)
     try:
@@ -238,7 +238,7 @@ def read_array_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
 def replaced(path: Path, mode: str = "w") -> Iterator[Any]:
     """Open a file beside `path`, which takes its place when all is written."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    options = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
+    options: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
     try:
         with beside.open(mode, **options) as file:
             yield file

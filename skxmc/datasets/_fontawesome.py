@@ -133,7 +133,7 @@ def load_fontawesome(
 def _build_icons(return_images: bool) -> Bunch:
     """Read names and search terms from the installed package, and render the drawings."""
     package = import_optional("fontawesomefree", "demo")
-    folder = Path(package.__file__).parent / "static" / "fontawesomefree"
+    folder = Path(package.__path__[0]) / "static" / "fontawesomefree"
     described = json.loads((folder / "metadata" / "icons.json").read_text(encoding="utf-8"))
     icons = Bunch(version=_installed_version(), names=[], texts=[], terms=[], images=None)
     drawings = []
@@ -157,7 +157,10 @@ def _as_words(name: str) -> str:
 def render_icon(svg: str) -> bytes:
     """Draw an SVG in black on a white square, its aspect kept, as PNG file."""
     resvg = import_optional("resvg_py", "demo")
-    width, height = map(float, re.search(r'viewBox="\S+ \S+ (\S+) (\S+)"', svg).groups())
+    box = re.search(r'viewBox="\S+ \S+ (\S+) (\S+)"', svg)
+    if box is None:
+        raise ValueError("the SVG has no viewBox, which says how wide and high it is.")
+    width, height = map(float, box.groups())
     longer_side = {"width": _SIZE} if width >= height else {"height": _SIZE}
     png = resvg.svg_to_bytes(
         svg_string=svg, background="white", skip_system_fonts=True, **longer_side
@@ -253,12 +256,12 @@ def _read_cache(path: Path, return_images: bool) -> Bunch | None:
 
 def _write_cache(path: Path, icons: Bunch) -> None:
     described = {key: value for key, value in icons.items() if key != "images"}
-    described = json.dumps({**described, "format": _FORMAT}).encode()
+    content = json.dumps({**described, "format": _FORMAT}).encode()
     path.parent.mkdir(parents=True, exist_ok=True)
     with replaced(path, "wb") as file:
         np.savez(
             file,
-            icons=np.frombuffer(described, dtype=np.uint8),
+            icons=np.frombuffer(content, dtype=np.uint8),
             images=np.frombuffer(b"".join(icons.images), dtype=np.uint8),
             image_ends=np.cumsum([len(image) for image in icons.images]),
         )

@@ -136,14 +136,17 @@ def read_image_vectors(
     """
     vectors = _only_file(folder, split, "_embs_imgs_*.npy")
     index = _only_file(folder, split, "_imgs_*map.npy")
-    if vectors is None and index is None:
-        return None
+    for found, other, missing in (
+        (vectors, index, "map *_imgs_*map.npy"),
+        (index, vectors, "vectors *_embs_imgs_*.npy"),
+    ):
+        if found is not None and other is None:
+            raise FileNotFoundError(
+                f"{folder} has {found.name} but not its {missing}; put both there, or this one "
+                "elsewhere."
+            )
     if vectors is None or index is None:
-        missing = "vectors *_embs_imgs_*.npy" if vectors is None else "map *_imgs_*map.npy"
-        raise FileNotFoundError(
-            f"{folder} has {(vectors or index).name} but not its {missing}; put "
-            "both there, or this one elsewhere."
-        )
+        return None
     entries = load_object_array(index)
     if isinstance(entries, dict):
         entries = _entries_of_rows(entries, n_items, uids, index)

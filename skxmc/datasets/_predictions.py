@@ -98,16 +98,15 @@ def save_predictions(
     <BLANKLINE>
     """
     path = Path(path).expanduser()
-    if format is None:
-        format = _FORMAT_OF.get(path.suffix.lower())
-        if format is None:
-            known = ", ".join(filter(None, _FORMAT_OF))
-            raise ValueError(
-                f"path is {str(path)!r}, whose suffix is none of {known} nor empty; set format."
-            )
-    if format not in _WRITERS:
+    name = _FORMAT_OF.get(path.suffix.lower()) if format is None else format
+    if name is None:
+        known = ", ".join(filter(None, _FORMAT_OF))
+        raise ValueError(
+            f"path is {str(path)!r}, whose suffix is none of {known} nor empty; set format."
+        )
+    if name not in _WRITERS:
         raise ValueError(f"format is {format!r}; pass one of {', '.join(_WRITERS)}.")
-    _WRITERS[format](path, _collect(labels, scores, ids, classes, label_text))
+    _WRITERS[name](path, _collect(labels, scores, ids, classes, label_text))
 
 
 def save_qrels(
@@ -205,20 +204,22 @@ def _collect(labels: Any, scores: Any, ids: Any, classes: Any, label_text: Any) 
             "(-1 or None) where there is none."
         )
     n_labels = None if classes is None else len(classes)
+    numbers: list[list[int]] | None
+    class_ids: list[str] | None
     if by_number:
         high = int(labels.max(initial=-1))
         if n_labels is not None and high >= n_labels:
             raise ValueError(f"labels holds {high}, but there are {n_labels} classes.")
-        class_ids = _class_ids(classes, high + 1 if n_labels is None else n_labels)
+        class_ids = ids_of = _class_ids(classes, high + 1 if n_labels is None else n_labels)
         numbers = [row[kept].tolist() for row, kept in zip(labels, there, strict=True)]
-        names = [[class_ids[number] for number in row] for row in numbers]
+        names = [[ids_of[number] for number in row] for row in numbers]
     else:
         names = [
             [as_id(name, f"a label in row {number}") for name in row[kept]]
             for number, (row, kept) in enumerate(zip(labels, there, strict=True))
         ]
-        class_ids = None if classes is None else _class_ids(classes, n_labels)
-        numbers = None if classes is None else _look_up(names, class_ids)
+        class_ids = None if n_labels is None else _class_ids(classes, n_labels)
+        numbers = None if class_ids is None else _look_up(names, class_ids)
     for number, row in enumerate(names):
         if len(set(row)) != len(row):
             raise ValueError(f"row {number} of labels names one label twice; pass each once.")

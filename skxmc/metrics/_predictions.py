@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import chain
 from numbers import Integral
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
@@ -25,7 +25,7 @@ class Indices:
 
 
 # Sparse scores or a dense array of them (n_samples, n_labels), or indices.
-Predictions = sp.sparray | sp.spmatrix | np.ndarray | Indices
+Predictions: TypeAlias = sp.sparray | sp.spmatrix | np.ndarray | Indices
 
 
 def as_predictions(

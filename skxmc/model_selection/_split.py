@@ -67,6 +67,10 @@ class LabelStratifiedKFold(BaseCrossValidator):
     [0 3 5] [['red'], ['blue', 'new'], ['red']]
     """
 
+    n_splits: int
+    shuffle: bool
+    random_state: int | np.random.RandomState | None
+
     def __init__(
         self,
         n_splits: int = 5,
@@ -283,7 +287,7 @@ def _rarest_first(Y: sp.csr_array) -> tuple[np.ndarray, np.ndarray, int]:
     row = np.repeat(np.arange(Y.shape[0]), np.diff(Y.indptr))
     row, labels = row[labels >= 0], labels[labels >= 0]
     starts = np.searchsorted(row, np.arange(Y.shape[0] + 1))
-    return starts, labels[np.lexsort((labels, row))], len(frequency) - n_single
+    return starts, labels[np.lexsort((labels, row))], int(len(frequency) - n_single)
 
 
 def _read_labels(splitter: Any, X: Any, y: Any) -> sp.csr_array:
@@ -298,10 +302,14 @@ def _read_labels(splitter: Any, X: Any, y: Any) -> sp.csr_array:
 
 def _test_size(test_size: Any, n_samples: int) -> int:
     """The number of test documents, at least one and not all."""
-    number = test_size
+    number: Any = test_size
     if isinstance(test_size, float | np.floating):
         number = ceil(test_size * n_samples) if 0 < test_size < 1 else 0
-    if isinstance(number, bool) or not isinstance(number, Integral) or not 0 < number < n_samples:
+    if (
+        isinstance(number, bool)
+        or not isinstance(number, Integral)
+        or not 0 < int(number) < n_samples
+    ):
         raise ValueError(
             f"test_size is {test_size!r} for {n_samples} documents; pass a float between 0 and 1, "
             "or an int, that leaves documents in both parts."

@@ -229,7 +229,7 @@ def _handle_problems(app: FastAPI) -> None:
     from fastapi.responses import JSONResponse
     from starlette.exceptions import HTTPException
 
-    def problem(status: int, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    def problem(status: int, message: str, headers: Any = None) -> JSONResponse:
         clean = message.encode("utf-8", "replace").decode()
         return JSONResponse({"error": clean}, status_code=status, headers=headers)
 
@@ -248,10 +248,11 @@ def _handle_problems(app: FastAPI) -> None:
     async def http(request: Request, error: HTTPException) -> JSONResponse:
         return problem(error.status_code, first_sentence(str(error.detail)), error.headers)
 
-    for kind, handler in (
-        (RequestError, refused),
-        (QueueFullError, full),
-        (RequestValidationError, invalid),
-        (HTTPException, http),
-    ):
+    handlers: dict[type[Exception], Any] = {
+        RequestError: refused,
+        QueueFullError: full,
+        RequestValidationError: invalid,
+        HTTPException: http,
+    }
+    for kind, handler in handlers.items():
         app.add_exception_handler(kind, handler)

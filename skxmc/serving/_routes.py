@@ -64,7 +64,7 @@ async def predict_form(
 
 
 def _render(answer: Answer) -> JSONResponse:
-    predictions = [
+    predictions: list[list[dict[str, Any]]] = [
         [{"id": label.id, "text": label.text, "score": score} for label, score in ranking]
         for ranking in answer.rankings
     ]
