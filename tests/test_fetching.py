@@ -343,7 +343,7 @@ def test_errors_say_what_to_do(tmp_path, server):
     missing = write_lines(
         tmp_path / "missing.jsonl", [{"uid": "trn0", "url": f"{server.address}/missing"}]
     )
-    with pytest.raises(ValueError, match=r"none of 1 pictures could be had \(status 404\)"):
+    with pytest.raises(ValueError, match=r"none of 1 pictures could be downloaded \(status 404\)"):
         fetch(folder, missing)
     with pytest.raises(ValueError, match="name is 'a/b'"):
         fetch_image_vectors(folder, missing, color, name="a/b")
@@ -372,7 +372,7 @@ def test_the_command_downloads_encodes_and_reports(tmp_path, server, capsys):
     arguments = ["images", folder, metadata, "-q", "--device", "cpu", "--limit", "seconds=0.5",
                  "--limit", "retries=0"]  # fmt: skip
     assert main([*map(str, arguments)]) == 2
-    assert "none of 7 pictures could be had (private network)" in capsys.readouterr().err
+    assert "none of 7 pictures could be downloaded (private network)" in capsys.readouterr().err
     arguments += ["--allow-private", "--work", tmp_path / "work"]
     assert main([*map(str, arguments)]) == 0
     shown = capsys.readouterr().out

@@ -23,22 +23,22 @@ _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 @dataclass(frozen=True)
 class DownloadLimits:
-    """What a download of pictures may cost, and where it may go.
+    """Limits of the download of pictures.
 
     Parameters
     ----------
     max_bytes : int, default=16777216
-        Most bytes of a picture.
+        Size of the largest picture, in bytes.
     seconds : float, default=30
-        Most seconds of one try, from the look-up of the name to the last byte.
+        Time limit of one attempt in seconds, from the look-up of the name to the last byte.
     redirects : int, default=5
-        Most redirects that are followed.
+        How many redirects are followed.
     retries : int, default=3
-        How often it is tried again after an error that may pass: a lost connection, a time-out, or
-        the states 408, 425, 429, 500, 502, 503 and 504.
+        Attempts after an error that may be temporary: a lost connection, a time-out, or the status
+        408, 425, 429, 500, 502, 503 and 504.
     pause : float, default=1
-        Seconds before the first retry; the next one waits twice as long, and so on. A server that
-        sends ``Retry-After`` is given that time, but a minute at most.
+        Seconds before the first retry, doubled for each further one. A server that sends
+        ``Retry-After`` is given that time, but at most a minute.
     connections : int, default=8
         How many pictures are downloaded at a time.
     allow_private : bool, default=False
@@ -70,12 +70,12 @@ class DownloadLimits:
 
 
 class DownloadError(Exception):
-    """A picture that cannot be had.
+    """A picture that could not be downloaded.
 
     Attributes
     ----------
     reason : str
-        One of few, for statistics.
+        A short reason, for statistics.
     temporary : bool
         Whether a later try may succeed.
     pause : float
@@ -96,7 +96,7 @@ class Downloader:
     ----------
     limits : DownloadLimits
     agent : str
-        What the downloader says of itself.
+        User agent of the requests.
     """
 
     def __init__(self, limits: DownloadLimits, agent: str) -> None:

@@ -46,13 +46,13 @@ def fetch_image_vectors(
 ) -> Bunch:
     """Download the pictures of a benchmark's documents and labels, and write their vectors.
 
-    The ids of the documents and labels are looked up in the metadata, the pictures are downloaded
-    and made small squares with white margins, `encoder` makes vectors of them, and the files go
-    where :func:`load_xmc_repository` reads them: ``trn_embs_imgs_*.npy`` with
+    The ids of the documents and labels are looked up in the metadata. The pictures are downloaded
+    and reduced to small squares with white margins, and `encoder` makes vectors of them. The files
+    are written where :func:`load_xmc_repository` reads them: ``trn_embs_imgs_*.npy`` with
     ``train_imgs_*_map.npy``, ``tst`` with ``test`` and ``lbl`` with ``labels``. ``skxmc images``
     is the same on the command line.
 
-    A run may be killed at any moment. The next one with the same arguments goes on where it
+    A run may be killed at any moment. The next run with the same arguments continues where it
     stopped and makes the same files.
 
     Parameters
@@ -67,8 +67,8 @@ def fetch_image_vectors(
     encoder : callable
         From a list of PIL images to a float array of shape (n_images, dimension).
     name : str
-        What the encoder is called, in the names of files. Vectors that are there under this name
-        are not made again, so another encoder needs another name.
+        Name of the encoder, used in the names of files. Vectors that exist under this name are not
+        made again, so another encoder needs another name.
     output : path, optional
         Folder for the files; `path` by default.
     work : path, optional
@@ -104,13 +104,13 @@ def fetch_image_vectors(
     ImportError
         If httpx is missing; the extra ``images`` brings it.
     ValueError
-        If the texts have no ids, no id is in the metadata, no picture could be had, or `output`
-        has vectors under another name.
+        If the texts have no ids, no id is in the metadata, no picture could be downloaded, or
+        `output` has vectors under another name.
 
     Notes
     -----
     The downloads need the extra ``images``. Proxies that the environment names are not used.
-    A picture that cannot be had, or is none, is left out and counted.
+    What cannot be downloaded, or is not a picture, is left out and counted.
     """
     paths = [metadata] if isinstance(metadata, (str, os.PathLike)) else list(metadata)
     _check_arguments(name, max_images, size, side)
@@ -146,7 +146,10 @@ def fetch_image_vectors(
     states = blocks.states()
     if not any(state.ok for state in states):
         reasons = ", ".join(count_failures(states, blocks.addresses))
-        raise ValueError(f"none of {len(states)} pictures could be had ({reasons}).")
+        raise ValueError(
+            f"none of {len(states)} pictures could be downloaded ({reasons}); see whether the addresses "
+            "are right, or pass retry_failed=True later."
+        )
     target.mkdir(parents=True, exist_ok=True)
     names.remove_leftovers(target)
     coverage, files = {}, []

@@ -76,8 +76,8 @@ def load_fontawesome(
     return_images : bool
         Whether to render and return pictures.
     random_state : int, default=0
-        Which groups of icons are the test set. Other splits say how far a figure is a matter of
-        283 icons; numbers of documents and labels differ a little.
+        Which groups of icons are the test set. Other splits show how much a figure depends on
+        the 283 test icons. Numbers of documents and labels differ a little.
 
     Returns
     -------

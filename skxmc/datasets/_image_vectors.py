@@ -131,8 +131,8 @@ def read_image_vectors(
 ) -> ImageFeatures | None:
     """Read ``<split>_embs_imgs_*.npy`` and ``<split>_*map.npy``; None if there is neither.
 
-    `split` holds the names that the split goes by: the vectors are called after ``trn``, and the
-    map after ``train``.
+    `split` holds the names of the split: the vectors are named after ``trn``, and the map after
+    ``train``.
     """
     vectors = _only_file(folder, split, "_embs_imgs_*.npy")
     index = _only_file(folder, split, "_imgs_*map.npy")

@@ -1,4 +1,4 @@
-"""Training documents made of what is known of labels, where no document has been labelled."""
+"""Training documents made from the texts of labels, where no document has been labelled."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def documents_from_labels(
     Parameters
     ----------
     label_text : mapping of id to texts, sequence of texts, or table
-        What is known of the labels, in the forms that the parameter `label_text` of the
+        Texts of the labels, in the forms that the parameter `label_text` of the
         estimators takes: the name first, then other names and a definition.
     join : {"random", "similar"} or None, default="random"
         Whom a text is joined with: a text of any other label, or of one of the 20 labels most
@@ -130,7 +130,7 @@ def documents_from_labels(
 
 
 class _Centres:
-    """One vector for each label, made when somebody asks: the mean of its texts."""
+    """One vector for each label, made on demand: the mean of its texts."""
 
     def __init__(self, texts: list[list[str]], embed: Callable[[list[str]], Any] | None) -> None:
         self._texts, self._embed = texts, embed

@@ -30,7 +30,7 @@ def calibration_error(
     y_true : sparse or dense indicator of shape (n_samples, n_labels), DataFrame, or lists
         The truth; see :mod:`skxmc.metrics`.
     y_pred : (indices, probabilities), sparse or dense probabilities
-        What ``predict_topk`` or ``predict_proba`` returns. All pairs in it count, and no others.
+        What ``predict_topk`` or ``predict_proba`` returns. Only the pairs in it count.
     n_bins : int, default=15
         Number of bins.
     classes : array of shape (n_labels,), optional

@@ -275,9 +275,9 @@ def precision_coverage_area(
     """Return the area under the curve of precision over coverage.
 
     Documents are answered one after the other, those with the highest best score first; the area
-    is the mean of the precision so far. It asks whether one threshold for all documents tells
-    right answers from wrong ones, without choosing one. Documents with equal best scores are
-    answered together.
+    is the mean of the precision so far. It measures how well one threshold for all documents
+    separates right answers from wrong ones, without choosing one. Documents with equal best scores
+    are answered together.
 
     Parameters
     ----------

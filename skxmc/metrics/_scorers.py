@@ -48,7 +48,7 @@ def xmc_scores(
     propensity : {"default", "amazon", "wikipedia"} or tuple of float, default="default"
         Constants (a, b) of :func:`label_propensities`. They are the scorer's own, not those of the
         estimator: a search over the estimator's `propensity` has to measure all candidates
-        alike.
+        in the same way.
 
     Returns
     -------

@@ -21,13 +21,13 @@ _MAX_FOLDS = 20
 
 
 class LabelStratifiedKFold(BaseCrossValidator):
-    """K folds over which each label is spread as evenly as it goes.
+    """K folds over which each label is spread as evenly as possible.
 
     Iterative stratification [1]_: documents with the rarest labels are given to folds first, each
     to the fold that has the fewest documents of its rarest label so far. Of folds that have equally
     many, the next rarest label of the document decides, and so on, and last the size of the fold.
     Folds differ by at most one document, as those of :class:`~sklearn.model_selection.KFold`.
-    Labels of a single document cannot be spread and play no part.
+    Labels with a single document cannot be spread and are ignored.
 
     Y is never dense. 100,000 documents with 50,000 labels take seconds.
 
