@@ -147,8 +147,8 @@ def fetch_image_vectors(
     if not any(state.ok for state in states):
         reasons = ", ".join(count_failures(states, blocks.addresses))
         raise ValueError(
-            f"none of {len(states)} pictures could be downloaded ({reasons}); see whether the addresses "
-            "are right, or pass retry_failed=True later."
+            f"none of {len(states)} pictures could be downloaded ({reasons}); check the addresses, "
+            "or pass retry_failed=True later."
         )
     target.mkdir(parents=True, exist_ok=True)
     names.remove_leftovers(target)
