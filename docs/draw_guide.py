@@ -176,7 +176,7 @@ def trust() -> str:
             arrow((216, y + 16), (250, y + 16), (250, 141), (300, 141)),
         ]
     parts.append(bar(266, 84, 6, 114, ORANGE))
-    parts.append(text(269, 74, "checked", "small middle"))
+    parts.append(text(256, 74, "checked", "small"))
     for place, name in enumerate(yours):
         y = 56 + 46 * place
         parts += [
