@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from ._chart import points
 from ._data import targets, tiny_encoder, titles
 from ._report import (
     apart,
@@ -216,6 +217,23 @@ def markdown(results: list[dict[str, Any]]) -> str:
     if rows:
         parts.append(table(["what grows", "of", "exponent", "last doubling"], rows))
     return "\n\n".join(parts)
+
+
+def chart(results: list[dict[str, Any]]) -> str:
+    """Seconds of a fit as documents grow, and as labels grow."""
+    joined = join(results)
+    series = {
+        f"more {axis}": [
+            (point[axis], point["fit_seconds"]["median"])
+            for point in joined
+            if point["axis"] == axis
+        ]
+        for axis in dict.fromkeys(point["axis"] for point in joined)
+        if axis in ("documents", "labels")
+    }
+    first = joined[0]
+    title = f"Seconds of a fit, {first['mode']}; what does not grow stays at {first['documents']:,}"
+    return points(title, series, "documents, or labels", "s")
 
 
 def main(arguments: list[str] | None = None) -> None:
