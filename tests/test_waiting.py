@@ -11,7 +11,7 @@ import torch
 from test_trainer import Problem, indicator
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from skxmc._backbones._packed import _attend_by_runs
+from skxmc._backbones._packed import attend_by_runs
 from skxmc._backbones._variable_length import _agrees, _ends, can_attend
 from skxmc._training._batches import PositiveSampler
 from skxmc.evidence._linear_model import LinearModel
@@ -87,9 +87,9 @@ def test_steps_of_label_vectors(rng, max_labels):
 def test_one_kernel_is_left_alone_where_it_fails():
     """On a CPU there is none; a device that claims one and lacks it goes on by runs."""
     x = torch.randn(7, 2, 8, dtype=torch.bfloat16)
-    assert not can_attend(x, x, x, False, None, _attend_by_runs)
+    assert not can_attend(x, x, x, False, None, attend_by_runs)
     cpu = torch.device("cpu")
-    assert not _agrees(cpu, torch.bfloat16, (2, 2), 8, False, None, _attend_by_runs)
+    assert not _agrees(cpu, torch.bfloat16, (2, 2), 8, False, None, attend_by_runs)
 
 
 def test_sequences_of_one_kernel_end_where_runs_do():

@@ -85,12 +85,12 @@ def packed_attention(
     rows = [tensor[0].transpose(0, 1) for tensor in (query, key, value)]
     filling = len(rows[0]) - shared - sum(count * length for count, length in runs)
     whole = not (shared or filling or softcap)
-    if whole and can_attend(*rows, causal, window, _attend_by_runs):
+    if whole and can_attend(*rows, causal, window, attend_by_runs):
         return attend(*rows, runs, scaling, causal, window)[None], None
-    return _attend_by_runs(*rows, runs, scaling, causal, window, softcap, shared)[None], None
+    return attend_by_runs(*rows, runs, scaling, causal, window, softcap, shared)[None], None
 
 
-def _attend_by_runs(
+def attend_by_runs(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
