@@ -121,6 +121,7 @@ CLEAN = (
     "_runtime",
     "bulk",
     "datasets",
+    "metrics",
     "model_selection",
     "pipeline",
     "serving",

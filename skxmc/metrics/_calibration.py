@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 
 from ._inputs import Ranking, rank, read_inputs
 from ._predictions import Indices, Predictions
@@ -121,9 +120,9 @@ def _width(predictions: Predictions) -> int:
     """Most predictions of a document, at least 1."""
     if isinstance(predictions, Indices):
         return max(1, predictions.labels.shape[1])
-    if sp.issparse(predictions):
-        return max(1, int(np.diff(predictions.indptr).max(initial=0)))
-    return max(1, predictions.shape[1])
+    if isinstance(predictions, np.ndarray):
+        return max(1, predictions.shape[1])
+    return max(1, int(np.diff(predictions.indptr).max(initial=0)))
 
 
 def calibration_curve(

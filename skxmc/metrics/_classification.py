@@ -403,7 +403,7 @@ def recall_by_frequency(
     )
     found = np.cumsum(found.reshape(n_bins, -1), axis=1)
     with np.errstate(invalid="ignore"):
-        recall = ranking.pick(found / total[:, None])
+        recall = np.asarray(ranking.pick(found / total[:, None]))
     return recall if ranking.single else recall.T
 
 
