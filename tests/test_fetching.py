@@ -113,7 +113,7 @@ def test_addresses_of_parquet_and_of_plain_lists(tmp_path):
     ("record", "message"),
     [
         ({"sku": "A", "images": []}, "no ids under parent_asin, asin, uid, id"),
-        ({"asin": "A", "images": 3}, "the pictures of line 1 of .* are a int"),
+        ({"asin": "A", "images": 3}, "the pictures of line 1 of .* are of type int"),
         ({"asin": "A", "images": [["a"]]}, r"the pictures of line 1 of .* hold \['a'\]"),
     ],
 )

@@ -130,7 +130,7 @@ def _addresses(entry: Any, size: str, place: str) -> list[str]:
             for number in range(n_pictures)
         ] or [entry]
     if not isinstance(entry, list):
-        raise ValueError(f"{place} are a {type(entry).__name__}; write a list of addresses.")
+        raise ValueError(f"{place} are of type {type(entry).__name__}; write a list of addresses.")
     addresses = []
     for picture in entry:
         if isinstance(picture, dict):

@@ -159,7 +159,7 @@ def render_icon(svg: str) -> bytes:
     resvg = import_optional("resvg_py", "demo")
     box = re.search(r'viewBox="\S+ \S+ (\S+) (\S+)"', svg)
     if box is None:
-        raise ValueError("the SVG has no viewBox, which says how wide and high it is.")
+        raise ValueError("the SVG has no viewBox, which states its width and height; add one.")
     width, height = map(float, box.groups())
     longer_side = {"width": _SIZE} if width >= height else {"height": _SIZE}
     png = resvg.svg_to_bytes(

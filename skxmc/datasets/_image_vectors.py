@@ -123,7 +123,9 @@ def map_vectors(path: Path) -> np.ndarray:
             return np.zeros(shape, dtype)
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
-        raise ValueError(f"{path} is not an array as numpy.save writes it ({error}).") from None
+        raise ValueError(
+            f"{path} is not an array as numpy.save writes it ({error}); save it again."
+        ) from None
 
 
 def read_image_vectors(

@@ -274,7 +274,9 @@ def _look_up(names: list[list[str]], class_ids: list[str]) -> list[list[int]]:
     for row, found in enumerate(names):
         for name in found:
             if name not in number_of:
-                raise ValueError(f"row {row} of labels has {name!r}, which is not in classes.")
+                raise ValueError(
+                    f"row {row} of labels has {name!r}, which is not in classes; add it there."
+                )
     return [[number_of[name] for name in row] for row in names]
 
 

@@ -329,7 +329,7 @@ def answers_by_confidence(
     """
     if ranking.scores is None:
         raise ValueError(
-            "y_pred holds indices without scores, which tell nothing about confidence; pass a "
+            "y_pred holds indices without scores, which say nothing about confidence; pass a "
             "tuple (indices, scores), or sparse or dense scores."
         )
     confidence = ranking.scores[:, 0]
