@@ -133,7 +133,7 @@ class TrainingHistoryDisplay:
         self.axes_ = axes[0]
         self.ax_ = self.axes_[0]
         self.figure_ = self.ax_.figure
-        self.lines_ = {}
+        self.lines_: dict[tuple[str | None, str], Any] = {}
         for panel, (title, figures) in zip(self.axes_, panels, strict=True):
             self._draw(panel, figures, kwargs)
             panel.set(xlabel="epoch", ylabel=title)

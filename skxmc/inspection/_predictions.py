@@ -42,7 +42,7 @@ def rank_labels(
     Names in `Y` that fit has not seen are left out, since no model can find them.
     """
     found: dict[str | None, tuple[np.ndarray, np.ndarray]] = {}
-    classes = None
+    classes: Any = None
     for name, estimator in estimators.items():
         ranker, found[name] = predict_topk(estimator, X, k, images=images, exclude=exclude)
         if classes is None:
