@@ -121,6 +121,7 @@ CLEAN = (
     "_runtime",
     "bulk",
     "datasets",
+    "inspection",
     "metrics",
     "model_selection",
     "pipeline",
