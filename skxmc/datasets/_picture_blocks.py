@@ -76,8 +76,9 @@ class PictureBlocks:
         plan = {"version": _VERSION, "addresses": digest, "side": self.side, "block": BLOCK}
         path = self.folder / "plan.json"
         self.folder.mkdir(parents=True, exist_ok=True)
-        for leftover in self.folder.glob("**/.*.tmp"):  # of a run that was killed
-            leftover.unlink(missing_ok=True)
+        for name in (".plan.json.*.tmp", ".?????.zip.*.tmp", "*/.?????.npy.*.tmp"):
+            for leftover in self.folder.glob(name):  # of a run that was killed
+                leftover.unlink(missing_ok=True)
         if not path.exists():
             with replaced(path) as file:
                 json.dump(plan, file)
