@@ -1,6 +1,7 @@
 """A shop's pictures on a loopback address: good ones, and all that goes wrong on the way."""
 
 import io
+import sys
 import threading
 from collections import Counter
 from contextlib import contextmanager
@@ -137,11 +138,21 @@ class Shop(BaseHTTPRequestHandler):
         self.send(200, png("blue")) if self.server.open.is_set() else self.send(503, b"")
 
 
+class Server(ThreadingHTTPServer):
+    """Says nothing of callers who hang up."""
+
+    daemon_threads = True
+
+    def handle_error(self, request, client_address):
+        """Report anything else."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 @contextmanager
 def shop():
     """The server; `address` is where it is."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Shop)
-    server.daemon_threads = True
+    server = Server(("127.0.0.1", 0), Shop)
     server.asked, server.over, server.open = Counter(), threading.Event(), threading.Event()
     server.away, server.bomb = "http://localhost/", bomb()
     server.address = f"http://127.0.0.1:{server.server_port}"
