@@ -25,6 +25,7 @@ SUBCOMMANDS = {
     "reliability": "loading with verification, and memory over long use",
     "recipes": "published runs: parameters, figures, memory, and a dry run of each",
     "capacity": "what models and jobs of millions of labels take, from measured constants",
+    "data": "build the data sets of the figures from packages, and compare them",
     "memory": "what a fit takes with language models of all sizes, estimated",
 }
 

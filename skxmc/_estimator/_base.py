@@ -28,6 +28,7 @@ from ._callbacks import CallbackSupportMixin, FitTasks, with_callbacks
 from ._explaining import ExplainingMixin
 from ._featurizer import Featurizer, digest_of
 from ._hub import HubMixin
+from ._learning_rates import resolve_learning_rate
 from ._nested import NestedParametersMixin
 from ._parameters import (
     Mode,
@@ -413,12 +414,13 @@ class BaseXMCClassifier(
         from .._training._options import TrainingOptions
 
         recipe, training = self._recipe, resolve_training(self.training, self._recipe)
+        rate = resolve_learning_rate(self.learning_rate, recipe.encoder, featurizer.tower)
         # None: the trainer makes one for as many epochs as it gets to.
         return TrainingOptions(
             epochs=self.epochs,
             max_steps=self.max_steps,
             batch_size=resolve_batch_size(self.batch_size, n_documents, recipe.n_batches),
-            learning_rate=self.learning_rate,
+            learning_rate=rate,
             head_learning_rate=training.head_learning_rate,
             weight_decay=training.weight_decay,
             warmup_steps=training.warmup_steps,

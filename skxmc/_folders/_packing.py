@@ -100,7 +100,7 @@ def unpack(
     if not any(name.startswith("$") for name in tree):
         return {name: unpack(part, array, index) for name, part in tree.items()}
     kind, part = next(iter(tree.items()))
-    if len(tree) > 1 or kind not in _FORMS:
+    if len(tree) > 1 or kind not in (*_FORMS, *_ARRAYS):
         raise ValueError(f"it has an object of the unknown kind {kind!r:.60}")
     if kind == "$array":
         return array(*_fields(kind, part, str, str, list))
@@ -136,8 +136,8 @@ def _pack(
             return {"$dict": [list(pair) for pair in parts.items()]}
         return parts
     if isinstance(value, list | tuple):
-        parts = [pack_part(part, str(number)) for number, part in enumerate(value)]
-        return parts if isinstance(value, list) else {"$tuple": parts}
+        entries = [pack_part(part, str(number)) for number, part in enumerate(value)]
+        return entries if isinstance(value, list) else {"$tuple": entries}
     if isinstance(value, PackedNames):
         return {"$names": pack_part({"data": value.data, "ends": value.ends})}
     if isinstance(value, PackedLists):
@@ -257,6 +257,7 @@ def _csr(parts: Any) -> sp.csr_array:
     return matrix
 
 
+_ARRAYS = ("$array", "$index")  # which are beside the tree
 _FORMS: dict[str, Callable[[Any], Any]] = {
     "$tuple": _tuple,
     "$objects": _objects,
@@ -265,6 +266,4 @@ _FORMS: dict[str, Callable[[Any], Any]] = {
     "$csr": _csr,
     "$names": _names,
     "$name_lists": _name_lists,
-    "$array": None,
-    "$index": None,
 }

@@ -8,7 +8,7 @@ import scipy.sparse as sp
 from ..indexes import sort_candidates
 from ._corpus import Candidates, Corpus, Documents, Removal, Size
 from ._evidence import Evidence
-from ._indexing import build_index, index_bytes
+from ._indexing import build_index, index_bytes, place_index
 from ._reasons import Reasons
 
 
@@ -66,7 +66,7 @@ class Neighbours(Evidence):
         """Index the documents; neighbours without labels lower the votes of all labels."""
         documents, rows = corpus.documents, corpus.rows
         self.index_ = build_index(
-            corpus.setting.index, len(rows), lambda part: documents.take(rows[part]).unit
+            corpus.setting, len(rows), lambda part: documents.take(rows[part]).unit
         )
         return True
 
@@ -90,7 +90,7 @@ class Neighbours(Evidence):
         shape = (*labels.shape, n_documents)
         positions = np.full(shape, -1, dtype=np.int64)
         cosines = np.full(shape, -np.inf, dtype=np.float32)
-        wanted = np.unique(labels[labels >= 0]) if n_documents else labels[:0]
+        wanted = np.unique(labels[(labels >= 0) & (n_documents > 0)])
         holders = sp.csc_array(documents.training_labels[:, wanted])
         for place, label in enumerate(wanted):
             part = slice(*holders.indptr[place : place + 2])
@@ -118,6 +118,10 @@ class Neighbours(Evidence):
 
     def remove_labels(self, kept: np.ndarray) -> None:
         """Nothing here is kept by label: votes are those of the training labels."""
+
+    def move_to(self, device: str, precision: str) -> None:
+        """Search on another device."""
+        place_index(self.index_, device)
 
     def memory(self, size: Size) -> tuple[float, float]:
         """Bytes while the kind is fitted, and bytes of its index."""

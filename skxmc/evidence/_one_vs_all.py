@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
-from .._runtime._device import as_tensor, resolve_device, resolve_precision
+from .._runtime._device import as_tensor, resolve_device, resolve_precision, to_device
 from .._training._label_batches import batch_labels, document_weights, label_positions
 from ..objectives import decoupled_softmax
 
@@ -85,20 +85,20 @@ class OneVsAllTraining:
         if excluded is not None:
             excluded = label_positions(excluded, labels, device)
         weights = document_weights(Y, options.document_exponent)
-        x = torch.from_numpy(x).to(device)
+        x = to_device(x, device)
         if options.dropout:
             kept = torch.rand(x.shape, generator=self.generator, device=device) >= options.dropout
             x = x * kept / (1 - options.dropout)
-        labels = None if labels is None else torch.from_numpy(labels).to(device)
+        labels = None if labels is None else to_device(labels, device)
         vectors = self.weights if labels is None else self.weights.index_select(0, labels)
         scores = (x * options.scale).to(self.precision) @ vectors.to(self.precision).T
         if log_rates is not None:
-            log_rates = torch.from_numpy(log_rates * np.float32(options.correction))
-            scores -= log_rates.to(device, self.precision)
+            log_rates = to_device(log_rates * np.float32(options.correction), device)
+            scores -= log_rates.to(self.precision)
         losses, gradient, factors = decoupled_softmax(
             scores,
             positives,
-            torch.from_numpy(weights).to(device),
+            to_device(weights, device),
             excluded,
         )
         x = (x * (factors * (options.scale / len(rows)))[:, None]).to(self.precision)

@@ -91,8 +91,8 @@ def grid_of_axes(ax: Any, shape: tuple[int, int], panel: tuple[float, float], **
                 "axes for each panel, a single one, or None."
             )
         return axes.reshape(shape)
-    axes = [figure.add_subplot(grid[row, column]) for row, column in np.ndindex(*shape)]
-    return np.array(axes, dtype=object).reshape(shape)
+    made = [figure.add_subplot(grid[row, column]) for row, column in np.ndindex(*shape)]
+    return np.array(made, dtype=object).reshape(shape)
 
 
 def by_name(value: Any, argument: str) -> dict[str | None, Any]:

@@ -175,7 +175,7 @@ class CalibrationDisplay:
             n_labels=None if frequencies is None else len(frequencies),
         )
         parts: dict[str | None, Any] = {None: slice(None)}
-        if by == "frequency":
+        if by == "frequency" and frequencies is not None:
             bin_of = frequency_bins(frequencies, _CUTS)[labels]
             parts = {name: bin_of == number for number, name in enumerate(_PARTS)}
         curves = {

@@ -1,4 +1,4 @@
-"""Single documents out of many: which ones, and what is known of them in any form."""
+"""Single documents out of many: which ones, and their texts and pictures in any form."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def choose_rows(
             raise ValueError(f"n_documents must be at least 1, got {n_documents}.")
         random = check_random_state(random_state)
         return np.sort(random.permutation(n_samples)[:n_documents])
-    rows = np.asarray(rows)
-    if rows.ndim != 1 or not len(rows) or rows.dtype.kind not in "iu":
-        raise ValueError(f"rows must hold the numbers of at least one document, got {rows!r}.")
-    if rows.min() < 0 or rows.max() >= n_samples:
+    chosen = np.asarray(rows)
+    if chosen.ndim != 1 or not len(chosen) or chosen.dtype.kind not in "iu":
+        raise ValueError(f"rows must hold the numbers of at least one document, got {chosen!r}.")
+    if chosen.min() < 0 or chosen.max() >= n_samples:
         raise ValueError(
-            f"rows must lie between 0 and {n_samples - 1}, got {rows.min()} to {rows.max()}."
+            f"rows must lie between 0 and {n_samples - 1}, got {chosen.min()} to {chosen.max()}."
         )
-    return rows.astype(np.int64)
+    return chosen.astype(np.int64)
 
 
 def _entries(values: Any) -> list:
@@ -90,6 +90,6 @@ def first_pictures(images: Any, rows: np.ndarray, n_samples: int) -> list | None
         # Of the others not even the files are opened.
         drawn = set(rows.tolist())
         images = [entry if row in drawn else None for row, entry in enumerate(_entries(images))]
-    collected = collect_images(images, n_samples, max_images=_ANY_NUMBER)
+    collected: Any = collect_images(images, n_samples, max_images=_ANY_NUMBER)
     first = collected.index[rows, 0]
     return [None if position < 0 else collected.decode(position) for position in first]

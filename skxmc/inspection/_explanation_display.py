@@ -24,18 +24,18 @@ _SHORT = 0.08
 
 
 class ExplanationDisplay:
-    """Evidence, near documents and words that speak for the labels of a document.
+    """Evidence, near documents and words that support the labels of a document.
 
     Each label has a bar of the shares of all kinds of evidence in what the mixture gives it, with
     its probability at the right. Below stand the nearest training documents that have the label,
-    and the words of the document that speak for it, where the model knows them.
+    and the words of the document that support it, where the model knows them.
 
     Parameters
     ----------
     explanations : list of Explanation
         Of the labels of one document, as ``explain`` returns them.
     label_names : mapping of label to str, default=None
-        How labels are called; None calls them what they are.
+        Names of the labels; None keeps their own names.
     document_names : sequence of str of length n_training_documents, default=None
         How training documents are called, by their rows in ``fit``; None takes their ids or rows.
     title : str, default=None
@@ -109,7 +109,7 @@ class ExplanationDisplay:
         n_nearest, n_words : int, default=3 and 5
             As in ``explain``.
         label_names : sequence of str of length n_labels, default=None
-            How labels are called; None takes ``classes_``.
+            Names of the labels; None takes ``classes_``.
         document_names : sequence of str of length n_training_documents, default=None
             How training documents are called, by their rows in ``fit``, such as their texts; None
             takes their ids or rows.
@@ -173,13 +173,18 @@ class ExplanationDisplay:
         ax.spines[["top", "right", "left"]].set_visible(False)
         if self.title is not None:
             title = self.title.strip() or "(no text)"
-            style = {"va": "top", "color": INK, "weight": "bold", "linespacing": 1.1}
+            style: dict[str, Any] = {
+                "va": "top",
+                "color": INK,
+                "weight": "bold",
+                "linespacing": 1.1,
+            }
             FittedText(ax, 0, 0.1, title, share=1, n_lines=2, **style)
         for place, explanation in enumerate(self.explanations):
             self._draw_label(explanation, top + _LINES * place, kwargs)
         n_kinds = len(self.explanations[0].evidence)
-        style = {"frameon": False, "fontsize": "small", "borderaxespad": 0.1}
-        ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=n_kinds, **style)
+        legend = {"frameon": False, "fontsize": "small", "borderaxespad": 0.1}
+        ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=n_kinds, **legend)
         return self
 
     def _draw_label(self, explanation: Explanation, y: float, kwargs: dict[str, Any]) -> None:
@@ -188,7 +193,7 @@ class ExplanationDisplay:
 
         ax, names = self.ax_, self.label_names
         name = explanation.label if names is None else names[explanation.label]
-        style = {"va": "center", "color": INK, "size": 9, "share": 1}
+        style: dict[str, Any] = {"va": "center", "color": INK, "size": 9, "share": 1}
         FittedText(ax, 0, y + 0.5, str(name), reserve=90, weight="bold", **style)
         number = f"probability {explanation.probability:.2f}"
         ax.text(1, y + 0.5, number, ha="right", va="center", color=INK, size=9)
@@ -200,9 +205,9 @@ class ExplanationDisplay:
         left = 0.0
         for place, (name, share) in enumerate(evidence.items()):
             known = self.ax_.get_legend_handles_labels()[1]
-            label = name.replace("_", " ")
+            called = name.replace("_", " ")
             style = {"color": COLORS[place % len(COLORS)], "height": 0.8} | kwargs
-            label = label if label not in known else None
+            label = called if called not in known else None  # a legend names each once
             self.ax_.barh(y, share, left=left, label=label, **style)
             if share >= _SHORT:
                 text = {"ha": "center", "va": "center", "color": "white", "size": 7.5}

@@ -8,7 +8,7 @@ from typing import Any
 from .._runtime._optional import import_optional
 from ._axes import EXTRA
 
-Text = import_optional("matplotlib.text", EXTRA).Text
+Text: Any = import_optional("matplotlib.text", EXTRA).Text
 offset_copy = import_optional("matplotlib.transforms", EXTRA).offset_copy
 
 # No line of a figure is longer, and what is longer need not be measured.

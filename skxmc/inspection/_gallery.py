@@ -49,7 +49,7 @@ class PredictionGalleryDisplay:
     missed : list of int arrays of length n_documents
         True labels that are not among the predicted ones.
     label_names : sequence of str of length n_labels
-        How labels are called.
+        Names of the labels.
     texts : sequence of str of length n_documents
         The documents' texts.
     pictures : sequence of PIL image or None, of length n_documents, default=None
@@ -96,7 +96,7 @@ class PredictionGalleryDisplay:
         self.label_names = label_names
         self.texts = texts
         self.pictures = pictures
-        self.rows = None
+        self.rows: np.ndarray | None = None
 
     @classmethod
     def from_estimator(
@@ -130,7 +130,7 @@ class PredictionGalleryDisplay:
         exclude : sparse matrix of shape (n_samples, n_labels), default=None
             Pairs that are neither predicted nor counted.
         label_names : sequence of str of length n_labels, default=None
-            How labels are called; None takes ``classes_``.
+            Names of the labels; None takes ``classes_``.
         k : int, default=5
             The number of labels of each document.
         n_documents : int, default=12
@@ -149,19 +149,19 @@ class PredictionGalleryDisplay:
         display : PredictionGalleryDisplay
         """
         n_samples = X.shape[0] if hasattr(X, "shape") else len(X)
-        rows = choose_rows(n_samples, n_documents, rows, random_state)
-        images = take(images, rows, n_samples, "images")
-        X = _safe_indexing(X, rows)
+        chosen = choose_rows(n_samples, n_documents, rows, random_state)
+        images = take(images, chosen, n_samples, "images")
+        X = _safe_indexing(X, chosen)
         _, ranker = find_ranker(estimator)
         check_is_fitted(ranker)
         classes = ranker.classes_
         truth, _ = encode_targets(
-            take(Y, rows, n_samples, "Y"), len(rows), classes=classes, unseen="ignore"
+            take(Y, chosen, n_samples, "Y"), len(chosen), classes=classes, unseen="ignore"
         )
         exclude = check_exclude(exclude, n_samples, len(classes))
-        exclude = None if exclude is None else exclude[rows]
+        exclude = None if exclude is None else exclude[chosen]
         _, found = predict_topk(estimator, X, k, images=images, exclude=exclude)
-        texts, images = texts_of(ranker, X, images, rows)
+        texts, images = texts_of(ranker, X, images, chosen)
         display = cls.from_predictions(
             truth,
             found,
@@ -170,11 +170,11 @@ class PredictionGalleryDisplay:
             exclude=exclude,
             label_names=classes if label_names is None else label_names,
             k=k,
-            rows=range(len(rows)),
+            rows=range(len(chosen)),
             n_columns=n_columns,
             ax=ax,
         )
-        display.rows = rows
+        display.rows = chosen
         return display
 
     @classmethod
@@ -213,7 +213,7 @@ class PredictionGalleryDisplay:
         exclude : sparse or bool (n_samples, n_labels), int pairs (n_pairs, 2), or None
             Filter pairs.
         label_names : sequence of str of length n_labels, default=None
-            How labels are called; None takes `classes`, or numbers them.
+            Names of the labels; None takes `classes`, or numbers them.
         k : int, default=5
             The number of labels of each document.
         n_documents : int, default=12
@@ -233,12 +233,11 @@ class PredictionGalleryDisplay:
         """
         ranking = read_ranking(y_true, y_pred, k, classes=classes, exclude=exclude)
         n_samples, n_labels = ranking.truth.shape
-        names = range(n_labels) if ranking.names is None else ranking.names.tolist()
-        if label_names is None:
-            label_names = names
-        elif ranking.names is not None:  # the names behind are those that classes does not hold
-            label_names = [*label_names, *names[len(classes) :]]
-        label_names = [str(name) for name in sequence_to_list(label_names)]
+        own = [*range(n_labels)] if ranking.names is None else ranking.names.tolist()
+        names: Any = own if label_names is None else label_names
+        if label_names is not None and ranking.names is not None:
+            names = [*names, *own[len(classes) :]]  # those that classes does not hold
+        label_names = [str(name) for name in sequence_to_list(names)]
         texts = sequence_to_list(texts)
         for argument, values, wanted in (
             ("label_names", label_names, n_labels),
@@ -249,21 +248,21 @@ class PredictionGalleryDisplay:
                     f"{argument} has {len(values)} entries but there must be {wanted}; pass one "
                     f"for each {'label' if argument == 'label_names' else 'document'}."
                 )
-        rows = choose_rows(n_samples, n_documents, rows, random_state)
-        labels, hits = ranking.labels[rows], ranking.hits[rows]
+        chosen = choose_rows(n_samples, n_documents, rows, random_state)
+        labels, hits = ranking.labels[chosen], ranking.hits[chosen]
         display = cls(
             labels,
             hits,
-            scores=None if ranking.scores is None else ranking.scores[rows],
+            scores=None if ranking.scores is None else ranking.scores[chosen],
             missed=[
                 np.setdiff1d(ranking.truth[[row]].indices, found)
-                for row, found in zip(rows, labels, strict=True)
+                for row, found in zip(chosen, labels, strict=True)
             ],
             label_names=label_names,
-            texts=[str(texts[row]) for row in rows],
-            pictures=first_pictures(images, rows, n_samples),
+            texts=[str(texts[row]) for row in chosen],
+            pictures=first_pictures(images, chosen, n_samples),
         )
-        display.rows = rows
+        display.rows = chosen
         return display.plot(ax, n_columns=n_columns)
 
     def plot(self, ax: Any = None, *, n_columns: int = 3) -> PredictionGalleryDisplay:
@@ -328,7 +327,8 @@ class PredictionGalleryDisplay:
         k = self.labels.shape[1]
         card.set(xlim=(0, 1), ylim=(k + 3.3, 0))
         title = self.texts[document].strip() or "(no text)"
-        style = {"va": "center", "color": INK, "size": 9, "weight": "bold", "linespacing": 1.1}
+        style: dict[str, Any] = {"va": "center", "color": INK, "size": 9, "weight": "bold"}
+        style["linespacing"] = 1.1
         FittedText(card, 0, 0.95, title, share=1, n_lines=2, **style)
         start = 0.0
         if self.pictures is not None:
@@ -371,8 +371,8 @@ class PredictionGalleryDisplay:
             card.text(1, y, number, ha="right", va="center", color=INK, size=7.5)
             reserve = 5.0 * len(number) + 3
         weight = "bold" if right else "normal"
-        style = {"va": "center", "share": 1 - start}
-        mark = {"color": COLORS[0] if right else MUTED, "weight": "bold", "size": 8}
+        style: dict[str, Any] = {"va": "center", "share": 1 - start}
+        mark: dict[str, Any] = {"color": COLORS[0] if right else MUTED, "weight": "bold", "size": 8}
         FittedText(card, start, y, _RIGHT if right else _WRONG, indent=2, **style, **mark)
         name = self.label_names[self.labels[document, rank]]
         style |= {"color": INK, "weight": weight, "size": 8.5}
@@ -380,6 +380,6 @@ class PredictionGalleryDisplay:
 
     def _bounds(self) -> tuple[float, float]:
         """Scores of an empty bar and of a full one, the same for all cards."""
-        scores = self.scores[self.labels >= 0]
+        scores = np.asarray(self.scores)[self.labels >= 0]
         lowest = min(0.0, scores.min(initial=0.0))
         return lowest, max(scores.max(initial=0.0), lowest + 1e-12)

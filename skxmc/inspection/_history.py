@@ -118,7 +118,7 @@ class TrainingHistoryDisplay:
         quantities : sequence of str, default=None
             Keys of the history's entries, such as ``"loss"`` or ``"ndcg_at_5"``, or
             ``"validation"`` for the figures on held-out documents: all of them for a single run,
-            the score that early stopping goes by for several. None takes ``"loss"``,
+            the score that early stopping uses for several. None takes ``"loss"``,
             ``"learning_rate"`` and, where there are any, ``"validation"``. The epoch with the best
             score, whose weights were kept, has a ring.
         **kwargs : dict
@@ -133,7 +133,7 @@ class TrainingHistoryDisplay:
         self.axes_ = axes[0]
         self.ax_ = self.axes_[0]
         self.figure_ = self.ax_.figure
-        self.lines_ = {}
+        self.lines_: dict[tuple[str | None, str], Any] = {}
         for panel, (title, figures) in zip(self.axes_, panels, strict=True):
             self._draw(panel, figures, kwargs)
             panel.set(xlabel="epoch", ylabel=title)

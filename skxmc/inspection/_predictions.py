@@ -39,10 +39,10 @@ def rank_labels(
 ) -> tuple[sp.csr_array, dict[str | None, tuple[np.ndarray, np.ndarray]], sp.csr_array | None]:
     """Return targets as CSR, the k best labels that each estimator finds, and filter pairs.
 
-    Names in `Y` that fit has not seen are left out: nobody could find them.
+    Names in `Y` that fit has not seen are left out, since no model can find them.
     """
     found: dict[str | None, tuple[np.ndarray, np.ndarray]] = {}
-    classes = None
+    classes: Any = None
     for name, estimator in estimators.items():
         ranker, found[name] = predict_topk(estimator, X, k, images=images, exclude=exclude)
         if classes is None:
