@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
 from .._runtime._optional import import_optional
-
-logger = logging.getLogger(__name__)
+from ._patience import Patience
 
 VARIABLE = "SKXMC_PGVECTOR_DSN"
-
-# Seconds that a lost server has to come back, and the longest pause between two attempts.
-_PATIENCE, _PAUSE = 60.0, 1.0
 
 _lock = threading.RLock()
 _open: dict[tuple[int, str], Any] = {}
@@ -44,7 +38,7 @@ def run(address: str, work: Callable[[Any], Any]) -> Any:
         If there is no such server.
     """
     psycopg = import_optional("psycopg", "pgvector")
-    lost_at = None
+    key, patience = (os.getpid(), address), Patience("PostgreSQL")
     with _lock:
         while True:
             connection = None
@@ -53,19 +47,14 @@ def run(address: str, work: Callable[[Any], Any]) -> Any:
                 with connection.transaction():
                     return work(connection)
             except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-                if connection is None and lost_at is None:
+                if connection is None and not patience and key not in _open:
                     raise ConnectionError(
                         f"no connection to the PostgreSQL server of {VARIABLE}: {error}"
                     ) from error
                 if connection is not None and not connection.closed:
                     raise  # the server is there, and means it
-                _open.pop((os.getpid(), address), None)
-                lost_at = lost_at or time.monotonic()
-                waited = time.monotonic() - lost_at
-                if waited > _PATIENCE:
-                    raise
-                logger.warning("the connection to PostgreSQL was lost and is made again")
-                time.sleep(min(_PAUSE, waited / 2))
+                _open.pop(key, None)
+                patience.wait(error)
 
 
 def _connect(address: str) -> Any:

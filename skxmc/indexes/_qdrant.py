@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 import threading
-import time
 from collections.abc import Callable
 from numbers import Integral
 from typing import Any
@@ -16,17 +14,13 @@ from sklearn.utils._param_validation import Interval
 
 from .._runtime._optional import import_optional
 from ._database import DatabaseIndex, Table
+from ._patience import Patience
 from ._runs import Runs
-
-logger = logging.getLogger(__name__)
 
 URL, API_KEY = "SKXMC_QDRANT_URL", "SKXMC_QDRANT_API_KEY"
 
 # Rows, and queries, of a request.
 _ROWS, _QUERIES = 1000, 64
-
-# Seconds that a lost server has to come back, and the longest pause between two attempts.
-_PATIENCE, _PAUSE = 60.0, 1.0
 
 # As many rows are named one by one in a request, more by their runs.
 _NAMED = 1000
@@ -239,7 +233,7 @@ def _is_server(address: str) -> bool:
 def _run(address: str, work: Callable[[Any], Any]) -> Any:
     """Do some work, again where the server is lost; what is done twice has the same result."""
     errors = import_optional("qdrant_client.http.exceptions", "qdrant")
-    key, began = (os.getpid(), address), time.monotonic()
+    key, patience = (os.getpid(), address), Patience("Qdrant")
     with _lock:
         while True:
             try:
@@ -247,13 +241,9 @@ def _run(address: str, work: Callable[[Any], Any]) -> Any:
                 _answered.add(key)
                 return result
             except errors.ResponseHandlingException as error:
-                waited = time.monotonic() - began
                 if key not in _answered:
                     raise ConnectionError(f"no answer from the server of {URL}: {error}") from error
-                if waited > _PATIENCE:
-                    raise
-                logger.warning("the connection to Qdrant was lost and is made again")
-                time.sleep(min(_PAUSE, waited / 2))
+                patience.wait(error)
 
 
 def _client(address: str) -> Any:
