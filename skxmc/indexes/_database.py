@@ -26,6 +26,9 @@ logger = logging.getLogger(__name__)
 # So many rows are named in a request, at most, where there is another way.
 _FEW = 2048
 
+# So few rows are compared one by one; a walk through a graph would visit most of them.
+_COMPARED = 1000
+
 # The only names that are ever sent to a database, whatever a folder says.
 _NAME = re.compile(r"skxmc_[0-9a-f]{32}")
 
@@ -179,7 +182,24 @@ class DatabaseIndex(Storable):
         self, queries: np.ndarray, k: int, allowed: list[Runs] | None
     ) -> tuple[np.ndarray, np.ndarray] | None:
         """The k best of the rows allowed; None where rows of others were found."""
-        ids, scores = self._table_search(self._table, queries, k, len(self), allowed)
+        m, n = len(queries), len(self)
+        ids = np.full((m, k), -1, dtype=np.int64)
+        scores = np.full((m, k), -np.inf, dtype=np.float32)
+        n_allowed = np.full(m, n) if allowed is None else np.array([len(one) for one in allowed])
+
+        def ask(rows: np.ndarray, exactly: bool) -> None:
+            if len(rows):
+                own = None if allowed is None else [allowed[row] for row in rows]
+                ids[rows], scores[rows] = self._table_search(
+                    self._table, queries[rows], k, own, exactly
+                )
+
+        few = n_allowed <= max(_COMPARED, 5 * k)
+        ask(np.flatnonzero(~few), False)
+        ask(np.flatnonzero(few & (n_allowed > 0)), True)
+        # A graph may lead past rows that are allowed.
+        short = (ids >= 0).sum(axis=1) < np.minimum(n_allowed, k)
+        ask(np.flatnonzero(short & ~few), True)
         positions = self._rows.positions(ids)
         if allowed is None and ((positions < 0) & (ids >= 0)).any():
             return None
@@ -265,12 +285,12 @@ class DatabaseIndex(Storable):
 
     @abstractmethod
     def _table_search(
-        self, table: Table, queries: np.ndarray, k: int, n: int, allowed: list[Runs] | None
+        self, table: Table, queries: np.ndarray, k: int, allowed: list[Runs] | None, exactly: bool
     ) -> tuple[np.ndarray, np.ndarray]:
         """Numbers of the k best rows of each query, (m, k) int64, and scores float32; -1, -inf.
 
-        `n` is how many rows the index has. `allowed` has the rows that each query may find,
-        queries with the same ones share an object; None are all rows of the table.
+        `allowed` has the rows that each query may find, at least one; queries with the same ones
+        share an object. None are all rows of the table. With `exactly` all of them are compared.
         """
 
     @abstractmethod

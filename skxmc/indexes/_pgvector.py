@@ -20,8 +20,8 @@ _WIDEST, _WIDEST_HALF = 2000, 4000
 # Queries that are under way at a time.
 _BATCH = 256
 
-# So few rows are compared one by one; a walk through the graph would visit most of them.
-_FEW = 1000
+# As many rows are found by their numbers, more by reading all.
+_NAMED = 2048
 
 # Candidates of a search that pgvector takes at most.
 _MOST_CANDIDATES = 1000
@@ -157,26 +157,16 @@ class PgVectorIndex(DatabaseIndex):
         _postgres.run(table.address, finish)
 
     def _table_search(
-        self, table: Table, queries: np.ndarray, k: int, n: int, allowed: list[Runs] | None
+        self, table: Table, queries: np.ndarray, k: int, allowed: list[Runs] | None, exactly: bool
     ) -> tuple[np.ndarray, np.ndarray]:
         ids = np.full((len(queries), k), -1, dtype=np.int64)
         scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
-        n_wanted = np.full(len(queries), n)
-        if allowed is not None:
-            n_wanted = np.array([len(one) for one in allowed])
-        few = n_wanted <= max(_FEW, 5 * k)
-
-        def ask(rows: np.ndarray, way: str) -> None:
-            own = None if allowed is None else [allowed[row] for row in rows]
-            found = self._ask(table, queries[rows], k, own, way)
-            for row, pairs in zip(rows, found, strict=True):
-                if pairs:
-                    ids[row, : len(pairs)], scores[row, : len(pairs)] = zip(*pairs, strict=True)
-
-        ask(np.flatnonzero(~few), "graph")
-        ask(np.flatnonzero(few), "all" if allowed is None else "named")
-        # The graph may lead past rows that are allowed.
-        ask(np.flatnonzero(((ids >= 0).sum(axis=1) < np.minimum(n_wanted, k)) & ~few), "all")
+        way = "all" if exactly else "graph"
+        if exactly and allowed is not None and max(map(len, allowed)) <= max(_NAMED, 5 * k):
+            way = "named"
+        for row, pairs in enumerate(self._ask(table, queries, k, allowed, way)):
+            if pairs:
+                ids[row, : len(pairs)], scores[row, : len(pairs)] = zip(*pairs, strict=True)
         return ids, scores
 
     def _ask(

@@ -45,7 +45,7 @@ class QdrantIndex(DatabaseIndex):
 
     Parameters
     ----------
-    m : int, default=16
+    m : int, default=32
         Neighbours of a vector in the graph.
     ef_construction : int, default=128
         Candidates kept while a vector is inserted.
@@ -80,7 +80,7 @@ class QdrantIndex(DatabaseIndex):
         "ef_search": [Interval(Integral, 1, None, closed="left")],
     }
 
-    def __init__(self, m: int = 16, ef_construction: int = 128, ef_search: int = 256) -> None:
+    def __init__(self, m: int = 32, ef_construction: int = 128, ef_search: int = 256) -> None:
         self.m = m
         self.ef_construction = ef_construction
         self.ef_search = ef_search
@@ -126,19 +126,16 @@ class QdrantIndex(DatabaseIndex):
         """The server does it by itself."""
 
     def _table_search(
-        self, table: Table, queries: np.ndarray, k: int, n: int, allowed: list[Runs] | None
+        self, table: Table, queries: np.ndarray, k: int, allowed: list[Runs] | None, exactly: bool
     ) -> tuple[np.ndarray, np.ndarray]:
         models = _models()
         ids = np.full((len(queries), k), -1, dtype=np.int64)
         scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
         params = None
         if _is_server(table.address):  # the others compare all vectors, and warn
-            params = models.SearchParams(hnsw_ef=max(int(self.ef_search), k))
-        filters: dict[int, Any] = {}
+            params = models.SearchParams(hnsw_ef=max(int(self.ef_search), k), exact=exactly)
+        filters = {} if allowed is None else {id(one): _filter(one) for one in allowed}
         rows = range(len(queries))
-        if allowed is not None:
-            filters = {id(one): _filter(one) for one in allowed if len(one)}
-            rows = [row for row in rows if len(allowed[row])]
         for start in range(0, len(rows), _QUERIES):
             part = rows[start : start + _QUERIES]
             requests = [
