@@ -37,7 +37,7 @@ ROWS = (
     ("skxmc._towers",),
     ("skxmc._pictures",),
     ("skxmc._backbones",),
-    ("skxmc.testing", "skxmc.inspection"),
+    ("skxmc.testing", "skxmc.inspection", "skxmc.distributed"),
     ("skxmc.indexes",),
     ("skxmc._features",),
     ("skxmc.model_selection", "skxmc.metrics", "skxmc.datasets", "skxmc.pipeline"),
@@ -58,6 +58,7 @@ MAY_IMPORT_TORCH = (
 PUBLIC_ROOMS = (
     "bulk",
     "datasets",
+    "distributed",
     "encoders",
     "evidence",
     "indexes",

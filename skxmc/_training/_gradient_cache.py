@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
 
+from .._runtime import _processes
 from .._runtime._device import random_state, set_random_state
 from .._towers._items import Pack
 from .._towers._tower import Tower
@@ -47,7 +49,10 @@ class GradientCache:
         self.chunk_tokens = max(256, self.graph_tokens // 4)
 
     def backward(
-        self, packs: list[Pack], loss_of: Callable[[torch.Tensor], torch.Tensor]
+        self,
+        packs: list[Pack],
+        loss_of: Callable[[torch.Tensor], torch.Tensor],
+        counts: Sequence[int] | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Add the gradients of a loss to the parameters.
 
@@ -56,6 +61,10 @@ class GradientCache:
         packs : list of Pack
         loss_of : callable
             Gives the loss from the embeddings of all packs, (n_items, dimension).
+        counts : sequence of int or None
+            Items of each process that works at the step, those of this one in `packs`. Embeddings
+            of all come together, and each process computes the whole loss: it needs no gradient
+            but that on its own embeddings. None: this process has all.
 
         Returns
         -------
@@ -65,16 +74,20 @@ class GradientCache:
         """
         n_kept = self._count_kept(packs)
         states, embeddings = [], []
-        with self.tower.mixed_precision(self.precision):  # one, so that casts are made once
+        # One, so that casts are made once.
+        with self._own_random_numbers(counts), self.tower.mixed_precision(self.precision):
             for number, pack in enumerate(packs):
                 if number >= n_kept:
                     states.append(random_state(self.tower.device))
                 with torch.set_grad_enabled(number < n_kept):
                     embeddings.append(self.tower(pack))
-        joined = torch.cat([part.detach() for part in embeddings]).requires_grad_()
+        joined = self._join([part.detach() for part in embeddings], counts).requires_grad_()
         loss = loss_of(joined)
         loss.backward()
-        gradients = joined.grad.split([pack.n_items for pack in packs])
+        gradient = joined.grad
+        if counts is not None:
+            gradient = gradient.split(list(counts))[_processes.rank()]
+        gradients = gradient.split([pack.n_items for pack in packs])
         torch.autograd.backward(embeddings[:n_kept], gradients[:n_kept])
         del embeddings
         after = random_state(self.tower.device)
@@ -87,9 +100,29 @@ class GradientCache:
         set_random_state(after, self.tower.device)
         return loss.detach(), joined.detach()
 
+    def _join(self, parts: list[torch.Tensor], counts: Sequence[int] | None) -> torch.Tensor:
+        """Embeddings of all packs, and of all processes."""
+        if counts is None:
+            return torch.cat(parts)
+        nothing = torch.empty((0, self.tower.dimension), device=self.tower.device)
+        return _processes.gather_rows(torch.cat([nothing, *parts]), counts)
+
+    @contextmanager
+    def _own_random_numbers(self, counts: Sequence[int] | None) -> Iterator[None]:
+        """Dropout differs between processes inside; behind it all draw the same again."""
+        if counts is None:
+            yield
+            return
+        device = self.tower.device
+        before = random_state(device)
+        seed = int(torch.randint(2**31, (), device=device)) + _processes.rank()
+        (torch.cuda if device.type == "cuda" else torch).manual_seed(seed)
+        yield
+        set_random_state(before, device)
+
     def _count_kept(self, packs: list[Pack]) -> int:
         """How many of the first packs keep their graphs: all, or what leaves room for one more."""
         ends = np.cumsum([pack.n_tokens for pack in packs])
-        if ends[-1] <= self.graph_tokens:
+        if not len(ends) or ends[-1] <= self.graph_tokens:
             return len(packs)
         return int(np.searchsorted(ends, self.graph_tokens - self.chunk_tokens, side="right"))
