@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
-from ._runtime import _processes
+from ._runtime import group
 
 __all__ = ["processes", "rank", "size"]
 
@@ -60,7 +60,7 @@ def processes(backend: str = "auto", timeout: float = 86_400.0) -> Iterator[None
     if not timeout > 0:
         raise ValueError(f"timeout must be a number of seconds above 0, got {timeout!r}.")
     wanted = os.environ.get("WORLD_SIZE", "1")
-    if _processes.is_started() or wanted == "1":
+    if group.is_started() or wanted == "1":
         yield
         return
     missing = [name for name in _VARIABLES if name not in os.environ]
@@ -98,7 +98,7 @@ def rank() -> int:
     >>> skxmc.distributed.rank()
     0
     """
-    return _processes.rank()
+    return group.rank()
 
 
 def size() -> int:
@@ -115,7 +115,7 @@ def size() -> int:
     >>> skxmc.distributed.size()
     1
     """
-    return _processes.size()
+    return group.size()
 
 
 def _take_gpu(number: int) -> None:

@@ -46,6 +46,7 @@ ROWS = (
 )
 MAY_IMPORT_TORCH = (
     "skxmc.evidence._label_scores",
+    "skxmc.evidence._label_shards",
     "skxmc.evidence._linear_model",
     "skxmc.evidence._one_vs_all",
     "skxmc.objectives._",

@@ -19,7 +19,7 @@ from .._inputs._targets import check_exclude, encode_targets, without_pairs
 from .._inputs._texts import check_texts
 from .._ranking._holdout import FEW_DOCUMENTS, fold_documents, hold_out
 from .._ranking._ranker import Ranker, RankingOptions, TrainingSet
-from .._runtime import _processes, limits
+from .._runtime import group, limits
 from .._runtime._stages import stage
 from ..evidence import Evidence, Setting, resolve_evidence
 from ..model_selection import Validation
@@ -131,7 +131,7 @@ class BaseXMCClassifier(
             embeddings = featurizer.encode_untuned(
                 data.X, digest, self.memory, verbose=self._verbosity
             )
-        folds = _processes.first(lambda: self._hold_out(embeddings, data, validation, rng), rng)
+        folds = group.first(lambda: self._hold_out(embeddings, data, validation, rng), rng)
 
         history: list[dict] = []
 
@@ -185,7 +185,7 @@ class BaseXMCClassifier(
     @property
     def _verbosity(self) -> int:
         """Of this process: the first of several has a progress bar."""
-        return self.verbose if _processes.rank() == 0 else 0
+        return self.verbose if group.rank() == 0 else 0
 
     @property
     def _mode(self) -> Mode:

@@ -13,7 +13,7 @@ from .._features._tokens import Tokens, TokenVectors
 from .._features._whitening import PICTURE_SCALE, ImageWhitener
 from .._inputs._images import ImageFeatures, ImageItems, with_pictures
 from .._inputs._label_set import flatten_texts, joined_texts
-from .._runtime import _processes, limits
+from .._runtime import group, limits
 from .._runtime._memory import check_memory, recall, with_digest
 
 
@@ -113,7 +113,7 @@ class Featurizer:
             block = X[start : start + limits.ROWS]
             arguments = (key, block, of_labels)
             found = embeddings[start : start + len(block)]
-            if _processes.size() == 1:
+            if group.size() == 1:
                 found[:] = recall(cached, *arguments, featurizer=self, verbose=verbose)
             else:
                 self._encode_shares(cached, arguments, found, verbose)
@@ -122,22 +122,22 @@ class Featurizer:
     def _encode_shares(self, cached: Any, arguments: tuple, out: np.ndarray, verbose: int) -> None:
         """Embeddings of a block of texts; the first process looks into the cache, and fills it."""
         options = {"featurizer": self, "verbose": verbose}
-        looked_up = _processes.rank() == 0 and _is_kept(cached, arguments, options)
-        if _processes.same(looked_up):
-            if _processes.rank() == 0:
+        looked_up = group.rank() == 0 and _is_kept(cached, arguments, options)
+        if group.same(looked_up):
+            if group.rank() == 0:
                 out[:] = recall(cached, *arguments, **options)
-            _processes.broadcast(out)
+            group.broadcast(out)
             return
         _, texts, of_labels = arguments
         progress = "documents" if verbose else None
-        _processes.compute_shares(
-            _processes.shares(np.array([len(text) for text in texts])),
+        group.compute_shares(
+            group.shares(np.array([len(text) for text in texts])),
             lambda rows: self.encode(
                 [texts[row] for row in rows], of_labels=of_labels, progress=progress
             ),
             out,
         )
-        if _processes.rank() == 0:
+        if group.rank() == 0:
             cached(*arguments, **options, known=out)
 
     def encode_labels(self, texts: list[list[str]], digest: str, memory: Any) -> np.ndarray:

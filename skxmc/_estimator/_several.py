@@ -15,7 +15,7 @@ from sklearn.utils import check_random_state
 
 from .._folders._content import readings, write_content
 from .._ranking._ranker import Ranker
-from .._runtime import _processes
+from .._runtime import group
 from ..evidence import Evidence
 from ._tuning import TrainingData
 
@@ -28,19 +28,19 @@ def agree_on_random_state(random_state: Any) -> np.random.RandomState:
     RuntimeError
         If a launcher has started several processes that are no group.
     """
-    _processes.require_group()
-    if _processes.size() == 1:
+    group.require_group()
+    if group.size() == 1:
         return check_random_state(random_state)
     if random_state is None:
-        return np.random.RandomState(_processes.same(np.random.randint(2**31)))
+        return np.random.RandomState(group.same(np.random.randint(2**31)))
     rng = check_random_state(random_state)
-    rng.set_state(_processes.same(rng.get_state(legacy=False)))
+    rng.set_state(group.same(rng.get_state(legacy=False)))
     return rng
 
 
 def check_same_data(data: TrainingData) -> None:
     """Raise ValueError in all processes if they were not given the same documents and labels."""
-    if _processes.size() > 1 and not _processes.all_equal(_digest(data)):
+    if group.size() > 1 and not group.all_equal(_digest(data)):
         raise ValueError(
             "the processes were given different documents, labels or pairs of them; pass all of "
             "them, in the same order, in each process: fit shares out the work by itself."
@@ -55,12 +55,12 @@ def check_shared_folder(memory: Any) -> str | None:
     RuntimeError
         In all processes, if one of them does not see what the first one has written.
     """
-    if _processes.size() == 1:
+    if group.size() == 1:
         return None
     place = getattr(memory, "location", memory)
-    folder = _processes.first(lambda: _make_folder(place))
-    is_seen = _processes.all_equal(Path(folder).is_dir())  # the first one sees it
-    if _processes.rank() == 0:
+    folder = group.first(lambda: _make_folder(place))
+    is_seen = group.all_equal(Path(folder).is_dir())  # the first one sees it
+    if group.rank() == 0:
         shutil.rmtree(folder, ignore_errors=True)
     if not is_seen:
         raise RuntimeError(
@@ -86,7 +86,7 @@ def build_for_all(
     place : str or None
         Folder that all processes see.
     """
-    if _processes.size() == 1:
+    if group.size() == 1:
         return build()
     built: list[Ranker] = []
 
@@ -96,10 +96,10 @@ def build_for_all(
         write_content(Path(folder), {"ranker": built[0].state_dict()})
         return folder
 
-    folder = _processes.first(build_and_write)
+    folder = group.first(build_and_write)
     try:
         ranker = built[0] if built else _read(Path(folder), kinds, setting)
-        _processes.all_equal(None)  # waits until all have read
+        group.all_equal(None)  # waits until all have read
     finally:
         if built:  # what is mapped stays until the last process lets go of it
             shutil.rmtree(folder, ignore_errors=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 
-from .._runtime import _processes
+from .._runtime import group
 from ._blocks import unit_rows
 
 
@@ -20,11 +20,11 @@ def label_centroids(documents: np.ndarray, Y: sp.csr_array) -> np.ndarray:
 
 def label_centroids_of_all(documents: np.ndarray, Y: sp.csr_array) -> np.ndarray:
     """The same, where each process takes some of the labels; all of them have to call it."""
-    if _processes.size() == 1:
+    if group.size() == 1:
         return label_centroids(documents, Y)
     centroids = np.empty((Y.shape[1], documents.shape[1]), dtype=np.float32)
-    return _processes.compute_shares(
-        _processes.ranges(Y.shape[1]),
+    return group.compute_shares(
+        group.ranges(Y.shape[1]),
         lambda labels: label_centroids(documents, sp.csr_array(Y[:, labels])),
         centroids,
     )

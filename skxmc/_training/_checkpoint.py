@@ -14,7 +14,7 @@ from typing import Any
 import joblib
 import torch
 
-from .._runtime import _processes
+from .._runtime import group
 from .._runtime._memory import check_memory
 
 logger = logging.getLogger(__name__)
@@ -62,14 +62,14 @@ class Checkpoint:
 
     def is_due(self) -> bool:
         """Whether it is time to write, for this process."""
-        if _processes.rank() > 0:
+        if group.rank() > 0:
             return False
         passed = time.monotonic() - self._written
         return passed >= max(SECONDS, PATIENCE * self._took)
 
     def save(self, state: dict[str, Any]) -> None:
         """Write a state, in place of the one before."""
-        if _processes.rank() > 0:
+        if group.rank() > 0:
             return
         started = time.monotonic()
         # Candidates of a search that tune the same may run side by side.
@@ -94,7 +94,7 @@ class Checkpoint:
 
     def load(self) -> dict[str, Any] | None:
         """The state that was written last; None if there is none that can be read."""
-        return _processes.first(self._read)
+        return group.first(self._read)
 
     def _read(self) -> dict[str, Any] | None:
         if not self.path.is_file():

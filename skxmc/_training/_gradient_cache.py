@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-from .._runtime import _processes
+from .._runtime import group
 from .._runtime._device import random_state, set_random_state
 from .._towers._items import Pack
 from .._towers._tower import Tower
@@ -86,7 +86,7 @@ class GradientCache:
         loss.backward()
         gradient = joined.grad
         if counts is not None:
-            gradient = gradient.split(list(counts))[_processes.rank()]
+            gradient = gradient.split(list(counts))[group.rank()]
         gradients = gradient.split([pack.n_items for pack in packs])
         torch.autograd.backward(embeddings[:n_kept], gradients[:n_kept])
         del embeddings
@@ -105,7 +105,7 @@ class GradientCache:
         if counts is None:
             return torch.cat(parts)
         nothing = torch.empty((0, self.tower.dimension), device=self.tower.device)
-        return _processes.gather_rows(torch.cat([nothing, *parts]), counts)
+        return group.gather_rows(torch.cat([nothing, *parts]), counts)
 
     @contextmanager
     def _own_random_numbers(self, counts: Sequence[int] | None) -> Iterator[None]:
@@ -115,7 +115,7 @@ class GradientCache:
             return
         device = self.tower.device
         before = random_state(device)
-        seed = int(torch.randint(2**31, (), device=device)) + _processes.rank()
+        seed = int(torch.randint(2**31, (), device=device)) + group.rank()
         (torch.cuda if device.type == "cuda" else torch).manual_seed(seed)
         yield
         set_random_state(before, device)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from .._runtime import _processes
+from .._runtime import group
 
 
 class GradientSum:
@@ -49,8 +49,8 @@ class GradientSum:
         there = [parameter.grad is not None for parameter in parameters]
         given.copy_(torch.tensor(there, dtype=torch.float32))
         mean[-1] = loss
-        _processes.reduce(self._flat)
-        mean /= _processes.size()
+        group.reduce(self._flat)
+        mean /= group.size()
         # What no process has used gets no gradient, and the optimizer leaves it as it is.
         for view, parameter, used in zip(views, parameters, given.tolist(), strict=True):
             parameter.grad = view.to(parameter.dtype) if used else None

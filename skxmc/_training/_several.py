@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .._runtime import _processes
+from .._runtime import group
 from .._runtime._device import random_state, set_random_state
 from .._towers._items import Items, sequence_lengths
 from .._towers._tower import Tower
@@ -25,14 +25,12 @@ def encode_shares(tower: Tower, items: Items, out: np.ndarray | None, **options:
     **options : object
         As of :meth:`Tower.encode`.
     """
-    if _processes.size() == 1:
+    if group.size() == 1:
         return tower.encode(items, out=out, **options)
     if out is None:
         out = np.empty((len(items), tower.dimension), dtype=np.float32)
-    parts = _processes.shares(sequence_lengths(items, np.arange(len(items))))
-    return _processes.compute_shares(
-        parts, lambda rows: tower.encode(items.take(rows), **options), out
-    )
+    parts = group.shares(sequence_lengths(items, np.arange(len(items))))
+    return group.compute_shares(parts, lambda rows: tower.encode(items.take(rows), **options), out)
 
 
 @torch.no_grad()
@@ -55,14 +53,14 @@ def start_alike(
     rng, generator
         What batches and objectives draw from.
     """
-    if _processes.size() == 1:
+    if group.size() == 1:
         return
     buffers = [buffer for module in modules.values() for buffer in module.buffers()]
     for tensor in (*trained.values(), *buffers):
-        _processes.broadcast_tensor(tensor)
+        group.broadcast_tensor(tensor)
     device = next(iter(trained.values())).device
     states = (rng.get_state(legacy=False), generator.get_state(), random_state(device))
-    state, generator_state, device_state = _processes.same(states)
+    state, generator_state, device_state = group.same(states)
     rng.set_state(state)
     generator.set_state(generator_state)
     set_random_state(device_state, device)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .._runtime import _processes
+from .._runtime import group
 from .._towers._items import Items, make_packs, sequence_lengths
 
 
@@ -29,14 +29,14 @@ class StepShare:
     """
 
     def __init__(self, items: Items, selected: np.ndarray, chunk_tokens: int) -> None:
-        if _processes.size() == 1:
+        if group.size() == 1:
             packs, order = make_packs(items, selected, chunk_tokens)
             self.counts = None
         else:
-            parts = _processes.shares(sequence_lengths(items, selected))
+            parts = group.shares(sequence_lengths(items, selected))
             # Packs are made when they are asked for, and their order costs next to nothing.
             made = [make_packs(items, selected[part], chunk_tokens) for part in parts]
-            packs = made[_processes.rank()][0]
+            packs = made[group.rank()][0]
             order = np.concatenate(
                 [part[order] for part, (_, order) in zip(parts, made, strict=True)]
             )

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from tqdm import tqdm
 
 from .._features._blocks import row_norms
-from .._runtime import _processes
+from .._runtime import group
 from .._runtime._device import random_state, set_random_state
 from .._towers._items import Items
 from .._towers._tower import Tower
@@ -184,7 +184,7 @@ class TowerTrainer:
         try:
             interrupted = self._train_epochs(run)
         except KeyboardInterrupt:
-            if _processes.size() > 1:
+            if group.size() > 1:
                 raise
             interrupted = True
             logger.warning(
@@ -268,11 +268,11 @@ class TowerTrainer:
             self.train(False)
             self.objective.after_epoch(self.bank)
             if self.validate is not None:
-                entry.update(_processes.same(self.validate(self)))
+                entry.update(group.same(self.validate(self)))
             self.history.append(entry)
             run.epoch, run.losses, run.seconds = epoch + 1, [], 0.0
             over = self.validate is not None and self._is_over(run, epoch)
-            if self.observer is not None and _processes.same(self.observer.end_epoch(self)):
+            if self.observer is not None and group.same(self.observer.end_epoch(self)):
                 logger.info("a callback ended training after %d epochs", epoch + 1)
                 return not over
             if over:

@@ -14,7 +14,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from .._features._centroids import label_centroids, label_centroids_of_all
 from .._features._clustering import balanced_kmeans
-from .._runtime import _processes, limits
+from .._runtime import group, limits
 from .._training._problem import TuningProblem
 from ._dual_encoder import DualEncoder
 from ._head_loss import HeadLoss, HeadTargets
@@ -131,7 +131,7 @@ class Prime(DualEncoder):
         if many or with_head or start == "labels":
             embeddings = problem.encode(problem.labels)
         if many:
-            clusters = _processes.first(
+            clusters = group.first(
                 lambda: balanced_kmeans(
                     embeddings, limits.MAX_FREE_VECTORS, random_state=problem.rng
                 ),
