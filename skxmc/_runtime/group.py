@@ -289,7 +289,8 @@ def _call(function: Callable[[], Any]) -> Any:
         with _threads(int(os.environ.get("LOCAL_WORLD_SIZE", "1"))):
             return function()
     except Exception as error:
-        same(_Failed(f"{type(error).__name__}: {error}"))
+        if _waiting:
+            same(_Failed(f"{type(error).__name__}: {error}"))
         raise
     finally:
         _waiting = False
@@ -305,6 +306,20 @@ def _serve() -> Any:
 def are_waiting() -> bool:
     """Whether the other processes can be given work by :func:`helped`."""
     return _waiting
+
+
+@contextmanager
+def in_step() -> Iterator[None]:
+    """A block that sends more than one message: where it fails, the others can be told nothing.
+
+    They wait for its next message, and end when this process does.
+    """
+    global _waiting
+    try:
+        yield
+    except BaseException:
+        _waiting = False
+        raise
 
 
 @contextmanager

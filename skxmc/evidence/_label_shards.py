@@ -126,8 +126,9 @@ def _learn_part(
     weights: torch.Tensor, optimizer: DecayingAdam, batch: VectorBatch, labels: slice
 ) -> torch.Tensor:
     """One step of a range of labels; the sum of the losses of the whole batch."""
-    loss = learn(weights, optimizer, _of_range(batch, labels), group.reduce)
-    return group.reduce(loss)
+    with group.in_step():
+        loss = learn(weights, optimizer, _of_range(batch, labels), group.reduce)
+        return group.reduce(loss)
 
 
 def _of_range(batch: VectorBatch, labels: slice) -> VectorBatch:

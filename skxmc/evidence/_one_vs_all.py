@@ -259,7 +259,7 @@ class DecayingAdam:
     def _parts(self, n: int) -> list[slice]:
         """Rows that are updated at a time."""
         step = _ROWS if self.weights.device.type == "cpu" else max(1, n)
-        return [slice(start, start + step) for start in range(0, n, step)]
+        return [slice(start, min(n, start + step)) for start in range(0, n, step)]
 
     def _due(self, rows: slice | torch.Tensor) -> torch.Tensor:
         """Shares of the way to the origin that some rows have missed, (n, 1); they are even now."""
