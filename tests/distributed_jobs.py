@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import scipy.sparse as sp
 import torch
@@ -18,9 +19,10 @@ import torch
 from skxmc import DecoderXMCClassifier, ViXMLClassifier, distributed
 from skxmc._features._blocks import Features
 from skxmc._runtime import group
+from skxmc._towers._saving import load_tower
 from skxmc._training import _checkpoint
 from skxmc._training._trainer import TowerTrainer
-from skxmc.encoders import LoRA
+from skxmc.encoders import LoRA, TextEncoder
 from skxmc.evidence import LabelVectors, Neighbours, Prototypes
 from skxmc.evidence._linear_model import LinearModel
 from skxmc.objectives import LinearHead, Prime, Training
@@ -53,10 +55,28 @@ def described(model: Any, pictures: np.ndarray | None = None) -> Found:
     return {"weights": weights_of(model), "losses": losses, "labels": labels, "scores": scores}
 
 
+class SavedTower(TextEncoder):
+    """A tower as models are saved with: it is read without transformers, which loads slowly."""
+
+    def find(self) -> None:
+        return None
+
+    def load(self, source: None, **options: Any) -> Any:
+        folder = Path(self.name)
+        return load_tower(folder, joblib.load(folder / "state.joblib"))
+
+
+def save_tower(folder: Path, encoder: str) -> None:
+    """Write the tower of an encoder for :class:`SavedTower`."""
+    given = TextEncoder(encoder)
+    tower = given.load(given.find(), max_images=2, weights_dtype=torch.float32)
+    joblib.dump(tower.save(folder), folder / "state.joblib")
+
+
 def small(folder: Path, **params: Any) -> ViXMLClassifier:
     """A model of the tiny encoder in a folder."""
     defaults = {"epochs": 4, "batch_size": 80, "random_state": 0, "precision": "float32"}
-    return ViXMLClassifier(str(folder / "encoder"), **{**defaults, **params})
+    return ViXMLClassifier(SavedTower(str(folder / "tower")), **{**defaults, **params})
 
 
 # -- what several processes find is what one finds ------------------------------------------------

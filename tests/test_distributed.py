@@ -47,7 +47,7 @@ def launch(folder: Path, n: int, *names: str, restarts: int = 0) -> dict[str, li
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("distributed")
-    save_encoder(folder, words=jobs.WORDS)
+    jobs.save_tower(folder / "tower", save_encoder(folder, words=jobs.WORDS))
     save_language_model(folder / "decoder")
     return folder
 
