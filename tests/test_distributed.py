@@ -143,6 +143,7 @@ def test_what_goes_wrong_in_one_process_is_known_in_all(by_two):
     first, second = by_two["failures"]
     for found in (first, second):
         assert "given different documents" in str(found["data"])
+        assert "not all processes see the folder" in str(found["unseen"])
     assert str(first["first"]) == "no space is left"
     assert str(second["first"]) == "the first process stopped: OSError: no space is left"
 

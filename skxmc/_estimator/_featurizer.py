@@ -67,14 +67,30 @@ class Featurizer:
         missing: str,
     ) -> tuple[ImageFeatures | None, ImageFeatures | None]:
         """Encode pictures of documents and labels, and learn to whiten those of documents."""
-        images = with_pictures(self.encode_images(images, missing))
+        images = with_pictures(self._encode_images_once(images, missing))
         if images is not None:
             self.whitener = ImageWhitener().fit(images)
         elif label_images is not None:
             raise ValueError(
                 "label_images is given, but no document has a picture; pass images to fit."
             )
-        return images, with_pictures(self.encode_images(label_images, missing))
+        return images, with_pictures(self._encode_images_once(label_images, missing))
+
+    def _encode_images_once(
+        self, images: ImageItems | ImageFeatures | None, missing: str
+    ) -> ImageFeatures | None:
+        """Vectors of pictures; of several processes the first encodes them, and all get them."""
+        if group.size() == 1 or not isinstance(images, ImageItems):
+            return self.encode_images(images, missing)
+        made: list[ImageFeatures] = []
+
+        def encode() -> tuple[np.ndarray, tuple[int, ...], tuple[int, ...]]:
+            made.append(self.encode_images(images, missing))
+            return made[0].index, made[0].widths, made[0].vectors.shape
+
+        index, widths, shape = group.first(encode)
+        vectors = made[0].vectors if made else np.empty(shape, dtype=np.float32)
+        return ImageFeatures(group.broadcast(vectors), index, widths)
 
     def encode_untuned(
         self,
