@@ -60,6 +60,7 @@ bench: $(VENV)/.with-bench
 lint: $(VENV)/.ruff
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
 
 format: $(VENV)/.ruff
 	$(BIN)/ruff check --fix .
@@ -89,7 +90,7 @@ $(VENV)/.with-%: pyproject.toml $(VENV)/.created
 	@$(PIP) install --no-compile --no-deps "$$(sed -n 's/^# pip install --no-deps //p' pyproject.toml)"
 	@touch $@
 
-# Linting needs ruff alone, in the version that pyproject.toml pins.
+# Linting needs these alone, in the versions that pyproject.toml pins.
 $(VENV)/.ruff: pyproject.toml $(VENV)/.created
-	@$(PIP) install "$$(sed -n 's/^ *"\(ruff==[0-9.]*\)",$$/\1/p' pyproject.toml)"
+	@$(PIP) install $$(sed -n 's/^ *"\(ruff==[0-9.]*\|codespell==[0-9.]*\)",$$/\1/p' pyproject.toml)
 	@touch $@

@@ -10,6 +10,8 @@ import scipy.sparse as sp
 import torch
 
 from skxmc import ViXMLClassifier
+from skxmc._backbones._packed import attend_by_runs
+from skxmc._backbones._variable_length import attend, can_attend
 from skxmc._towers._text import load_text_tower
 from skxmc.evidence._linear_model import LinearModel
 from skxmc.indexes import Exact
@@ -23,6 +25,9 @@ from ._data import targets, tiny_encoder, titles
 # two small fits must have in common.
 ROUNDING, TRAINED, AGREEMENT = 1e-4, 2e-2, 0.9
 
+# The same of a result in bfloat16, which has 8 bits.
+SHORT = 2.0**-5
+
 Check = tuple[str, float, float]
 
 
@@ -32,6 +37,7 @@ def checks(device: str) -> Iterator[Check]:
     What is found is a difference that may not be above its bound.
     """
     yield from _losses(device)
+    yield from _attention(device)
     yield from _embeddings(device)
     yield from _search(device)
     yield from _label_vectors(device)
@@ -69,6 +75,28 @@ def _losses(device: str) -> Iterator[Check]:
         yield f"{name}: gradient", _difference(gradient, own_gradient), ROUNDING
 
 
+def _attention(device: str) -> Iterator[Check]:
+    """One kernel for all sequences, where the device has one, against one run after the other."""
+    generator = torch.Generator().manual_seed(0)
+    runs = [(40, 3), (100, 17), (3, 200)]
+    n_tokens = sum(count * length for count, length in runs)
+    drawn = torch.randn(3, n_tokens, 12, 32, generator=generator).to(device, torch.bfloat16)
+    for name, causal, window in (
+        ("both ways", False, None),
+        ("causal", True, None),
+        ("causal with a window", True, 8),
+    ):
+        one = can_attend(*drawn, causal, window, attend_by_runs)
+        # For the reader: a device may have none, and by runs all is right as well.
+        yield f"attention, {name}: not in one kernel", float(not one), 1.0
+        if one:
+            found, expected = (
+                way(*drawn, runs, None, causal, window).float().cpu()
+                for way in (attend, attend_by_runs)
+            )
+            yield f"attention, {name}", _difference(found, expected), SHORT
+
+
 def _embeddings(device: str) -> Iterator[Check]:
     texts = titles(200, 8, np.random.default_rng(0))
     found = {}
@@ -77,7 +105,9 @@ def _embeddings(device: str) -> Iterator[Check]:
         for where in (device, "cpu"):
             tower = load_text_tower(path, max_length=32).eval().to(where)
             found[where] = tower.encode(tower.items(texts))
+            found[f"{where}, short"] = tower.encode(tower.items(texts), precision=torch.bfloat16)
     yield "embeddings", _difference(found[device], found["cpu"]), ROUNDING
+    yield "embeddings in bfloat16", _difference(found[f"{device}, short"], found["cpu"]), SHORT
 
 
 def _search(device: str) -> Iterator[Check]:

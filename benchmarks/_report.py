@@ -196,7 +196,8 @@ def add_common(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=None,
         metavar="REPORT",
-        help="write REPORT.json, all that was measured, and REPORT.md, what is printed",
+        help="write REPORT.json, all that was measured, REPORT.md, what is printed, and of some "
+        "benchmarks REPORT.svg, a chart",
     )
 
 
@@ -233,11 +234,13 @@ def execute(module: Any, options: argparse.Namespace, line: str) -> None:
     text = f"{module.markdown(report['results'])}\n\n{environment_text(report['environment'])}"
     if options.output is not None:
         _write(options.output, ".md", f"# `{line}`\n\n{text}\n")
+        if hasattr(module, "chart"):
+            _write(options.output, ".svg", module.chart(report["results"]))
     print(text)
 
 
 def _write(output: Path, suffix: str, text: str) -> None:
-    output = output.with_suffix("") if output.suffix in (".json", ".md") else output
+    output = output.with_suffix("") if output.suffix in (".json", ".md", ".svg") else output
     output.parent.mkdir(parents=True, exist_ok=True)
     output.with_name(output.name + suffix).write_text(text, encoding="utf-8")
 

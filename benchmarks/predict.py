@@ -21,6 +21,7 @@ import scipy.sparse as sp
 
 from skxmc._estimator._parameters import BACKENDS
 
+from ._chart import bars
 from ._data import add_data, load, targets, texts_of_words
 from ._report import (
     apart,
@@ -209,6 +210,14 @@ def markdown(results: list[dict[str, Any]]) -> str:
         header = ["fresh process, s", "import skxmc", "load", "first prediction", "together"]
         parts.append(table(header, rows, left=1))
     return "\n\n".join(parts)
+
+
+def chart(results: list[dict[str, Any]]) -> str:
+    """What one document takes, beside the bare call of the encoder."""
+    result = results[0]
+    title = f"One document, median ({result['labels']:,} labels, {result['documents']:,} documents)"
+    values = [(name, one["p50_ms"]["median"]) for name, one in result["latency"].items()]
+    return bars(title, values, "ms")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -21,6 +21,7 @@ from skxmc.metrics import (
 )
 
 from ._baselines import BASELINES, title_of
+from ._chart import points
 from ._data import add_data, join_training_documents, load
 from ._report import apart, command, contestant, make_estimator, parameter, peak_gb, table
 
@@ -226,6 +227,20 @@ def markdown(results: list[dict[str, Any]]) -> str:
     if any("evidence" in result for result in results):
         parts.append(f"Each kind of evidence alone:\n\n{evidence_table(results)}")
     return "\n\n".join(parts)
+
+
+def chart(results: list[dict[str, Any]]) -> str:
+    """Accuracy over the time of a fit: each configuration is a point."""
+    there = [result for result in results if "figures" in result]
+    several = len({result["data"] for result in there}) > 1
+    series = {
+        (f"{result['data']}: " if several else "")
+        + ("" if result["mode"] == "baseline" else "skxmc, ")
+        + name_of(result): [(max(result["fit_seconds"], 0.1), result["figures"]["P@1"])]
+        for result in there
+    }
+    title = "Precision at 1 over seconds of fit"
+    return points(title, series, "seconds of fit", "P@1", log_vertical=False, named=True)
 
 
 # --- the command ---

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from ._chart import points
 from ._data import targets, tiny_encoder, titles
 from ._report import (
     apart,
@@ -38,6 +39,7 @@ FULL_POSITIVES = 22.0
 
 FIGURES = {
     "fit_seconds": "fit, s",
+    "fit_cpu_seconds": "fit, CPU s",
     "fit_gb": "fit, GB more",
     "predict_seconds": "predict, s",
     "predict_gb": "predict, GB more",
@@ -53,12 +55,17 @@ def fit(task: dict[str, Any], folder: str) -> dict[str, float]:
     Y = targets(task["documents"], task["labels"], task["positives"], rng)
     model = _model(task, label_text)
     before = restart_peak()
-    started = time.perf_counter()
+    started, cpu_started = time.perf_counter(), time.process_time()
     model.fit(texts, Y)
-    seconds = time.perf_counter() - started
+    seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
     peak = peak_gb()
     model.save(folder)
-    return {"fit_seconds": seconds, "fit_gb": peak - before, "fit_peak_gb": peak}
+    return {
+        "fit_seconds": seconds,
+        "fit_cpu_seconds": cpu_seconds,
+        "fit_gb": peak - before,
+        "fit_peak_gb": peak,
+    }
 
 
 def predict(task: dict[str, Any], folder: str) -> dict[str, float]:
@@ -216,6 +223,23 @@ def markdown(results: list[dict[str, Any]]) -> str:
     if rows:
         parts.append(table(["what grows", "of", "exponent", "last doubling"], rows))
     return "\n\n".join(parts)
+
+
+def chart(results: list[dict[str, Any]]) -> str:
+    """Seconds of a fit as documents grow, and as labels grow."""
+    joined = join(results)
+    series = {
+        f"more {axis}": [
+            (point[axis], point["fit_seconds"]["median"])
+            for point in joined
+            if point["axis"] == axis
+        ]
+        for axis in dict.fromkeys(point["axis"] for point in joined)
+        if axis in ("documents", "labels")
+    }
+    first = joined[0]
+    title = f"Seconds of a fit, {first['mode']}; what does not grow stays at {first['documents']:,}"
+    return points(title, series, "documents, or labels", "s")
 
 
 def main(arguments: list[str] | None = None) -> None:

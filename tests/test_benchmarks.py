@@ -7,6 +7,7 @@ import os
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from tiny_models import save_encoder
 from benchmarks import __main__ as command_line
 from benchmarks import (
     _baselines,
+    _chart,
     _data,
     _report,
     encode,
@@ -173,6 +175,36 @@ def test_report_is_written_after_each_result(tmp_path, capsys, name):
     printed = capsys.readouterr().out
     assert printed.startswith("speeds")
     assert printed.strip() in written.with_suffix(".md").read_text()
+
+
+def test_charts_have_every_point_and_name(tmp_path):
+    """A well-formed drawing; numbers grow to the right and upwards, and names do not collide."""
+    fits = [("a", 1.0, 0.5), ("b", 1.1, 0.5), ("c", 40.0, 0.75)]
+    results = [
+        {"mode": "baseline", "baseline": "linear", "params": {"C": name}, "data": "icons"}
+        | {"fit_seconds": seconds, "figures": {"P@1": precision}}
+        for name, seconds, precision in fits
+    ]
+    tree = ElementTree.fromstring(quality.chart(results))
+    names = {"".join(one.itertext()): one for one in tree.findall(".//{*}text")}
+    shown = [
+        next(one for name, one in names.items() if name.endswith(f"={fit[0]}")) for fit in fits
+    ]
+    heights = [float(one.get("y")) for one in shown]
+    assert abs(heights[0] - heights[1]) >= 14
+    centres = [(float(c.get("cx")), float(c.get("cy"))) for c in tree.findall(".//{*}circle")]
+    assert centres[0][0] < centres[1][0] < centres[2][0]
+    assert centres[2][1] < centres[0][1] == centres[1][1]
+
+    module = SimpleNamespace(
+        run=lambda options: iter([{"speed": 2.0}, {"speed": 4.0}]),
+        markdown=str,
+        chart=lambda results: _chart.bars("t", [(str(r), r["speed"]) for r in results], "ms"),
+    )
+    _report.execute(module, argparse.Namespace(output=tmp_path / "report"), "it")
+    bars = ElementTree.parse(tmp_path / "report.svg").getroot().findall("{*}rect")[1:]
+    short, long = (float(bar.get("width")) for bar in bars)
+    assert long == pytest.approx(2 * short, abs=0.2)
 
 
 @pytest.mark.parametrize("name", command_line.SUBCOMMANDS)

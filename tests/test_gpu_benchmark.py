@@ -20,7 +20,7 @@ def test_all_parts_run_on_a_cpu():
     assert [result["part"] for result in results] == list(gpu.PARTS)
     assert not any("skipped" in result for result in results)
     checks, *speeds = (result["rows"] for result in results)
-    assert len(checks) == 14
+    assert len(checks) == 18
     assert all(row["right"] for row in checks)
     for row in (row for rows in speeds for row in rows):
         assert row["documents_per_second"]["median"] > 0

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from sklearn.exceptions import NotFittedError
 
 from skxmc._runtime import limits
 from skxmc._runtime._device import has_fast_bfloat16_cpu, has_fast_int8_cpu
+from skxmc.evidence._corpus import Setting
+from skxmc.evidence._indexing import build_index, place_index
 from skxmc.indexes import (
     HNSW,
     IVF,
@@ -623,3 +626,26 @@ def test_faiss_and_torch_in_one_process(first):
         [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=300
     )
     assert done.stdout == "done\n", done.stderr
+
+
+def test_named_indexes_are_searched_on_the_device_of_the_fit(rng):
+    vectors = np.eye(40, dtype=np.float32)
+    setting = Setting(device="meta")  # a device that every machine has
+    assert build_index(setting, 40, vectors.__getitem__).device == "meta"
+    given = replace(setting, index=Exact())  # an object says by itself where it is searched
+    assert build_index(given, 40, vectors.__getitem__).device == "cpu"
+    graph = build_index(replace(setting, index="hnsw"), 40, vectors.__getitem__)
+    place_index(graph, "meta")  # which a graph cannot be
+    np.testing.assert_array_equal(graph.search(vectors, 1)[0][:, 0], np.arange(40))
+
+
+def test_an_exact_index_moves_between_devices(rng):
+    vectors = rng.normal(size=(9000, 64)).astype(np.float32)
+    index = Exact(precision="bfloat16").build(vectors)
+    expected = index.search(vectors[:20], 5)
+    index.move_to("meta")
+    with pytest.raises((NotImplementedError, RuntimeError)):
+        index.search(vectors[:20], 5)
+    index.move_to("cpu")
+    for ours, theirs in zip(index.search(vectors[:20], 5), expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)

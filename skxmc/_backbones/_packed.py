@@ -15,6 +15,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from ._variable_length import attend, can_attend
+
 PACKED = "skxmc_packed"
 
 # Keys up to which two products of matrices are faster on a CPU, in training, than torch's own
@@ -77,15 +79,36 @@ def packed_attention(
         if kwargs.get(name) is not None:
             raise ValueError(f"packed attention knows no {name}")
     causal = bool(getattr(module, "is_causal", False) if is_causal is None else is_causal)
+    if shared and not causal:
+        raise ValueError("only causal layers can share what sequences begin with")
+    window = sliding_window if causal else None
+    rows = [tensor[0].transpose(0, 1) for tensor in (query, key, value)]
+    filling = len(rows[0]) - shared - sum(count * length for count, length in runs)
+    whole = not (shared or filling or softcap)
+    if whole and can_attend(*rows, causal, window, attend_by_runs):
+        return attend(*rows, runs, scaling, causal, window)[None], None
+    return attend_by_runs(*rows, runs, scaling, causal, window, softcap, shared)[None], None
+
+
+def attend_by_runs(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    runs: list[tuple[int, int]],
+    scale: float | None,
+    causal: bool,
+    window: int | None,
+    softcap: float | None = None,
+    shared: int = 0,
+) -> torch.Tensor:
+    """Attention of one run after the other; tensors are (n_tokens, n_heads, width)."""
     if shared:
-        if not causal:
-            raise ValueError("only causal layers can share what sequences begin with")
         runs = [(1, shared), *runs]
     sizes = [count * length for count, length in runs]
-    filling = query.shape[2] - sum(sizes)
+    filling = len(query) - sum(sizes)
     sizes.append(filling)
     # split, not slicing: its backward is one concatenation instead of a zero-filled row a slice.
-    parts = [tensor[0].transpose(0, 1).split(sizes) for tensor in (query, key, value)]
+    parts = [tensor.split(sizes) for tensor in (query, key, value)]
     outputs, first = [], None
     for (count, length), *qkv in zip(runs, *parts, strict=False):  # filling comes last
         q, k, v = (part.view(count, length, *part.shape[1:]).transpose(1, 2) for part in qkv)
@@ -96,11 +119,11 @@ def packed_attention(
             )
         elif shared:
             first = (k, v)
-        out = _attend(q, k, v, scaling, causal, sliding_window if causal else None, softcap)
+        out = _attend(q, k, v, scale, causal, window, softcap)
         outputs.append(out.transpose(1, 2).reshape(count * length, q.shape[1], -1))
     if filling:
         outputs.append(outputs[0].new_zeros(filling, *outputs[0].shape[1:]))
-    return torch.cat(outputs)[None], None
+    return torch.cat(outputs)
 
 
 def _attend(

@@ -78,6 +78,17 @@ def as_tensor(array: np.ndarray, device: torch.device | str = "cpu") -> torch.Te
         return torch.from_numpy(array).to(device)
 
 
+def to_device(values: np.ndarray | torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A tensor on a device. An accelerator copies while the host goes on to what comes next.
+
+    A copy from ordinary memory waits until the device has done all that it was given before.
+    """
+    tensor = torch.from_numpy(values) if isinstance(values, np.ndarray) else values
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
+
+
 @cache
 def has_fast_bfloat16_cpu() -> bool:
     """Whether this CPU multiplies bf16 faster than float32.

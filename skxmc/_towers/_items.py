@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from .._inputs._images import ImageFeatures
+from .._runtime._device import to_device
 
 
 @dataclass(frozen=True)
@@ -209,11 +210,11 @@ class Pack:
         """Number of tokens, image tokens included."""
         return len(self.positions)
 
-    def to(self, device: torch.device | str) -> Pack:
+    def to(self, device: torch.device) -> Pack:
         """The same pack on `device`."""
 
         def move(tensor: torch.Tensor | None) -> torch.Tensor | None:
-            return None if tensor is None else tensor.to(device, non_blocking=True)
+            return None if tensor is None else to_device(tensor, device)
 
         return Pack(
             move(self.token_ids),

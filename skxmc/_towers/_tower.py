@@ -245,17 +245,30 @@ class Tower(torch.nn.Module, ABC):
         tower = self._for_encoding(precision)
         row = 0
         bar = tqdm(total=len(distinct), desc=progress, unit="item", disable=progress is None)
+        for embeddings in self._embeddings(tower, packs, precision, normalize):
+            rows = order[row : row + len(embeddings)]
+            output[distinct[rows]] = embeddings.cpu().numpy()
+            row += len(rows)
+            bar.update(len(rows))
+        bar.close()
+        output[repeated] = output[first[repeated]]
+        return output
+
+    def _embeddings(
+        self, tower: Tower, packs: Iterator[Pack], precision: torch.dtype, normalize: bool
+    ) -> Iterator[torch.Tensor]:
+        """Those of each pack. An accelerator has the next one to do while one is read."""
+        before = None
         for pack in packs:
             with autocast(self.device, precision):
                 embeddings = tower(pack.to(self.device))
             if normalize:
                 embeddings = torch.nn.functional.normalize(embeddings, dim=1)
-            output[distinct[order[row : row + pack.n_items]]] = embeddings.cpu().numpy()
-            row += pack.n_items
-            bar.update(pack.n_items)
-        bar.close()
-        output[repeated] = output[first[repeated]]
-        return output
+            if before is not None:
+                yield before
+            before = embeddings
+        if before is not None:
+            yield before
 
     def for_serving(self, precision: torch.dtype, backend: str = "torch") -> Tower:
         """A tower with the same embeddings in `precision`, whose linear layers are stored in it.
@@ -287,7 +300,8 @@ class Tower(torch.nn.Module, ABC):
         whole table. Where it can be, the backbone is our own.
         """
         twin = self._twin(self._leanest())
-        twin.sparse_gradients = True
+        # An accelerator fills tables in no time, and would have to say how many rows there are.
+        twin.sparse_gradients = self.device.type == "cpu"
         return twin
 
     def _leanest(self) -> Backbone:

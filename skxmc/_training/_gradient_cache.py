@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -12,6 +12,7 @@ from .._runtime import group
 from .._runtime._device import random_state, set_random_state
 from .._towers._items import Pack
 from .._towers._tower import Tower
+from ._step_share import StepShare
 
 
 class GradientCache:
@@ -52,7 +53,7 @@ class GradientCache:
         self,
         packs: list[Pack],
         loss_of: Callable[[torch.Tensor], torch.Tensor],
-        counts: Sequence[int] | None = None,
+        share: StepShare | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Add the gradients of a loss to the parameters.
 
@@ -61,10 +62,10 @@ class GradientCache:
         packs : list of Pack
         loss_of : callable
             Gives the loss from the embeddings of all packs, (n_items, dimension).
-        counts : sequence of int or None
-            Items of each process that works at the step, those of this one in `packs`. Embeddings
-            of all come together, and each process computes the whole loss: it needs no gradient
-            but that on its own embeddings. None: this process has all.
+        share : StepShare or None
+            The part of the step that this process has; None: all of it. Embeddings of all
+            processes come together, and each computes the whole loss: it needs no gradient but that
+            on its own embeddings.
 
         Returns
         -------
@@ -72,10 +73,11 @@ class GradientCache:
         embeddings : Tensor of shape (n_items, dimension)
             Both without a graph.
         """
+        counts = None if share is None else share.counts
         n_kept = self._count_kept(packs)
         states, embeddings = [], []
         # One, so that casts are made once.
-        with self._own_random_numbers(counts), self.tower.mixed_precision(self.precision):
+        with self._own_random_numbers(share), self.tower.mixed_precision(self.precision):
             for number, pack in enumerate(packs):
                 if number >= n_kept:
                     states.append(random_state(self.tower.device))
@@ -86,7 +88,7 @@ class GradientCache:
         loss.backward()
         gradient = joined.grad
         if counts is not None:
-            gradient = gradient.split(list(counts))[group.rank()]
+            gradient = gradient.split(counts)[group.rank()]
         gradients = gradient.split([pack.n_items for pack in packs])
         torch.autograd.backward(embeddings[:n_kept], gradients[:n_kept])
         del embeddings
@@ -100,7 +102,7 @@ class GradientCache:
         set_random_state(after, self.tower.device)
         return loss.detach(), joined.detach()
 
-    def _join(self, parts: list[torch.Tensor], counts: Sequence[int] | None) -> torch.Tensor:
+    def _join(self, parts: list[torch.Tensor], counts: list[int] | None) -> torch.Tensor:
         """Embeddings of all packs, and of all processes."""
         if counts is None:
             return torch.cat(parts)
@@ -108,15 +110,14 @@ class GradientCache:
         return group.gather_rows(torch.cat([nothing, *parts]), counts)
 
     @contextmanager
-    def _own_random_numbers(self, counts: Sequence[int] | None) -> Iterator[None]:
+    def _own_random_numbers(self, share: StepShare | None) -> Iterator[None]:
         """Dropout differs between processes inside; behind it all draw the same again."""
-        if counts is None:
+        if share is None or share.counts is None:
             yield
             return
         device = self.tower.device
         before = random_state(device)
-        seed = int(torch.randint(2**31, (), device=device)) + group.rank()
-        (torch.cuda if device.type == "cuda" else torch).manual_seed(seed)
+        (torch.cuda if device.type == "cuda" else torch).manual_seed(share.seed)
         yield
         set_random_state(before, device)
 

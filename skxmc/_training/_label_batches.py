@@ -6,6 +6,8 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
+from .._runtime._device import to_device
+
 
 def batch_labels(
     Y: sp.csr_array, proposed: np.ndarray | None, n_random: int, rng: np.random.RandomState
@@ -67,4 +69,4 @@ def label_positions(
         position = np.minimum(np.searchsorted(labels, columns), len(labels) - 1)
         there = labels[position] == columns
         rows, columns = rows[there], position[there]
-    return torch.from_numpy(rows).to(device), torch.from_numpy(columns).to(device)
+    return to_device(rows, device), to_device(columns, device)

@@ -121,6 +121,7 @@ class TowerTrainer:
         self.gradient_cache = GradientCache(self.tower, options.precision, options.max_graph_bytes)
         self.bank = bank
         self._row_gradients, self._gradient_sum = RowGradients(), GradientSum()
+        self._new_rows: list[tuple[np.ndarray, torch.Tensor]] = []
         self.history: list[dict] = []
 
     # -- training as a whole ------------------------------------------------------------------
@@ -320,9 +321,11 @@ class TowerTrainer:
                 if epoch == 0 and len(losses) == TIMED_STEPS:
                     self._announce(run, (time.perf_counter() - started) / TIMED_STEPS)
                 if due:
+                    self._write_bank()
                     run.seconds = time.perf_counter() - started
                     self.checkpoint.save(self._state(run))
         self._check_finite(losses, epoch)
+        self._write_bank()
         seconds = time.perf_counter() - started
         return {
             "epoch": epoch + 1,
@@ -342,7 +345,7 @@ class TowerTrainer:
     def train_step(
         self, rows: np.ndarray, drawn: np.ndarray, optimizer: torch.optim.Optimizer
     ) -> torch.Tensor:
-        """Make one optimisation step, and write the documents' embeddings into the bank.
+        """Make one optimisation step, and keep the documents' embeddings for the bank.
 
         Parameters
         ----------
@@ -360,14 +363,14 @@ class TowerTrainer:
         ids, batch = self.objective.batch(rows, drawn)
         distinct, inverse = np.unique(self.representatives[ids], return_inverse=True)
         items, selected = self._leave_out_images(distinct)
-        share = StepShare(items, selected, self.gradient_cache.chunk_tokens)
+        share = StepShare(items, selected, self.gradient_cache.chunk_tokens, rows, drawn)
         # Row of the packs' output that belongs to each document and label of the batch.
         gather = torch.from_numpy(share.places[inverse]).to(self.device)
         batch.documents, batch.labels = gather[: len(rows)], gather[len(rows) :]
         optimizer.zero_grad(set_to_none=True)
         packs = [pack.to(self.device) for pack in share.packs]
         loss, embeddings = self.gradient_cache.backward(
-            packs, lambda found: self.objective.compute_loss(found, batch), share.counts
+            packs, lambda found: self.objective.compute_loss(found, batch), share
         )
         for _, parameter in self._trained():
             self._row_gradients.make_dense(parameter)
@@ -378,8 +381,16 @@ class TowerTrainer:
             torch.nn.utils.clip_grad_norm_(parameters, self.options.max_grad_norm)
         optimizer.step()
         with torch.no_grad():
-            self.bank[rows] = F.normalize(embeddings[batch.documents], dim=1).cpu().numpy()
+            self._new_rows.append((rows, F.normalize(embeddings[batch.documents], dim=1)))
+        if self.device.type == "cpu" or len(self._new_rows) >= CHECK_EVERY:
+            self._write_bank()
         return loss
+
+    def _write_bank(self) -> None:
+        """Bring the embeddings of the last steps to the host; it waits for these."""
+        for rows, embeddings in self._new_rows:
+            self.bank[rows] = embeddings.cpu().numpy()
+        self._new_rows.clear()
 
     def _leave_out_images(self, distinct: np.ndarray) -> tuple[Items, np.ndarray]:
         """Take all pictures from a share of the items of a batch, in this step alone.

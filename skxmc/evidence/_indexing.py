@@ -8,25 +8,33 @@ from typing import Any
 import numpy as np
 
 from .._runtime import limits
-from ..indexes import HNSW, Index, make_index
+from ..indexes import HNSW, Exact, Index, make_index
+from ._corpus import Setting
 
 
-def build_index(spec: Any, n: int, vectors_of: Callable[[slice], np.ndarray]) -> Index:
+def build_index(setting: Setting, n: int, vectors_of: Callable[[slice], np.ndarray]) -> Index:
     """Index of n vectors, of which `vectors_of` gives some; in parts where there are many.
 
     Parameters
     ----------
-    spec : str or Index
-        As `make_index` takes it.
+    setting : Setting
+        Its `index` is as `make_index` takes it. One that is named is searched on the setting's
+        device, if it can be.
     n : int
     vectors_of : callable
         Gives the vectors of a slice, (n_slice, d) float32.
     """
-    if n <= limits.MAX_REBUILT:
-        vectors = vectors_of(slice(0, n))
-        return make_index(spec, *vectors.shape).build(vectors)
-    dimension = vectors_of(slice(0, 1)).shape[1]
-    return make_index(spec, n, dimension).build_in_parts(n, vectors_of)
+    vectors = vectors_of(slice(0, n if n <= limits.MAX_REBUILT else 1))
+    index = make_index(setting.index, n, vectors.shape[1])
+    if isinstance(setting.index, str):
+        place_index(index, setting.device)
+    return index.build(vectors) if len(vectors) == n else index.build_in_parts(n, vectors_of)
+
+
+def place_index(index: Index, device: str) -> None:
+    """Search on a device, where an index can."""
+    if isinstance(index, Exact):
+        index.move_to(device)
 
 
 def index_bytes(spec: Any, n: int, width: int) -> float:

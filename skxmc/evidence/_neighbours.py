@@ -10,7 +10,7 @@ from .._runtime._threads import product
 from ..indexes import Index, sort_candidates
 from ._corpus import Candidates, Corpus, Documents, Removal, Size
 from ._evidence import Evidence
-from ._indexing import build_index, index_bytes
+from ._indexing import build_index, index_bytes, place_index
 from ._reasons import Reasons
 
 
@@ -68,7 +68,7 @@ class Neighbours(Evidence):
         """Index the documents; neighbours without labels lower the votes of all labels."""
         documents, rows = corpus.documents, corpus.rows
         self.index_ = build_index(
-            corpus.setting.index, len(rows), lambda part: documents.take(rows[part]).unit
+            corpus.setting, len(rows), lambda part: documents.take(rows[part]).unit
         )
         return True
 
@@ -121,6 +121,10 @@ class Neighbours(Evidence):
 
     def remove_labels(self, kept: np.ndarray) -> None:
         """Nothing here is kept by label: votes are those of the training labels."""
+
+    def move_to(self, device: str, precision: str) -> None:
+        """Search on another device."""
+        place_index(self.index_, device)
 
     def memory(self, size: Size) -> tuple[float, float]:
         """Bytes while the kind is fitted, and bytes of its index."""

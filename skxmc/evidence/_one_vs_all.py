@@ -11,7 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
-from .._runtime._device import as_tensor, resolve_device, resolve_precision
+from .._runtime._device import as_tensor, resolve_device, resolve_precision, to_device
 from .._training._label_batches import batch_labels, document_weights, label_positions
 from ..objectives import decoupled_softmax
 
@@ -170,20 +170,20 @@ class OneVsAllTraining:
         if excluded is not None:
             excluded = label_positions(excluded, labels, device)
         weights = document_weights(Y, options.document_exponent)
-        x = torch.from_numpy(x).to(device)
+        x = to_device(x, device)
         if options.dropout:
             kept = torch.rand(x.shape, generator=self.generator, device=device) >= options.dropout
             x = x * kept / (1 - options.dropout)
         if log_rates is not None:
-            log_rates = torch.from_numpy(log_rates * np.float32(options.correction)).to(device)
+            log_rates = to_device(log_rates * np.float32(options.correction), device)
         self.step += 1
         rate = min(self.step / max(1.0, 0.05 * self.n_steps), 1 - self.step / (self.n_steps + 1))
         return VectorBatch(
             x,
-            None if labels is None else torch.from_numpy(labels).to(device),
+            None if labels is None else to_device(labels, device),
             log_rates,
             positives,
-            torch.from_numpy(weights).to(device),
+            to_device(weights, device),
             excluded,
             rate=options.learning_rate * rate,
             scale=options.scale,

@@ -12,7 +12,7 @@ from sklearn.base import clone
 from .._runtime import limits
 from ._corpus import Candidates, Corpus, Documents, Removal, Size, Update
 from ._evidence import Evidence
-from ._indexing import build_index, index_bytes
+from ._indexing import build_index, index_bytes, place_index
 from ._reasons import Reasons
 from ._running_means import RunningMeans
 
@@ -81,7 +81,7 @@ class Prototypes(Evidence):
             return False
         documents = corpus.documents
         vectors = documents.space.prototypes(vectors, documents.features, corpus.Y, corpus.labels)
-        self.index_ = build_index(corpus.setting.index, len(vectors), vectors.__getitem__)
+        self.index_ = build_index(corpus.setting, len(vectors), vectors.__getitem__)
         self.means_ = None
         if not corpus.setting.tuned and max(corpus.Y.shape) <= limits.MAX_REBUILT:
             self.means_ = RunningMeans.of(
@@ -165,6 +165,10 @@ class Prototypes(Evidence):
             theirs = theirs.reshape(*labels[rows].shape, -1)
             found[rows] = np.einsum("nmd,nd->nm", theirs, own[rows])
         return found
+
+    def move_to(self, device: str, precision: str) -> None:
+        """Search on another device."""
+        place_index(self.index_, device)
 
     def memory(self, size: Size) -> tuple[float, float]:
         """Bytes while the kind is fitted; of its index, and of the labels' own vectors."""

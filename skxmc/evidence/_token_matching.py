@@ -14,7 +14,7 @@ from .._runtime._threads import product
 from ..indexes import sort_candidates
 from ._corpus import Candidates, Corpus, Documents, Removal, Size
 from ._evidence import Evidence
-from ._indexing import build_index, index_bytes
+from ._indexing import build_index, index_bytes, place_index
 from ._reasons import Reasons
 
 # Labels that tokens are compared with at a time: 2,048 vectors stay in the cache.
@@ -103,7 +103,7 @@ class TokenMatching(Evidence):
         vectors = corpus.make_prototypes(self.centroids)
         if vectors is None:
             return False
-        self.index_ = build_index(corpus.setting.index, len(vectors), vectors.__getitem__)
+        self.index_ = build_index(corpus.setting, len(vectors), vectors.__getitem__)
         return True
 
     def propose(self, documents: Documents, k: int) -> Candidates:
@@ -153,6 +153,10 @@ class TokenMatching(Evidence):
     def remove_labels(self, kept: np.ndarray) -> None:
         """The vectors of the others go."""
         self.index_.remove(np.setdiff1d(np.arange(len(self.index_)), kept))
+
+    def move_to(self, device: str, precision: str) -> None:
+        """Search on another device."""
+        place_index(self.index_, device)
 
     def memory(self, size: Size) -> tuple[float, float]:
         """Bytes while the kind is fitted, and bytes of its index."""

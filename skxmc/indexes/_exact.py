@@ -71,6 +71,19 @@ class Exact(Storable):
         self._scorers: dict[str, _Scorer] = {}
         self._asked = False  # whether anything that fewer bits pay for was searched before
 
+    def move_to(self, device: str) -> None:
+        """Search on another device from now on; results stay the same.
+
+        Parameters
+        ----------
+        device : str
+            Such as ``"cuda"``.
+        """
+        self.device = device
+        if self.dimension is not None:
+            with self._lock:
+                self._scorers.clear()
+
     def _add(self, vectors: np.ndarray) -> None:
         self._build(np.concatenate((self._vectors, vectors)))
 

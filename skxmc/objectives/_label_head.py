@@ -8,6 +8,7 @@ import torch
 
 from .._features._centroids import untuned_prototypes
 from .._runtime import limits
+from .._runtime._device import to_device
 from .._training._label_batches import batch_labels, label_positions
 from .._training._problem import TuningProblem
 from ._binary_cross_entropy_loss import BinaryCrossEntropyLoss
@@ -116,9 +117,9 @@ class LabelHead(torch.nn.Module):
         if problem.exclude is not None:
             excluded = label_positions(sp.csr_array(problem.exclude[rows]), labels, device)
         return HeadTargets(
-            labels=None if labels is None else torch.from_numpy(labels).to(device),
+            labels=None if labels is None else to_device(labels, device),
             positives=label_positions(Y, labels, device),
-            weights=torch.from_numpy(self.criterion.positive_weights(Y)).to(device),
+            weights=to_device(self.criterion.positive_weights(Y), device),
             excluded=excluded,
         )
 

@@ -12,6 +12,7 @@ import scipy.sparse as sp
 import torch
 from sklearn.base import BaseEstimator
 
+from .._runtime._device import to_device
 from .._training._problem import Batch, TuningProblem
 
 
@@ -143,8 +144,8 @@ class Objective(BaseEstimator, ABC):
         problem = self.problem_
         labels, columns = np.unique(drawn, return_inverse=True)
         batch = LabelBatch(
-            label_ids=torch.from_numpy(labels).to(problem.device),
-            columns=torch.from_numpy(columns).to(problem.device),
+            label_ids=to_device(labels, problem.device),
+            columns=to_device(columns, problem.device),
             target=self._pairs(problem.Y, rows, labels),
             exclude=None if problem.exclude is None else self._pairs(problem.exclude, rows, labels),
         )
@@ -246,4 +247,4 @@ class Objective(BaseEstimator, ABC):
 
     def _pairs(self, matrix: sp.csr_array, rows: np.ndarray, columns: np.ndarray) -> torch.Tensor:
         dense = matrix[rows][:, columns].toarray() > 0
-        return torch.from_numpy(dense).to(self.problem_.device)
+        return to_device(dense, self.problem_.device)

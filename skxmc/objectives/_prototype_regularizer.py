@@ -58,10 +58,9 @@ class PrototypeRegularizer(BaseEstimator):
         worse = similarity_text.gather(1, columns) - similarity_prototype.gather(1, columns)
         negative, hardest = hardest_negatives(similarity_prototype, blocked, self.n_negatives)
         closer = similarity_prototype.gather(1, hardest) - similarity_text.gather(1, hardest)
-        closer = closer[negative != -torch.inf]
-        return (
-            _mean_of_positive(worse + self.margin) + _mean_of_positive(closer + self.margin)
-        ) / 2
+        # Chosen by a mask: their number would have to be read from the device.
+        closer = torch.where(negative != -torch.inf, closer + self.margin, 0)
+        return (_mean_of_positive(worse + self.margin) + _mean_of_positive(closer)) / 2
 
 
 def _mean_of_positive(values: torch.Tensor) -> torch.Tensor:

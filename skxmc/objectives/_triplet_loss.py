@@ -5,10 +5,12 @@ from __future__ import annotations
 import torch
 from sklearn.base import BaseEstimator
 
+from .._runtime._device import to_device
+
 
 def draw_positives(target: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
     """Column of one positive of each row, drawn at random, (n_rows,) int64; 0 for rows without."""
-    noise = torch.rand(target.shape, generator=generator).to(target.device)
+    noise = to_device(torch.rand(target.shape, generator=generator), target.device)
     return noise.masked_fill_(~target, -1.0).argmax(dim=1)
 
 
