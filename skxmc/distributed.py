@@ -1,4 +1,4 @@
-"""Fits that several processes share, on one machine or on several, by ``torch.distributed``.
+"""Several processes of ``torch.distributed``, one fit: each does its share of the work.
 
 A launcher such as ``torchrun`` starts the same script several times. Inside :func:`processes` the
 ``fit`` of an estimator is one fit by all of them: each passes all documents, encodes its share, and
