@@ -2,7 +2,8 @@
 
 Each number of processes is a ``torchrun`` of its own on this machine, with one thread a process if
 OMP_NUM_THREADS does not say otherwise. The first number is what the others are compared with.
-Documents per second are those of the last epoch.
+Documents per second are those of the last epoch. Where other programs use the machine, too, the
+seconds that a process had a processor for (the largest number of them) say what is shared out.
 """
 
 import argparse
@@ -78,6 +79,7 @@ def _compare(
         "equal_labels": float(np.mean(own["labels"] == first["labels"])),
         "documents_per_second": float(own["speed"][-1]),
         "fit_seconds": float(own["seconds"]),
+        "cpu_seconds": [float(one["cpu_seconds"]) for one in found],
     }
 
 
@@ -91,10 +93,12 @@ def markdown(results: list[dict[str, Any]]) -> str:
             f"{result['equal_labels']:.2%}",
             f"{result['documents_per_second']:.1f}",
             f"{result['fit_seconds']:.0f}",
+            f"{max(result['cpu_seconds']):.0f}",
         ]
         for result in results
     ]
-    header = ["processes", "all alike", "weights differ by", "top 5 equal", "documents/s", "fit, s"]
+    header = ["processes", "all alike", "weights differ by", "top 5 equal"]
+    header += ["documents/s", "fit, s", "CPU s a process"]
     return table(header, rows, left=1)
 
 

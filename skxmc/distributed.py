@@ -121,9 +121,11 @@ def size() -> int:
 def _take_gpu(number: int) -> None:
     import torch
 
-    if number >= torch.cuda.device_count():
+    n_gpus = torch.cuda.device_count()
+    if 1 < n_gpus <= number:
         raise RuntimeError(
-            f"LOCAL_RANK={number}, but there are {torch.cuda.device_count()} GPUs; start one "
-            "process for each GPU, or hide them by CUDA_VISIBLE_DEVICES= to compute on CPUs."
+            f"LOCAL_RANK={number}, but there are {n_gpus} GPUs; start one process for each GPU, or "
+            "hide them by CUDA_VISIBLE_DEVICES= to compute on CPUs."
         )
-    torch.cuda.set_device(number)
+    # Some launchers show each process its own GPU alone.
+    torch.cuda.set_device(number if n_gpus > 1 else 0)

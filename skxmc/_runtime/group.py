@@ -213,7 +213,7 @@ def _route(device: torch.device) -> torch.device:
     if device.type == "cpu" or backends.get(device.type, "gloo") == "gloo":
         if "cpu" in backends:
             return torch.device("cpu")
-        return torch.device(next(iter(backends)), torch.accelerator.current_device_index())
+        return torch.device(next(iter(backends)))  # the current one
     return device
 
 
