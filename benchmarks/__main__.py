@@ -24,6 +24,7 @@ SUBCOMMANDS = {
     "fingerprint": "hashes of what small fits predict, to compare commits",
     "reliability": "loading with verification, and memory over long use",
     "recipes": "published runs: parameters, figures, memory, and a dry run of each",
+    "data": "build the data sets of the figures from packages, and compare them",
     "memory": "what a fit takes with language models of all sizes, estimated",
 }
 

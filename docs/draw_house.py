@@ -12,6 +12,9 @@ from pathlib import Path
 DOCS = Path(__file__).resolve().parent
 PACKAGE = DOCS.parent / "skxmc"
 
+# Programs that stand in a room by their name alone; like __main__ they start the command line.
+ENTRY_POINTS = ("datasets/images.py",)
+
 BOX, GAP, MARGIN = (250, 62), (18, 26), 24
 PUBLIC, PRIVATE, LINE = "#dcebf7", "#f4f4f4", "#7a8ca0"
 
@@ -33,6 +36,8 @@ def imports(room: str) -> set[str]:
     files = path.rglob("*.py") if path.is_dir() else [path.with_suffix(".py")]
     found = set()
     for file in files:
+        if file.relative_to(PACKAGE).as_posix() in ENTRY_POINTS:
+            continue
         depth = len(file.relative_to(PACKAGE).parts)
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and node.level == depth:

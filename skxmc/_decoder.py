@@ -80,9 +80,9 @@ class DecoderXMCClassifier(BaseXMCClassifier):
     batch_size : "auto" or int, default="auto"
         Documents of a batch, cut into chunks that fit in memory. "auto" takes the power of two,
         from 32 to 512, that is nearest to 32 batches an epoch.
-    learning_rate : float, default=3e-4
-        Peak learning rate of adapters, or of all weights; 5e-5 is usual for models of billions of
-        weights.
+    learning_rate : "auto" or float, default="auto"
+        Peak learning rate of adapters, or of all weights. "auto" goes by the weights without the
+        table of tokens: 3e-4 up to 150 million (SmolLM2-135M), 5e-5 above.
     training : Training, default=None
         Options of the optimiser and of the batches; None takes ``Training()``.
     validation : float or Validation, default=None
@@ -159,7 +159,7 @@ threshold_, tower_
         epochs: int = 8,
         max_steps: int | None = None,
         batch_size: int | str = "auto",
-        learning_rate: float = 3e-4,
+        learning_rate: float | str = "auto",
         training: Training | None = None,
         validation: float | Validation | None = None,
         threshold: str | float | Precision = "auto",

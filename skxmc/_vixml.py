@@ -49,9 +49,10 @@ class ViXMLClassifier(BaseXMCClassifier):
         ready embeddings, a float array of shape (n_samples, n_features).
     image_encoder : str, path-like, callable or ImageEncoder, default="efficientnet-lite0"
         Frozen model that turns a picture into one vector: a name as for `encoder` (SigLIP,
-        CLIP, DINOv2, ViT), ``"open_clip:<model>/<weights>"``, ``"efficientnet-lite0"``, or a
-        callable that maps a list of PIL images to an array of shape (n, d); or an
-        :class:`~skxmc.encoders.ImageEncoder`. Not loaded unless pictures are given.
+        CLIP, DINOv2, ViT), ``"open_clip:<model>/<weights>"``, ``"st:<model>"`` of
+        sentence-transformers, ``"efficientnet-lite0"``, or a callable that maps a list of PIL
+        images to an array of shape (n, d); or an :class:`~skxmc.encoders.ImageEncoder`. Not
+        loaded unless pictures are given.
     train_encoder : {"full", "lora", "frozen"}, default="full"
         Whether all weights of the encoder are tuned, low-rank adapters, or none. "frozen" takes
         seconds to minutes, the others minutes to hours.
@@ -93,8 +94,10 @@ class ViXMLClassifier(BaseXMCClassifier):
         Documents of a batch, cut into chunks that fit in memory (gradient caching): a large batch
         costs time, not memory. "auto" takes the power of two, from 32 to 512, that is nearest to 8
         batches an epoch.
-    learning_rate : float, default=8e-4
-        Peak learning rate of the encoder.
+    learning_rate : "auto" or float, default="auto"
+        Peak learning rate of the encoder. "auto" goes by its weights without the table of tokens:
+        8e-4 up to 30 million (MiniLM), 2e-4 up to 60 (DistilBERT), 1e-4 up to 200 (BERT base),
+        5e-5 above.
     training : Training, default=None
         Options of the optimiser and of the batches; None takes ``Training()``.
     validation : float or Validation, default=None
@@ -202,7 +205,7 @@ class ViXMLClassifier(BaseXMCClassifier):
         epochs: int = 12,
         max_steps: int | None = None,
         batch_size: int | str = "auto",
-        learning_rate: float = 8e-4,
+        learning_rate: float | str = "auto",
         training: Training | None = None,
         validation: float | Validation | None = None,
         threshold: str | float | Precision = "auto",

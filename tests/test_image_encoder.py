@@ -23,11 +23,12 @@ from safetensors.torch import load_file, save_file
 
 from skxmc import ViXMLClassifier, encoders
 from skxmc._backbones._sources import ModelNotFoundError, find_model
+from skxmc._inputs._decoding import pad_white
 from skxmc._inputs._images import ImageFeatures, collect_images
 from skxmc._pictures._efficientnet import EfficientNetLite0
 from skxmc._pictures._image_encoder import ImageEncoder
 from skxmc._pictures._layers import averages, count_prefix_tokens, stages
-from skxmc._pictures._picture_model import limit_aspect, pad_white
+from skxmc._pictures._picture_model import limit_aspect
 from skxmc._runtime import limits
 
 VISION = {

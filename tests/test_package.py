@@ -24,7 +24,7 @@ HEAVY = ("torch", "faiss", "transformers")
 # docs/design.rst explains.
 ROWS = (
     ("skxmc",),
-    ("skxmc.__main__",),
+    ("skxmc.__main__", "skxmc.datasets.images"),
     ("skxmc._cli", "skxmc.bulk"),
     ("skxmc.serving",),
     ("skxmc._vixml", "skxmc._decoder"),
@@ -427,6 +427,7 @@ def test_extras_and_core_dependencies_are_as_promised():
     extras = {"annif", "bench", "demo", "dev", "docs", "gpu", "offline", "open_clip", "openvino"}
     assert set(project["optional-dependencies"]) == extras | {
         "completion",
+        "images",
         "parquet",
         "ray",
         "river",

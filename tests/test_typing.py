@@ -112,3 +112,27 @@ def test_type_checker_understands_a_program(tmp_path):
     for number, (message, code) in enumerate(zip(messages, WRONG.values(), strict=True), first):
         assert message.startswith(f"program.py:{number}: error")
         assert message.endswith(f"[{code}]")
+
+
+# Rooms whose own code the type checker finds nothing in.
+CLEAN = (
+    "_cli",
+    "_folders",
+    "_runtime",
+    "bulk",
+    "datasets",
+    "metrics",
+    "model_selection",
+    "pipeline",
+    "serving",
+    "testing",
+)
+
+
+@pytest.mark.slow
+def test_clean_rooms_stay_clean(tmp_path):
+    pytest.importorskip("mypy")
+    command = [sys.executable, "-m", "mypy", "--follow-imports=silent", "--ignore-missing-imports"]
+    command += ["--cache-dir", str(tmp_path / "cache"), *(f"skxmc/{room}" for room in CLEAN)]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stdout + found.stderr

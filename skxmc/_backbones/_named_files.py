@@ -44,7 +44,7 @@ def check_named_files(folder: Path) -> None:
         )
     for file in sorted(folder.glob("*.json")):
         if file.name == "config.json" or file.name.endswith("_config.json"):
-            for name, value in _entries(json.loads(file.read_text(encoding="utf-8"))):
+            for name, value in entries(json.loads(file.read_text(encoding="utf-8"))):
                 if _names_a_file(name, value):
                     raise ValueError(
                         f"its {file.name} has {name} = {str(value)[:100]!r}, and no file that a "
@@ -52,15 +52,16 @@ def check_named_files(folder: Path) -> None:
                     )
 
 
-def _entries(config: Any) -> Iterator[tuple[str, Any]]:
+def entries(config: Any) -> Iterator[tuple[str, Any]]:
+    """All names and values of a configuration, those of inner ones too."""
     if isinstance(config, dict):
         for name, value in config.items():
             yield name, value
-            yield from _entries(value)
+            yield from entries(value)
     elif isinstance(config, list):
         for value in config:
             yield "", value
-            yield from _entries(value)
+            yield from entries(value)
 
 
 def _names_a_file(name: str, value: Any) -> bool:

@@ -12,6 +12,7 @@ COMMANDS = {
     "explain": "say why a saved model gives documents their labels",
     "serve": "answer requests over HTTP with a saved model",
     "info": "say what is in the folder of a saved model",
+    "images": "download the pictures of a benchmark and write their vectors beside its texts",
 }
 
 _DATA = """DATA is a table (.csv, .tsv, .jsonl, .parquet; .gz may follow), a corpus of Annif (with
@@ -113,6 +114,41 @@ def _add_info(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON and not a table")
 
 
+def _add_images(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("data", metavar="DATA", help="folder of a benchmark whose texts have ids (trn.json.gz)")
+    add("metadata", metavar="METADATA", nargs="+",
+        help="ids and addresses: JSON lines (.gz may follow), as of Amazon Reviews 2023, or "
+        ".parquet")  # fmt: skip
+    add("-o", "--output", metavar="FOLDER",
+        help="where to write vectors and maps (default: DATA)")  # fmt: skip
+    add("--work", metavar="FOLDER",
+        help="where pictures are kept, so that a run can go on "
+        "(default: images.work in the output)")  # fmt: skip
+    add("--encoder", default="efficientnet-lite0", metavar="MODEL",
+        help="what makes vectors, as image_encoder of the estimators takes it "
+        "(default: efficientnet-lite0)")  # fmt: skip
+    add("--layers", choices=["auto", "last", "all"], default="auto",
+        help="layers that a vector is made of (default: auto)")  # fmt: skip
+    add("--device", default="auto", help="where to compute (default: auto)")
+    add("--max-images", type=_positive, default=3, metavar="N",
+        help="most pictures of a document or label (default: 3)")  # fmt: skip
+    add("--size", choices=["thumb", "large", "hi_res"], default="large",
+        help="which address, where a picture has several (default: large)")  # fmt: skip
+    add("--side", type=_positive, default=384, metavar="PIXELS",
+        help="largest side of a picture that is kept (default: 384)")  # fmt: skip
+    add("--id-column", metavar="NAME", help="where METADATA has ids")
+    add("--address-column", metavar="NAME", help="where METADATA has addresses")
+    add("--limit", action="append", default=[], metavar="NAME=VALUE", dest="limits",
+        help="a limit of skxmc.datasets.DownloadLimits, such as connections=4; "
+        "repeatable")  # fmt: skip
+    add("--allow-private", action="store_true",
+        help="let addresses lead to this machine and into private networks")  # fmt: skip
+    add("--retry-failed", action="store_true",
+        help="try again what failed for a reason that may have passed")  # fmt: skip
+    add("-q", "--quiet", action="store_true", help="show no progress")
+
+
 _ADD = {
     "fit": _add_fit,
     "evaluate": _add_evaluate,
@@ -121,6 +157,7 @@ _ADD = {
     "explain": _add_explain,
     "serve": _add_serve,
     "info": _add_info,
+    "images": _add_images,
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,24 @@ def _read_value(text: str) -> Any:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
+
+
+def make_limits(kind: type, settings: Sequence[str]) -> Any:
+    """Limits, a dataclass, of which some are given as ``NAME=VALUE``.
+
+    Raises
+    ------
+    ValueError
+        If there is no such limit, or its value is none.
+    """
+    known = [field.name for field in fields(kind)]
+    values = read_config(None, settings)
+    for name in values:
+        if name not in known:
+            raise ValueError(
+                f"--limit has the unknown name {name!r}; the known ones are {', '.join(known)}."
+            )
+    return kind(**values)
 
 
 def make_estimator(config: Mapping[str, Any], **parameters: Any) -> Any:

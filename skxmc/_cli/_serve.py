@@ -7,18 +7,16 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from ..serving import Limits, run_server
-from ._config import read_config
+from ._config import make_limits
 
 
 def run(options: argparse.Namespace) -> None:
     """Serve until a signal comes."""
-    limits = make_limits(options.limits)
+    limits = make_limits(Limits, options.limits)
     token = read_token(options.token_file)
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(message)s")
     level = logging.DEBUG if options.verbose else logging.INFO
@@ -41,24 +39,6 @@ def run(options: argparse.Namespace) -> None:
         )
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def make_limits(settings: Sequence[str]) -> Limits:
-    """Limits of which some are given as ``NAME=VALUE``.
-
-    Raises
-    ------
-    ValueError
-        If there is no such limit, or its value is none.
-    """
-    known = [field.name for field in fields(Limits)]
-    values = read_config(None, settings)
-    for name in values:
-        if name not in known:
-            raise ValueError(
-                f"--limit has the unknown name {name!r}; the known ones are {', '.join(known)}."
-            )
-    return Limits(**values)
 
 
 def read_token(path: str | None) -> str | None:

@@ -52,7 +52,7 @@ shared_constraints: dict = {
     "epochs": [Interval(Integral, 1, None, closed="left")],
     "max_steps": [Interval(Integral, 1, None, closed="left"), None],
     "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-    "learning_rate": [Interval(Real, 0, None, closed="neither")],
+    "learning_rate": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
     "training": [HasMethods(["get_params"]), None],
     "validation": [Interval(Real, 0, 1, closed="neither"), Validation, None],
     "threshold": [

@@ -10,7 +10,13 @@ import numpy as np
 from .._inputs._label_set import joined_texts
 from ..model_selection import Validation
 from ._featurizer import Featurizer
-from ._parameters import resolve_adapter, resolve_batch_size, resolve_training, settings_of
+from ._parameters import (
+    resolve_adapter,
+    resolve_batch_size,
+    resolve_learning_rate,
+    resolve_training,
+    settings_of,
+)
 from ._persistence import skxmc_version
 from ._tuning import TrainingData, Tuning
 
@@ -73,12 +79,13 @@ def _training_options(
     from .._training._options import TrainingOptions
 
     recipe, training = estimator._recipe, resolve_training(estimator.training, estimator._recipe)
+    rate = resolve_learning_rate(estimator.learning_rate, recipe.encoder, featurizer.tower)
     # None: the trainer makes one for as many epochs as it gets to.
     return TrainingOptions(
         epochs=estimator.epochs,
         max_steps=estimator.max_steps,
         batch_size=resolve_batch_size(estimator.batch_size, n_documents, recipe.n_batches),
-        learning_rate=estimator.learning_rate,
+        learning_rate=rate,
         head_learning_rate=training.head_learning_rate,
         weight_decay=training.weight_decay,
         warmup_steps=training.warmup_steps,

@@ -98,7 +98,7 @@ def unpack(
     if not any(name.startswith("$") for name in tree):
         return {name: unpack(part, array, index) for name, part in tree.items()}
     kind, part = next(iter(tree.items()))
-    if len(tree) > 1 or kind not in _FORMS:
+    if len(tree) > 1 or kind not in (*_FORMS, *_ARRAYS):
         raise ValueError(f"it has an object of the unknown kind {kind!r:.60}")
     if kind == "$array":
         return array(*_fields(kind, part, str, str, list))
@@ -134,8 +134,8 @@ def _pack(
             return {"$dict": [list(pair) for pair in parts.items()]}
         return parts
     if isinstance(value, list | tuple):
-        parts = [pack_part(part, str(number)) for number, part in enumerate(value)]
-        return parts if isinstance(value, list) else {"$tuple": parts}
+        entries = [pack_part(part, str(number)) for number, part in enumerate(value)]
+        return entries if isinstance(value, list) else {"$tuple": entries}
     if isinstance(value, np.ndarray) and value.dtype.kind in "OU" and value.ndim == 1:
         return {"$objects": pack_part(value.tolist())}
     if isinstance(value, np.ndarray) and value.dtype.newbyteorder("<") in _NAMES:
@@ -238,12 +238,11 @@ def _csr(parts: Any) -> sp.csr_array:
     return matrix
 
 
+_ARRAYS = ("$array", "$index")  # which are beside the tree
 _FORMS: dict[str, Callable[[Any], Any]] = {
     "$tuple": _tuple,
     "$objects": _objects,
     "$float": _float,
     "$dict": _dict,
     "$csr": _csr,
-    "$array": None,
-    "$index": None,
 }

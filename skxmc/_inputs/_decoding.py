@@ -22,6 +22,7 @@ __all__ = [
     "decoding",
     "load_pixels",
     "orientation",
+    "pad_white",
     "read_bounded",
     "read_file",
 ]
@@ -34,6 +35,9 @@ IMAGE_FORMS = (
 
 # Bytes of the largest file: what has as many pixels as PIL takes is smaller in all formats.
 MAX_BYTES = 2**29
+
+# Longest side of a picture that is padded, in pixels: the square of a strip would be huge.
+_PADDED = 1024
 
 # A named pipe without a writer would wait for ever, were it not for O_NONBLOCK.
 _FLAGS = os.O_RDONLY
@@ -258,3 +262,18 @@ def _reduce_depth(image: Image) -> Image:
         return Image.fromarray(grey)
     alpha = np.where(values == transparent, 0, 255).astype(np.uint8)
     return Image.merge("LA", [Image.fromarray(grey), Image.fromarray(alpha)])
+
+
+def pad_white(image: Image) -> Image:
+    """Put an RGB image in the middle of a white square; a large one is made smaller first."""
+    from PIL import Image
+    from PIL.ImageOps import contain
+
+    if image.width == image.height:
+        return image
+    if max(image.size) > _PADDED:
+        image = contain(image, (_PADDED, _PADDED), Image.Resampling.BICUBIC)
+    side = max(image.size)
+    square = Image.new("RGB", (side, side), "white")
+    square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+    return square

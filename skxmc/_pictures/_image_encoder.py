@@ -17,14 +17,15 @@ import torch
 from tqdm.auto import tqdm
 
 from .._backbones._sources import ModelSource, find_model
-from .._inputs._decoding import ImageError
+from .._inputs._decoding import ImageError, pad_white
 from .._inputs._images import ImageFeatures, ImageItems, collect_images, handle_problems
 from .._runtime import limits
 from .._runtime._memory import check_memory, recall, with_digest
 from ._callable import CallableModel, callable_fingerprint
 from ._efficientnet import EfficientNetModel
 from ._open_clip import OpenClipModel
-from ._picture_model import PictureModel, pad_white
+from ._picture_model import PictureModel
+from ._sentence_transformers import SentenceTransformersModel
 from ._threads import ordered_map
 from ._transformers import TransformersModel
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 _EFFICIENTNET = re.compile(r"(efficientnet-lite0)(?:@(\d+))?")
 _OPEN_CLIP = "open_clip:"
+_SENTENCE_TRANSFORMERS = "st:"
 
 # On a CPU each thread works on so few pictures at a time: their activations stay in its cache,
 # which makes EfficientNet twice as fast as one batch of 64 shared by all threads.
@@ -62,6 +64,8 @@ class ImageEncoder:
         - ``"open_clip:ARCHITECTURE/WEIGHTS"``, such as
           ``"open_clip:ViT-B-32/laion2b_s34b_b79k"``; WEIGHTS may be a file.
           ``"open_clip:hf-hub:user/model"`` and ``"open_clip:local-dir:folder"`` work too.
+        - ``"st:NAME"``, a folder or a name on the hub of a model of sentence-transformers that
+          takes pictures; the vector is what its ``encode`` returns.
         - A callable from a list of PIL images of mode RGB to an array of shape
           (n_images, dimension). Its attribute ``fingerprint`` (str), if it has one, is its key in
           the cache; otherwise its code and state are.
@@ -221,7 +225,7 @@ class ImageEncoder:
             name = os.fspath(self.model)
             efficientnet = _EFFICIENTNET.fullmatch(name)
             self._source = find_model(
-                efficientnet[1] if efficientnet else name,
+                efficientnet[1] if efficientnet else name.removeprefix(_SENTENCE_TRANSFORMERS),
                 kind="image",
                 trust_remote_code=self.trust_remote_code,
                 folders=self.folders,
@@ -242,6 +246,8 @@ class ImageEncoder:
         if name.startswith(_OPEN_CLIP):
             return OpenClipModel(name.removeprefix(_OPEN_CLIP), *how, self.layers, self.folders)
         source = self._find_source()
+        if name.startswith(_SENTENCE_TRANSFORMERS):
+            return SentenceTransformersModel(source.path, *how, self.trust_remote_code, self.layers)
         if source.path.is_file():
             size = int(_EFFICIENTNET.fullmatch(name)[2] or 128)
             return EfficientNetModel(source.path, size, *how, self.layers)

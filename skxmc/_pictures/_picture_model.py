@@ -1,4 +1,4 @@
-"""The contract of models that make vectors of pictures, and what is done to pictures first."""
+"""The contract of models that make vectors of pictures, and what is done to strips."""
 
 from __future__ import annotations
 
@@ -7,9 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-# Longest side of a picture that is padded, in pixels: the square of a strip would be huge.
-_PADDED = 1024
 
 
 class PictureModel(ABC):
@@ -40,18 +37,3 @@ def limit_aspect(image: Image, limit: int = 32) -> Image:
         return image
     left, top = max(width - most, 0) // 2, max(height - most, 0) // 2
     return image.crop((left, top, left + min(width, most), top + min(height, most)))
-
-
-def pad_white(image: Image) -> Image:
-    """Put an RGB image in the middle of a white square; a large one is made smaller first."""
-    from PIL import Image
-    from PIL.ImageOps import contain
-
-    if image.width == image.height:
-        return image
-    if max(image.size) > _PADDED:
-        image = contain(image, (_PADDED, _PADDED), Image.Resampling.BICUBIC)
-    side = max(image.size)
-    square = Image.new("RGB", (side, side), "white")
-    square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
-    return square

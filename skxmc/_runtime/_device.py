@@ -26,9 +26,10 @@ def resolve_device(device: str | torch.device) -> torch.device:
         )
     survive_forks()  # fit and load come here before they compute
     if device == "auto":
-        if torch.accelerator.is_available():
-            return torch.accelerator.current_accelerator()
-        return torch.device("cpu")
+        found = (
+            torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        )
+        return torch.device("cpu") if found is None else found
     try:
         resolved = torch.device(device)
         torch.empty(0, device=resolved)
@@ -100,7 +101,7 @@ def has_fast_bfloat16_cpu() -> bool:
     # Functions that some versions of torch lack: taken as "no" then.
     if getattr(torch.cpu, "_is_amx_tile_supported", bool)():
         return True
-    known = getattr(torch.cpu, "get_capabilities", dict)()
+    known: dict = getattr(torch.cpu, "get_capabilities", dict)()
     return known.get("avx512_bf16", False) and "AMD" in known.get("cpu_name", "")
 
 

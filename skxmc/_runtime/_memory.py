@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
 from typing import Any
 
 import joblib
@@ -26,10 +25,10 @@ def with_digest(result: Any) -> tuple[Any, str]:
     return result, _digest(result)
 
 
-def recall(cached: Callable[..., tuple[Any, str]], *arguments: Any, **options: Any) -> Any:
+def recall(cached: Any, *arguments: Any, **options: Any) -> Any:
     """The result of a cached function that returns :func:`with_digest`.
 
-    One that is damaged is reported, and computed again.
+    One that is damaged is reported, and computed again. `cached` is a function of a joblib.Memory.
     """
     result, digest = cached(*arguments, **options)
     if _digest(result) == digest:

@@ -193,6 +193,7 @@ class TablePredictor:
     def _predict(self, X: list, images: list | None) -> tuple[list, list, list]:
         """Labels, scores and errors of documents; halves of them where one cannot be read."""
         try:
+            queries: list | np.ndarray
             if self.model.encoder == "precomputed" and X:
                 queries = np.array(X, dtype=np.float32)
             else:

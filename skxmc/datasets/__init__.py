@@ -2,6 +2,8 @@
 
 from ._annif import load_annif
 from ._base import get_data_home
+from ._downloads import DownloadLimits
+from ._fetching import fetch_image_vectors
 from ._folder import load_xmc_folder
 from ._fontawesome import load_fontawesome
 from ._image_vectors import image_vectors
@@ -14,7 +16,9 @@ from ._table import load_table
 from ._tags import split_tags
 
 __all__ = [
+    "DownloadLimits",
     "documents_from_labels",
+    "fetch_image_vectors",
     "get_data_home",
     "image_vectors",
     "load_annif",

@@ -45,8 +45,8 @@ def load_annif(
         Another corpus: the test set.
     language : str, optional
         The language of the labels, such as ``"fi"``; needed where the vocabulary has several. A
-        concept without labels in it goes by those without a language, then by preferred labels in
-        other languages, then by its URI.
+        concept without labels in it gets labels without a language, else preferred labels in other
+        languages, else its URI.
 
     Returns
     -------
@@ -76,7 +76,7 @@ def load_annif(
     -----
     UserWarning
         If documents name subjects that the vocabulary does not have; these are left out. A
-        deprecated subject that names its successor stands for it. Files of a folder without
+        deprecated subject is replaced by its successor, if it names one. Files of a folder without
         subjects are left out if others have some.
 
     References
@@ -274,9 +274,10 @@ def _read_folder(path: Path, documents: _Documents) -> None:
         )
         files = [file for file in files if subjects[file] is not None]
     for file in files:
-        names = [] if subjects[file] is None else _read_subjects(subjects[file])
+        beside = subjects[file]
+        names = [] if beside is None else _read_subjects(beside)
         text = "\n".join(text_lines(file)).strip()
-        documents.add(text, file.stem, names, "" if subjects[file] is None else subjects[file].name)
+        documents.add(text, file.stem, names, "" if beside is None else beside.name)
 
 
 def _beside(file: Path) -> tuple[Path, Path]:

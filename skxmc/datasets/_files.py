@@ -1,4 +1,4 @@
-"""Reading of files that others wrote: lines, JSON lines and sparse matrices, with bounds."""
+"""Files: what others wrote is read with bounds, and what we write takes its place as a whole."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import os
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tokenize import TokenError
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 import scipy.sparse as sp
@@ -220,7 +221,7 @@ def _check_members(path: Path) -> None:
                     raise ValueError(f"the array {member.filename} does not hold what it states")
 
 
-def read_array_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
+def read_array_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
     """Shape, order and dtype of a file in NumPy's format; the position is then that of its data."""
     version = np.lib.format.read_magic(file)
     try:
@@ -231,3 +232,16 @@ def read_array_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
     except (SyntaxError, TokenError, TypeError, RecursionError, MemoryError) as error:
         raise ValueError(f"the header of the array is damaged: {error}") from None
     raise ValueError(f"version {version} of NumPy's format is unknown")
+
+
+@contextmanager
+def replaced(path: Path, mode: str = "w") -> Iterator[Any]:
+    """Open a file beside `path`, which takes its place when all is written."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    options: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
+    try:
+        with beside.open(mode, **options) as file:
+            yield file
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)

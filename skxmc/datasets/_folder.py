@@ -187,6 +187,7 @@ class _ImageReader:
                 f"{place} has the image {name!r}; name a file in {self.path.name}, or null."
             )
         if name not in self._images:
+            assert self._archive is not None  # read has opened it
             try:
                 member = self._archive.getinfo(name)
                 if member.file_size > max(

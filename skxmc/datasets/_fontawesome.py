@@ -27,6 +27,7 @@ from ._base import (
     same_text_pairs,
     targets,
 )
+from ._files import replaced
 
 _SIZE = 64  # pixels
 _TEST_SHARE = 0.2
@@ -75,8 +76,8 @@ def load_fontawesome(
     return_images : bool
         Whether to render and return pictures.
     random_state : int, default=0
-        Which groups of icons are the test set. Other splits say how far a figure is a matter of
-        283 icons; numbers of documents and labels differ a little.
+        Which groups of icons are the test set. Other splits show how much a figure depends on
+        the 283 test icons. Numbers of documents and labels differ a little.
 
     Returns
     -------
@@ -132,7 +133,7 @@ def load_fontawesome(
 def _build_icons(return_images: bool) -> Bunch:
     """Read names and search terms from the installed package, and render the drawings."""
     package = import_optional("fontawesomefree", "demo")
-    folder = Path(package.__file__).parent / "static" / "fontawesomefree"
+    folder = Path(package.__path__[0]) / "static" / "fontawesomefree"
     described = json.loads((folder / "metadata" / "icons.json").read_text(encoding="utf-8"))
     icons = Bunch(version=_installed_version(), names=[], texts=[], terms=[], images=None)
     drawings = []
@@ -145,7 +146,7 @@ def _build_icons(return_images: bool) -> Bunch:
         icons.terms.append(terms)
         drawings.append(folder / "svgs" / icon["free"][0] / f"{name}.svg")
     if return_images:
-        icons.images = [_render(drawing.read_text(encoding="utf-8")) for drawing in drawings]
+        icons.images = [render_icon(drawing.read_text(encoding="utf-8")) for drawing in drawings]
     return icons
 
 
@@ -153,10 +154,13 @@ def _as_words(name: str) -> str:
     return " ".join(re.sub(r"[-_/]", " ", name.lower()).split())
 
 
-def _render(svg: str) -> bytes:
+def render_icon(svg: str) -> bytes:
     """Draw an SVG in black on a white square, its aspect kept, as PNG file."""
     resvg = import_optional("resvg_py", "demo")
-    width, height = map(float, re.search(r'viewBox="\S+ \S+ (\S+) (\S+)"', svg).groups())
+    box = re.search(r'viewBox="\S+ \S+ (\S+) (\S+)"', svg)
+    if box is None:
+        raise ValueError("the SVG has no viewBox, which states its width and height; add one.")
+    width, height = map(float, box.groups())
     longer_side = {"width": _SIZE} if width >= height else {"height": _SIZE}
     png = resvg.svg_to_bytes(
         svg_string=svg, background="white", skip_system_fonts=True, **longer_side
@@ -173,7 +177,7 @@ def _render(svg: str) -> bytes:
 def _split_icons(icons: Bunch, seed: int) -> Bunch:
     """Split icons by groups, keep the labels of the training set, number everything."""
     groups = [icon_group(name) for name in icons.names]
-    in_test = _test_groups(groups, seed)
+    in_test = choose_test_groups(groups, seed)
     train = [row for row, group in enumerate(groups) if group not in in_test]
     test = [row for row, group in enumerate(groups) if group in in_test]
     frequency = Counter(term for row in train for term in icons.terms[row])
@@ -209,7 +213,7 @@ def _split_icons(icons: Bunch, seed: int) -> Bunch:
     )
 
 
-def _test_groups(groups: list[str], seed: int) -> set[str]:
+def choose_test_groups(groups: list[str], seed: int) -> set[str]:
     """Choose the groups of the test set: in random order until it holds its share of the rows."""
     size = Counter(groups)
     order = sorted(size)
@@ -252,18 +256,12 @@ def _read_cache(path: Path, return_images: bool) -> Bunch | None:
 
 def _write_cache(path: Path, icons: Bunch) -> None:
     described = {key: value for key, value in icons.items() if key != "images"}
-    described = json.dumps({**described, "format": _FORMAT}).encode()
-    # Written beside its place and moved there, so that nobody ever reads half a file.
+    content = json.dumps({**described, "format": _FORMAT}).encode()
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        with beside.open("wb") as file:
-            np.savez(
-                file,
-                icons=np.frombuffer(described, dtype=np.uint8),
-                images=np.frombuffer(b"".join(icons.images), dtype=np.uint8),
-                image_ends=np.cumsum([len(image) for image in icons.images]),
-            )
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with replaced(path, "wb") as file:
+        np.savez(
+            file,
+            icons=np.frombuffer(content, dtype=np.uint8),
+            images=np.frombuffer(b"".join(icons.images), dtype=np.uint8),
+            image_ends=np.cumsum([len(image) for image in icons.images]),
+        )

@@ -123,7 +123,9 @@ def map_vectors(path: Path) -> np.ndarray:
             return np.zeros(shape, dtype)
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
-        raise ValueError(f"{path} is not an array as numpy.save writes it ({error}).") from None
+        raise ValueError(
+            f"{path} is not an array as numpy.save writes it ({error}); save it again."
+        ) from None
 
 
 def read_image_vectors(
@@ -131,19 +133,22 @@ def read_image_vectors(
 ) -> ImageFeatures | None:
     """Read ``<split>_embs_imgs_*.npy`` and ``<split>_*map.npy``; None if there is neither.
 
-    `split` holds the names that the split goes by: the vectors are called after ``trn``, and the
-    map after ``train``.
+    `split` holds the names of the split: the vectors are named after ``trn``, and the map after
+    ``train``.
     """
     vectors = _only_file(folder, split, "_embs_imgs_*.npy")
     index = _only_file(folder, split, "_imgs_*map.npy")
-    if vectors is None and index is None:
-        return None
+    for found, other, missing in (
+        (vectors, index, "map *_imgs_*map.npy"),
+        (index, vectors, "vectors *_embs_imgs_*.npy"),
+    ):
+        if found is not None and other is None:
+            raise FileNotFoundError(
+                f"{folder} has {found.name} but not its {missing}; put both there, or this one "
+                "elsewhere."
+            )
     if vectors is None or index is None:
-        missing = "vectors *_embs_imgs_*.npy" if vectors is None else "map *_imgs_*map.npy"
-        raise FileNotFoundError(
-            f"{folder} has {(vectors or index).name} but not its {missing}; put "
-            "both there, or this one elsewhere."
-        )
+        return None
     entries = load_object_array(index)
     if isinstance(entries, dict):
         entries = _entries_of_rows(entries, n_items, uids, index)

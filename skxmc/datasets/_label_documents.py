@@ -1,4 +1,4 @@
-"""Training documents made of what is known of labels, where no document has been labelled."""
+"""Training documents made from the texts of labels, where no document has been labelled."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_random_state
 
-from .._inputs._label_set import Labels, flatten_texts, read_labels
+from .._inputs._label_set import flatten_texts, read_labels
 from .._inputs._texts import join_texts
 
 # Most similar labels that partners are drawn from: as many as JobSkape takes.
@@ -42,7 +42,7 @@ def documents_from_labels(
     Parameters
     ----------
     label_text : mapping of id to texts, sequence of texts, or table
-        What is known of the labels, in the forms that the parameter `label_text` of the
+        Texts of the labels, in the forms that the parameter `label_text` of the
         estimators takes: the name first, then other names and a definition.
     join : {"random", "similar"} or None, default="random"
         Whom a text is joined with: a text of any other label, or of one of the 20 labels most
@@ -102,20 +102,20 @@ def documents_from_labels(
             "TextEncoder().encode of skxmc.encoders, or join='random' and round_trip=None."
         )
     labels = read_labels(label_text)
-    if labels.texts is None:
+    if labels.texts is None or labels.names is None:
         raise ValueError("label_text is None; pass the texts of the labels.")
     rng = check_random_state(random_state)
-    centres = _Centres(labels, embed)
+    centres = _Centres(labels.texts, embed)
     texts, owner = flatten_texts(labels.texts)
+    names = labels.names.tolist()
     if generate is not None:
-        sentences, of = flatten_texts(_generated(generate, labels))
+        sentences, of = flatten_texts(_generated(generate, names, labels.texts))
         if round_trip is not None and sentences:
             kept = centres.come_back(sentences, of, round_trip)
             sentences = [sentences[row] for row in np.flatnonzero(kept)]
             of = of[kept]
         texts, owner = texts + sentences, np.concatenate([owner, of])
     X = list(texts)
-    names = labels.names.tolist()
     y = [[names[label]] for label in owner]
     if join is not None and len(names) > 1:
         for _ in range(n_joined):
@@ -130,17 +130,17 @@ def documents_from_labels(
 
 
 class _Centres:
-    """One vector for each label, made when somebody asks: the mean of its texts."""
+    """One vector for each label, made on demand: the mean of its texts."""
 
-    def __init__(self, labels: Labels, embed: Callable[[list[str]], Any] | None) -> None:
-        self._labels, self._embed = labels, embed
+    def __init__(self, texts: list[list[str]], embed: Callable[[list[str]], Any] | None) -> None:
+        self._texts, self._embed = texts, embed
         self._vectors: np.ndarray | None = None
 
     @property
     def vectors(self) -> np.ndarray:
         """Of unit norm, (n_labels, d) float32."""
         if self._vectors is None:
-            flat, owner = flatten_texts(self._labels.texts)
+            flat, owner = flatten_texts(self._texts)
             vectors = self.embed(flat)
             sums = np.zeros((int(owner[-1]) + 1, vectors.shape[1]), dtype=np.float32)
             np.add.at(sums, owner, vectors)
@@ -149,6 +149,7 @@ class _Centres:
 
     def embed(self, texts: list[str]) -> np.ndarray:
         """Vectors of unit norm, (n, d) float32."""
+        assert self._embed is not None  # documents_from_labels has asked for it
         vectors = np.asarray(self._embed(texts), dtype=np.float32)
         if vectors.ndim != 2 or len(vectors) != len(texts):
             raise ValueError(
@@ -203,10 +204,12 @@ def _draw_partners(
     return partners
 
 
-def _generated(generate: Callable[[list[str]], Iterable[str]], labels: Labels) -> list[list[str]]:
+def _generated(
+    generate: Callable[[list[str]], Iterable[str]], names: list, label_texts: list[list[str]]
+) -> list[list[str]]:
     """The sentences of each label."""
     found = []
-    for name, texts in zip(labels.names.tolist(), labels.texts, strict=True):
+    for name, texts in zip(names, label_texts, strict=True):
         sentences = generate(list(texts))
         sentences = [sentences] if isinstance(sentences, str) else list(sentences)
         for sentence in sentences:

@@ -83,10 +83,12 @@ def _entries(data: Any, dtype: _Dtype, shape: tuple[int, ...]) -> Any:
     """The entries of an array with one axis, or the only one of an array without any."""
     if not isinstance(dtype, _Dtype) or not isinstance(shape, tuple) or len(shape) > 1:
         raise pickle.UnpicklingError("arrays with several axes are refused")
-    is_objects = dtype.dtype.kind == "O"
-    if not isinstance(data, list if is_objects else (bytes, bytearray)):
+    if dtype.dtype.kind == "O" and isinstance(data, list):
+        entries = data
+    elif dtype.dtype.kind != "O" and isinstance(data, bytes | bytearray):
+        entries = np.frombuffer(data, dtype.dtype).tolist()
+    else:
         raise pickle.UnpicklingError("an array's content is not what its dtype states")
-    entries = data if is_objects else np.frombuffer(data, dtype.dtype).tolist()
     if len(entries) != prod(shape):
         raise pickle.UnpicklingError(f"an array of shape {shape} holds {len(entries)} entries")
     return entries if shape else entries[0]
@@ -150,6 +152,7 @@ def _plain(value: Any, done: dict[int, Any], depth: int = 0) -> Any:
     if id(value) not in done:
         if depth > 2:
             raise ValueError("it is nested too deeply")
+        plain: dict | list
         if isinstance(value, dict):
             plain = {key: _plain(entry, done, depth + 1) for key, entry in value.items()}
         else:

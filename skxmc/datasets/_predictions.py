@@ -6,7 +6,6 @@ import csv
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from io import TextIOBase
 from pathlib import Path
@@ -18,7 +17,7 @@ import scipy.sparse as sp
 from .._inputs._targets import as_indicator, as_rows, narrow_indices
 from .._inputs._texts import is_missing, sequence_to_list
 from ._base import check_distinct
-from ._files import as_id
+from ._files import as_id, replaced
 
 _FORMAT_OF = {
     ".npz": "npz", ".trec": "trec", ".run": "trec", ".tsv": "tsv", ".csv": "csv",
@@ -99,16 +98,15 @@ def save_predictions(
     <BLANKLINE>
     """
     path = Path(path).expanduser()
-    if format is None:
-        format = _FORMAT_OF.get(path.suffix.lower())
-        if format is None:
-            known = ", ".join(filter(None, _FORMAT_OF))
-            raise ValueError(
-                f"path is {str(path)!r}, whose suffix is none of {known} nor empty; set format."
-            )
-    if format not in _WRITERS:
+    name = _FORMAT_OF.get(path.suffix.lower()) if format is None else format
+    if name is None:
+        known = ", ".join(filter(None, _FORMAT_OF))
+        raise ValueError(
+            f"path is {str(path)!r}, whose suffix is none of {known} nor empty; set format."
+        )
+    if name not in _WRITERS:
         raise ValueError(f"format is {format!r}; pass one of {', '.join(_WRITERS)}.")
-    _WRITERS[format](path, _collect(labels, scores, ids, classes, label_text))
+    _WRITERS[name](path, _collect(labels, scores, ids, classes, label_text))
 
 
 def save_qrels(
@@ -163,7 +161,7 @@ def save_qrels(
     documents = _document_ids(ids, len(rows))
     _check_words(documents, "ids")
     _check_words({label for labels in rows for label in labels}, "labels")
-    with _replaced(Path(path).expanduser()) as file:
+    with replaced(Path(path).expanduser()) as file:
         for document, labels in zip(documents, rows, strict=True):
             file.writelines(f"{document} 0 {label} 1\n" for label in labels)
 
@@ -206,20 +204,22 @@ def _collect(labels: Any, scores: Any, ids: Any, classes: Any, label_text: Any) 
             "(-1 or None) where there is none."
         )
     n_labels = None if classes is None else len(classes)
+    numbers: list[list[int]] | None
+    class_ids: list[str] | None
     if by_number:
         high = int(labels.max(initial=-1))
         if n_labels is not None and high >= n_labels:
             raise ValueError(f"labels holds {high}, but there are {n_labels} classes.")
-        class_ids = _class_ids(classes, high + 1 if n_labels is None else n_labels)
+        class_ids = ids_of = _class_ids(classes, high + 1 if n_labels is None else n_labels)
         numbers = [row[kept].tolist() for row, kept in zip(labels, there, strict=True)]
-        names = [[class_ids[number] for number in row] for row in numbers]
+        names = [[ids_of[number] for number in row] for row in numbers]
     else:
         names = [
             [as_id(name, f"a label in row {number}") for name in row[kept]]
             for number, (row, kept) in enumerate(zip(labels, there, strict=True))
         ]
-        class_ids = None if classes is None else _class_ids(classes, n_labels)
-        numbers = None if classes is None else _look_up(names, class_ids)
+        class_ids = None if n_labels is None else _class_ids(classes, n_labels)
+        numbers = None if class_ids is None else _look_up(names, class_ids)
     for number, row in enumerate(names):
         if len(set(row)) != len(row):
             raise ValueError(f"row {number} of labels names one label twice; pass each once.")
@@ -274,7 +274,9 @@ def _look_up(names: list[list[str]], class_ids: list[str]) -> list[list[int]]:
     for row, found in enumerate(names):
         for name in found:
             if name not in number_of:
-                raise ValueError(f"row {row} of labels has {name!r}, which is not in classes.")
+                raise ValueError(
+                    f"row {row} of labels has {name!r}, which is not in classes; add it there."
+                )
     return [[number_of[name] for name in row] for row in names]
 
 
@@ -295,19 +297,6 @@ def _check_words(names: Iterable[str], argument: str) -> None:
             )
 
 
-@contextmanager
-def _replaced(path: Path, mode: str = "w") -> Iterator[Any]:
-    """Open a file beside `path`, which takes its place when all is written."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    options = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
-    try:
-        with beside.open(mode, **options) as file:
-            yield file
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
 def _write_npz(path: Path, found: _Predictions) -> None:
     if found.numbers is None or found.n_labels is None:
         raise ValueError("a score matrix needs the number of labels and their order; pass classes.")
@@ -317,7 +306,7 @@ def _write_npz(path: Path, found: _Predictions) -> None:
     matrix = sp.csr_array((values, columns, ends), shape=(len(ends) - 1, found.n_labels))
     matrix = narrow_indices(matrix)
     matrix.sort_indices()
-    with _replaced(path, "wb") as file:
+    with replaced(path, "wb") as file:
         # A matrix, not an array: older SciPy, which public code pins, reads nothing else.
         sp.save_npz(file, sp.csr_matrix(matrix))
 
@@ -325,7 +314,7 @@ def _write_npz(path: Path, found: _Predictions) -> None:
 def _write_trec(path: Path, found: _Predictions) -> None:
     _check_words(found.documents, "ids")
     _check_words({name for row in found.names for name in row}, "labels")
-    with _replaced(path) as file:
+    with replaced(path) as file:
         for document, rank, name, score in found.lines():
             file.write(f"{document} Q0 {name} {rank} {_digits(score)} {_TAG}\n")
 
@@ -337,7 +326,7 @@ def _digits(score: float) -> str:
 
 def _write_table(delimiter: str) -> Callable[[Path, _Predictions], None]:
     def write(path: Path, found: _Predictions) -> None:
-        with _replaced(path) as file:
+        with replaced(path) as file:
             writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
             texts = found.texts
             writer.writerow(["document", "rank", "label", "score", *(["text"] if texts else [])])
@@ -349,7 +338,7 @@ def _write_table(delimiter: str) -> Callable[[Path, _Predictions], None]:
 
 
 def _write_jsonl(path: Path, found: _Predictions) -> None:
-    with _replaced(path) as file:
+    with replaced(path) as file:
         for document, names, scores in zip(found.documents, found.names, found.scores, strict=True):
             numbers = [float(_digits(score)) for score in scores]
             record = {"id": document, "labels": names, "scores": numbers}
@@ -364,7 +353,7 @@ def _write_annif(path: Path, found: _Predictions) -> None:
     _check_words({name for row in found.names for name in row}, "labels")
     path.mkdir(parents=True, exist_ok=True)
     for document, names, scores in zip(found.documents, found.names, found.scores, strict=True):
-        with _replaced(path / f"{document}.annif") as file:
+        with replaced(path / f"{document}.annif") as file:
             _write_suggestions(file, names, scores, found.texts or {})
 
 

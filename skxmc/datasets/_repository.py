@@ -149,14 +149,7 @@ def load_xmc_repository(
         fields = (fields,)
     if max_images < 1:
         raise ValueError(f"max_images is {max_images}; pass at least 1.")
-    layout = next((layout for layout in _LAYOUTS if (folder / layout.train).is_file()), None)
-    if layout is None:
-        names = ", ".join(layout.train for layout in _LAYOUTS)
-        raise FileNotFoundError(
-            f"{folder} has none of {names}; pass the folder of one benchmark, with its raw texts."
-        )
-    read = _read_records if layout.labels.startswith("lbl.json") else _read_lines
-    texts, uids, Y = read(folder, layout, fields)
+    texts, uids, Y = _read(folder, fields)
     images = {
         name: _read_images(folder, name, len(texts[name]), uids[name], max_images) for name in texts
     }
@@ -183,6 +176,25 @@ def load_xmc_repository(
 # By split, "train", "test" where there is one, and "label": texts, ids where there are any, and the
 # targets of documents.
 _Content = tuple[dict[str, list[str]], dict[str, list[str] | None], dict[str, sp.csr_array]]
+
+
+def read_uids(folder: Path) -> dict[str, list[str] | None]:
+    """Ids by split ("train", "test" where there is one, "label"); None where texts have none.
+
+    No file of pictures is opened.
+    """
+    return _read(folder, ("title", "content", "uid"))[1]
+
+
+def _read(folder: Path, fields: Sequence[str]) -> _Content:
+    layout = next((layout for layout in _LAYOUTS if (folder / layout.train).is_file()), None)
+    if layout is None:
+        names = ", ".join(layout.train for layout in _LAYOUTS)
+        raise FileNotFoundError(
+            f"{folder} has none of {names}; pass the folder of one benchmark, with its raw texts."
+        )
+    read = _read_records if layout.labels.startswith("lbl.json") else _read_lines
+    return read(folder, layout, fields)
 
 
 def _paths(folder: Path, layout: _Layout) -> dict[str, Path]:

@@ -180,7 +180,8 @@ def _read_header(line: str) -> tuple[int, int, int] | None:
     words = line.split()
     if len(words) != 3 or not all(word.isascii() and word.isdigit() for word in words):
         return None
-    return tuple(int(word) for word in words)
+    n_documents, n_features, n_labels = map(int, words)
+    return n_documents, n_features, n_labels
 
 
 def _read_line(line: str, part: _Part) -> None:

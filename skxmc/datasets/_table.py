@@ -307,7 +307,7 @@ def _find_images(part: _Part, name: str, missing: str) -> list[Any]:
     """Pictures as `fit` takes them; paths that lead to no file are reported together."""
     images, lost = [], []
     for (place, cell), row in zip(part.cells(name), part.rows, strict=True):
-        found = []
+        found: list[bytes | str] = []
         for entry in cell if isinstance(cell, (list, tuple, np.ndarray)) else [cell]:
             if _is_missing(entry):
                 continue

@@ -51,9 +51,10 @@ def split_tags(series: Sequence[str], sep: str = "|") -> list[list[str]]:
         raise TypeError(
             f"series is a {type(series).__name__}; pass a list, or the column with the tags."
         )
-    if len(getattr(series, "shape", ())) > 1:
+    shape = tuple(getattr(series, "shape", ()))
+    if len(shape) > 1:
         raise TypeError(
-            f"series is a {type(series).__name__} of shape {tuple(series.shape)}; pass the one "
+            f"series is a {type(series).__name__} of shape {shape}; pass the one "
             "column with the tags."
         )
     entries = sequence_to_list(series)

@@ -20,8 +20,9 @@ class ImageEncoder(BaseEstimator):
     ----------
     model : str, path-like or callable, default="efficientnet-lite0"
         A folder or a name on the hub in the format of transformers (SigLIP, CLIP, DINOv2, ViT),
-        ``"open_clip:<model>/<weights>"``, ``"efficientnet-lite0"``, or a callable that maps a
-        list of PIL images to an array of shape (n, d).
+        ``"open_clip:<model>/<weights>"``, ``"st:<model>"`` for a model of sentence-transformers
+        that takes pictures, ``"efficientnet-lite0"``, or a callable that maps a list of PIL images
+        to an array of shape (n, d).
     max_images : int, default=3
         Largest number of pictures of an item, also if they are passed as ready vectors.
     batch_size : int, default=64

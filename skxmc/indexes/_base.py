@@ -256,6 +256,7 @@ class Index(BaseEstimator, ABC):
             if vectors is None:
                 vectors = np.empty((n, part.shape[1]), dtype=np.float32)
             vectors[start : start + limits.ROWS] = part
+        assert vectors is not None  # there is at least one part, be it empty
         self.build(vectors)
 
     @abstractmethod

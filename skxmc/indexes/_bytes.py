@@ -16,7 +16,7 @@ _FIELDS = {"index": str, "parameters": dict, "shape": list}
 
 def checksum(part: np.ndarray) -> int:
     """Return the CRC-32 of a uint8 array: damage by accident changes it."""
-    return zlib.crc32(np.ascontiguousarray(part))
+    return zlib.crc32(np.ascontiguousarray(part).data)
 
 
 def pack(header: dict[str, Any], payload: np.ndarray) -> np.ndarray:

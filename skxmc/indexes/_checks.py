@@ -76,6 +76,6 @@ def distinct_rows(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         Which of these each row is equal to.
     """
     first: dict[bytes, int] = {}
-    places = [first.setdefault(row.tobytes(), len(first)) for row in vectors]
-    places = np.array(places, dtype=np.int64)
+    numbers = [first.setdefault(row.tobytes(), len(first)) for row in vectors]
+    places = np.array(numbers, dtype=np.int64)
     return np.unique(places, return_index=True)[1], places

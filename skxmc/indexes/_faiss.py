@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from numbers import Integral
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from sklearn.utils._param_validation import Interval, Options, StrOptions
@@ -31,8 +31,10 @@ _POSITIVE = Interval(Integral, 1, None, closed="left")
 class _FaissIndex(Storable):
     """What the indexes of faiss have in common. They live on the CPU, in any build of faiss."""
 
-    # Compares a payload with the shape (n, d) in the header, before faiss reads it.
-    _check_payload: ClassVar[Callable[[np.ndarray, int, int], None]]
+    @staticmethod
+    @abstractmethod
+    def _check_payload(payload: np.ndarray, n: int, dimension: int) -> None:
+        """Compare a payload with the shape (n, d) in the header, before faiss reads it."""
 
     # The bytes of an index that faiss reads where they lie; None if it has a copy of its own.
     _mapped: np.ndarray | None = None

@@ -190,11 +190,11 @@ def _check_lists(reader: _Reader, places: np.ndarray, nlist: int, code_size: int
         flat = reader.vector("<u8")
         reader.require(len(flat) % 2 == 0, "its lists have other numbers")
         pairs = flat.reshape(-1, 2)
-        right = (pairs[:, 0] < nlist).all() and (np.diff(pairs[:, 0].astype(np.int64)) > 0).all()
-        reader.require(right, "its lists have other numbers")
+        rising = np.diff(pairs[:, 0].astype(np.int64)) > 0
+        reader.require((pairs[:, 0] < nlist).all() and rising.all(), "its lists have other numbers")
         sizes[pairs[:, 0].astype(np.int64)] = pairs[:, 1]
     n = len(places)
-    right = sizes.min() >= 0 and sizes.max() <= n and sizes.sum() == n
+    right = bool(sizes.min() >= 0 and sizes.max() <= n and sizes.sum() == n)
     reader.require(right, "its lists have other sizes")
     for number in np.flatnonzero(sizes):
         size = int(sizes[number])

@@ -1,12 +1,12 @@
 """Displays: figures of training, of rankings, and of single predictions.
 
 Each display follows scikit-learn's convention: ``from_estimator`` or ``from_predictions``
-computes and draws, ``plot`` draws again, and the matplotlib objects stay within reach as
+computes and draws, ``plot`` draws again, and the matplotlib objects are available as
 ``figure_``, ``ax_`` and, where there are several, ``axes_``. matplotlib is imported when
 something is drawn.
 
-Where several models are to be compared, pass a dict of name to model (or to predictions) in place
-of a single one. ``ax=`` puts a figure into a subplot of your own.
+To compare several models, pass a dict of name to model (or to predictions) instead of a single
+one. ``ax=`` puts a figure into your own subplot.
 """
 
 from ._calibration import CalibrationDisplay

@@ -1,4 +1,4 @@
-"""Single documents out of many: which ones, and what is known of them in any form."""
+"""Single documents out of many: which ones, and their texts and pictures in any form."""
 
 from __future__ import annotations
 

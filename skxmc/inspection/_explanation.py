@@ -36,7 +36,7 @@ class Explanation:
         Probability that it is right, as from ``predict_topk``.
     evidence : dict of str to float
         Share of each kind of evidence in what the mixture gives the label. The shares sum to 1;
-        all are 0 for a label that no evidence speaks for.
+        all are 0 for a label that no evidence supports.
     documents : list of NearDocument
         The nearest training documents that have the label; empty without neighbours among the
         evidence, or if no training document has it.
@@ -45,7 +45,7 @@ class Explanation:
         no words. A number x multiplies the odds of the label by exp(x), in the evidence that weighs
         most among those that see words.
     picture : float or None
-        How much the document's pictures speak for the label, in the same unit; None without
+        How much the document's pictures support the label, in the same unit; None without
         pictures.
     matches : list of tuple (str, float)
         Words of the document that are most like the label, as

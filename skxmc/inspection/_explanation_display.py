@@ -24,18 +24,18 @@ _SHORT = 0.08
 
 
 class ExplanationDisplay:
-    """Evidence, near documents and words that speak for the labels of a document.
+    """Evidence, near documents and words that support the labels of a document.
 
     Each label has a bar of the shares of all kinds of evidence in what the mixture gives it, with
     its probability at the right. Below stand the nearest training documents that have the label,
-    and the words of the document that speak for it, where the model knows them.
+    and the words of the document that support it, where the model knows them.
 
     Parameters
     ----------
     explanations : list of Explanation
         Of the labels of one document, as ``explain`` returns them.
     label_names : mapping of label to str, default=None
-        How labels are called; None calls them what they are.
+        Names of the labels; None keeps their own names.
     document_names : sequence of str of length n_training_documents, default=None
         How training documents are called, by their rows in ``fit``; None takes their ids or rows.
     title : str, default=None
@@ -109,7 +109,7 @@ class ExplanationDisplay:
         n_nearest, n_words : int, default=3 and 5
             As in ``explain``.
         label_names : sequence of str of length n_labels, default=None
-            How labels are called; None takes ``classes_``.
+            Names of the labels; None takes ``classes_``.
         document_names : sequence of str of length n_training_documents, default=None
             How training documents are called, by their rows in ``fit``, such as their texts; None
             takes their ids or rows.

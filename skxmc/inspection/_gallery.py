@@ -49,7 +49,7 @@ class PredictionGalleryDisplay:
     missed : list of int arrays of length n_documents
         True labels that are not among the predicted ones.
     label_names : sequence of str of length n_labels
-        How labels are called.
+        Names of the labels.
     texts : sequence of str of length n_documents
         The documents' texts.
     pictures : sequence of PIL image or None, of length n_documents, default=None
@@ -130,7 +130,7 @@ class PredictionGalleryDisplay:
         exclude : sparse matrix of shape (n_samples, n_labels), default=None
             Pairs that are neither predicted nor counted.
         label_names : sequence of str of length n_labels, default=None
-            How labels are called; None takes ``classes_``.
+            Names of the labels; None takes ``classes_``.
         k : int, default=5
             The number of labels of each document.
         n_documents : int, default=12
@@ -213,7 +213,7 @@ class PredictionGalleryDisplay:
         exclude : sparse or bool (n_samples, n_labels), int pairs (n_pairs, 2), or None
             Filter pairs.
         label_names : sequence of str of length n_labels, default=None
-            How labels are called; None takes `classes`, or numbers them.
+            Names of the labels; None takes `classes`, or numbers them.
         k : int, default=5
             The number of labels of each document.
         n_documents : int, default=12

@@ -118,7 +118,7 @@ class TrainingHistoryDisplay:
         quantities : sequence of str, default=None
             Keys of the history's entries, such as ``"loss"`` or ``"ndcg_at_5"``, or
             ``"validation"`` for the figures on held-out documents: all of them for a single run,
-            the score that early stopping goes by for several. None takes ``"loss"``,
+            the score that early stopping uses for several. None takes ``"loss"``,
             ``"learning_rate"`` and, where there are any, ``"validation"``. The epoch with the best
             score, whose weights were kept, has a ring.
         **kwargs : dict

@@ -39,7 +39,7 @@ def rank_labels(
 ) -> tuple[sp.csr_array, dict[str | None, tuple[np.ndarray, np.ndarray]], sp.csr_array | None]:
     """Return targets as CSR, the k best labels that each estimator finds, and filter pairs.
 
-    Names in `Y` that fit has not seen are left out: nobody could find them.
+    Names in `Y` that fit has not seen are left out, since no model can find them.
     """
     found: dict[str | None, tuple[np.ndarray, np.ndarray]] = {}
     classes = None

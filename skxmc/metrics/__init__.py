@@ -26,9 +26,9 @@ Predictions, `y_pred`
     -1 and scores of -inf mark no prediction.
 
 Names, `classes`
-    The ``classes_`` of the fitted model. A name that it does not hold is a label that no column
-    stands for: it is never found where it is true, and wrong where it is predicted, unless truth
-    and prediction both name it. Its propensity is the smallest one, its frequency 0.
+    The ``classes_`` of the fitted model. A name that is not in it is a label without a
+    column: it is never found where it is true, and wrong where it is predicted, unless truth and
+    prediction both name it. Its propensity is the smallest one, its frequency 0.
 
 Indicators of 0 and 1 that are lists or int arrays
     An int array as `y_true` is an indicator. As `y_pred` it is one if it is as wide as there are

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 
 from ._inputs import Ranking, rank, read_inputs
 from ._predictions import Indices, Predictions
@@ -30,7 +29,7 @@ def calibration_error(
     y_true : sparse or dense indicator of shape (n_samples, n_labels), DataFrame, or lists
         The truth; see :mod:`skxmc.metrics`.
     y_pred : (indices, probabilities), sparse or dense probabilities
-        What ``predict_topk`` or ``predict_proba`` returns. All pairs in it count, and no others.
+        What ``predict_topk`` or ``predict_proba`` returns. Only the pairs in it count.
     n_bins : int, default=15
         Number of bins.
     classes : array of shape (n_labels,), optional
@@ -121,9 +120,9 @@ def _width(predictions: Predictions) -> int:
     """Most predictions of a document, at least 1."""
     if isinstance(predictions, Indices):
         return max(1, predictions.labels.shape[1])
-    if sp.issparse(predictions):
-        return max(1, int(np.diff(predictions.indptr).max(initial=0)))
-    return max(1, predictions.shape[1])
+    if isinstance(predictions, np.ndarray):
+        return max(1, predictions.shape[1])
+    return max(1, int(np.diff(predictions.indptr).max(initial=0)))
 
 
 def calibration_curve(

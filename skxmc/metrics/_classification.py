@@ -275,9 +275,9 @@ def precision_coverage_area(
     """Return the area under the curve of precision over coverage.
 
     Documents are answered one after the other, those with the highest best score first; the area
-    is the mean of the precision so far. It asks whether one threshold for all documents tells
-    right answers from wrong ones, without choosing one. Documents with equal best scores are
-    answered together.
+    is the mean of the precision so far. It measures how well one threshold for all documents
+    separates right answers from wrong ones, without choosing one. Documents with equal best scores
+    are answered together.
 
     Parameters
     ----------
@@ -329,7 +329,7 @@ def answers_by_confidence(
     """
     if ranking.scores is None:
         raise ValueError(
-            "y_pred holds indices without scores, which tell nothing about confidence; pass a "
+            "y_pred holds indices without scores, which say nothing about confidence; pass a "
             "tuple (indices, scores), or sparse or dense scores."
         )
     confidence = ranking.scores[:, 0]
@@ -403,7 +403,7 @@ def recall_by_frequency(
     )
     found = np.cumsum(found.reshape(n_bins, -1), axis=1)
     with np.errstate(invalid="ignore"):
-        recall = ranking.pick(found / total[:, None])
+        recall = np.asarray(ranking.pick(found / total[:, None]))
     return recall if ranking.single else recall.T
 
 

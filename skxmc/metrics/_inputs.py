@@ -234,13 +234,14 @@ def _read_named_truth(
     """Read targets as fit does. Behind the labels of `classes` come names it does not hold."""
     sized = hasattr(y_true, "shape") and len(y_true.shape) > 0
     n_samples = y_true.shape[0] if sized else len(as_rows(y_true, "y_true"))
-    options = {"classes": classes, "unseen": "ignore", "argument": "y_true"}
-    truth, _ = encode_targets(y_true, n_samples, **options)
+    truth, _ = encode_targets(
+        y_true, n_samples, classes=classes, unseen="ignore", argument="y_true"
+    )
     true = unseen_names(y_true, classes, "y_true")
-    names = list(dict.fromkeys([*predicted, *true]))
-    if not names:
+    more = list(dict.fromkeys([*predicted, *true]))
+    if not more:
         return truth, classes
-    names = extend_classes(classes, names)
+    names = extend_classes(classes, more)
     if true:
         truth, _ = encode_targets(y_true, n_samples, classes=names, argument="y_true")
     truth.resize(n_samples, len(names))
@@ -262,7 +263,7 @@ def _read_index_lists(
         known += [_largest_index(y_pred) + 1, max(flat, default=0) + 1]
     n_labels = max(number for number in known if number is not None)
     if _looks_like_indicator(rows, flat, n_labels, argument):
-        truth = as_indicator(np.array(rows), argument)
+        truth: Any = as_indicator(np.array(rows), argument)
         return read_truth(truth, n_labels=max(n_labels, truth.shape[1]), argument=argument)
     if flat and max(flat) >= n_labels:
         row = next(i for i, labels in enumerate(rows) if labels and max(labels) >= n_labels)

@@ -111,7 +111,7 @@ def label_report(
             raise TypeError(f"k must be an int, got {k!r}; make one report for each.")
         hits, predicted, true = label_counts(rank(inputs, ks, single), int(k))
     names = _names(inputs)
-    columns = {} if label_text is None else {"text": _texts(label_text, names)}
+    columns: dict[str, Any] = {} if label_text is None else {"text": _texts(label_text, names)}
     number = np.int64 if sample_weight is None else np.float64
     columns |= {
         "support": true.astype(number),
@@ -213,8 +213,9 @@ def _scored_pairs(inputs: Inputs) -> Iterator[tuple[np.ndarray, np.ndarray, np.n
     """Yield rows, labels and scores of predictions, those of a label in the same block."""
     y_pred = inputs.predictions
     if isinstance(y_pred, Indices):
-        rows, ranks = np.nonzero((y_pred.labels >= 0) & (y_pred.scores > -np.inf))
-        yield rows, y_pred.labels[rows, ranks].astype(np.int64), y_pred.scores[rows, ranks]
+        scores = np.asarray(y_pred.scores)
+        rows, ranks = np.nonzero((y_pred.labels >= 0) & (scores > -np.inf))
+        yield rows, y_pred.labels[rows, ranks].astype(np.int64), scores[rows, ranks]
     elif sp.issparse(y_pred):
         csr = sp.csr_array(y_pred)
         rows = np.repeat(np.arange(csr.shape[0]), np.diff(csr.indptr))

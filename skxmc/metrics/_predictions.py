@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import chain
 from numbers import Integral
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
@@ -25,7 +25,7 @@ class Indices:
 
 
 # Sparse scores or a dense array of them (n_samples, n_labels), or indices.
-Predictions = sp.sparray | sp.spmatrix | np.ndarray | Indices
+Predictions: TypeAlias = sp.sparray | sp.spmatrix | np.ndarray | Indices
 
 
 def as_predictions(
@@ -63,9 +63,10 @@ def as_predictions(
             "indices (n_samples, k), a tuple (indices, scores), or dense or sparse scores "
             "(n_samples, n_labels)."
         )
-    names = None if classes is None else named_columns(y_pred, classes, "y_pred")
-    if names is not None and (array.dtype.kind in "bf" or isinstance(names[0], str)):
-        return _align(array, names, classes)
+    if classes is not None:
+        names = named_columns(y_pred, classes, "y_pred")
+        if names is not None and (array.dtype.kind in "bf" or isinstance(names[0], str)):
+            return _align(array, names, classes)
     return (Indices(array, certain=False) if array.dtype.kind in "iu" else array), []
 
 
@@ -85,16 +86,15 @@ def check_predictions(y_pred: Predictions, n_samples: int, n_columns: int, n_nam
     y_pred : Predictions
         Indicators of bool or int are sparse: what is 0 is not predicted.
     """
-    is_indices = isinstance(y_pred, Indices)
-    n_rows = len(y_pred.labels) if is_indices else y_pred.shape[0]
+    n_rows = len(y_pred.labels) if isinstance(y_pred, Indices) else y_pred.shape[0]
     if n_rows != n_samples:
         raise ValueError(
             f"y_pred has {n_rows} rows but y_true has {n_samples}; pass predictions for the same "
             "documents."
         )
-    if is_indices and not y_pred.certain and _is_indicator(y_pred.labels, n_columns):
-        return sp.csr_array(y_pred.labels, dtype=bool)
-    if is_indices:
+    if isinstance(y_pred, Indices):
+        if not y_pred.certain and _is_indicator(y_pred.labels, n_columns):
+            return sp.csr_array(y_pred.labels, dtype=bool)
         _check_indices(y_pred.labels, n_names)
         _check_no_nan(y_pred.scores)
         return y_pred
@@ -103,18 +103,18 @@ def check_predictions(y_pred: Predictions, n_samples: int, n_columns: int, n_nam
             f"y_pred has {y_pred.shape[1]} columns but there are {n_columns} labels; pass one "
             "score for each label, or label indices as an integer array."
         )
-    if sp.issparse(y_pred):
-        y_pred = y_pred if y_pred.format == "csr" else sp.csr_array(y_pred)
-        if np.isnan(y_pred.data).any():
-            position = np.flatnonzero(np.isnan(y_pred.data))[0]
-            row = np.searchsorted(y_pred.indptr, position, side="right") - 1
+    if not isinstance(y_pred, np.ndarray):
+        csr = y_pred if y_pred.format == "csr" else sp.csr_array(y_pred)
+        if np.isnan(csr.data).any():
+            position = int(np.flatnonzero(np.isnan(csr.data))[0])
+            row = int(np.searchsorted(csr.indptr, position, side="right")) - 1
             raise ValueError(
                 f"y_pred holds a NaN score in row {row}; leave out what is not predicted."
             )
-    elif y_pred.dtype == bool:
-        y_pred = sp.csr_array(y_pred)
-    else:
-        _check_no_nan(y_pred)
+        return csr
+    if y_pred.dtype == bool:
+        return sp.csr_array(y_pred)
+    _check_no_nan(y_pred)
     return y_pred
 
 

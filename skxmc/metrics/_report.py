@@ -91,7 +91,8 @@ def xmc_report(
     if frequencies is not None:
         frequencies = _classification.check_frequencies(frequencies)
         n_labels = len(frequencies)
-    ks = [k] if np.isscalar(k) else list(k)
+    depths: Any = k
+    ks: list[Any] = [depths] if np.isscalar(depths) else list(depths)
     ranking = read_ranking(
         y_true,
         y_pred,
@@ -101,7 +102,7 @@ def xmc_report(
         sample_weight=sample_weight,
         n_labels=n_labels,
     )
-    values = {name: metric(ranking) for name, metric in _MEANS.items()}
+    values: dict[str, Any] = {name: metric(ranking) for name, metric in _MEANS.items()}
     counts = [_classification.label_counts(ranking, depth) for depth in ranking.ks]
     for name, average in _LABEL_AVERAGES.items():
         values[name] = np.array([average(count) for count in counts])

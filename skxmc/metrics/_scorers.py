@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,7 +48,7 @@ def xmc_scores(
     propensity : {"default", "amazon", "wikipedia"} or tuple of float, default="default"
         Constants (a, b) of :func:`label_propensities`. They are the scorer's own, not those of the
         estimator: a search over the estimator's `propensity` has to measure all candidates
-        alike.
+        in the same way.
 
     Returns
     -------
@@ -141,7 +141,7 @@ class XMCScorer:
         self.ks = tuple(check_k(ks)[0].tolist())
         self.metrics = _check_metrics([metrics] if isinstance(metrics, str) else metrics)
         self.propensity = _check_propensity(propensity)
-        self._requests: dict[str, bool | str | None] = _REQUESTS
+        self._requests: Mapping[str, bool | str | None] = _REQUESTS
 
     def __call__(
         self,
@@ -178,9 +178,7 @@ class XMCScorer:
             {"images": images, "exclude": exclude, "sample_weight": sample_weight, **metadata},
         )
 
-    def _figures(
-        self, estimator: Any, X: Any, y: Any, metadata: dict[str, Any]
-    ) -> dict[str, float]:
+    def _figures(self, estimator: Any, X: Any, y: Any, metadata: dict[str, Any]) -> Any:
         steps, model = find_ranker(estimator)
         for step, routed in zip(steps, self._route(steps, metadata), strict=True):
             X = step.transform(X, **routed)
@@ -213,7 +211,7 @@ class XMCScorer:
         keys = (f"{metric}_at_{k}" for metric in self.metrics for k in self.ks)
         return {key: report[key] for key in keys}
 
-    def _training_figures(self, model: Any, n_labels: int) -> dict[str, np.ndarray]:
+    def _training_figures(self, model: Any, n_labels: int) -> dict[str, Any]:
         """What the metrics need to know of the training documents' labels."""
         by_propensity = any(metric in _PROPENSITY_SCORED for metric in self.metrics)
         by_frequency = any(metric in _BY_FREQUENCY for metric in self.metrics)
@@ -224,7 +222,8 @@ class XMCScorer:
         Y = sp.csr_array((Y.data, Y.indices, Y.indptr), shape=(Y.shape[0], n_labels))
         figures = {}
         if by_propensity:
-            a, b = _PRESETS.get(self.propensity, self.propensity)
+            preset = self.propensity
+            a, b = _PRESETS[preset] if isinstance(preset, str) else preset
             figures["propensities"] = label_propensities(Y, a=a, b=b)
         if by_frequency:
             figures["frequencies"] = np.bincount(Y.indices, minlength=n_labels)
@@ -270,7 +269,7 @@ class XMCScorer:
         """
         return self._request(self._requests)
 
-    def _request(self, requests: dict[str, bool | str | None]) -> Any:
+    def _request(self, requests: Mapping[str, bool | str | None]) -> Any:
         from sklearn.utils.metadata_routing import MetadataRequest
 
         request = MetadataRequest(owner=self)
@@ -312,7 +311,7 @@ class XMCScorer:
 class TopkScorer(XMCScorer):
     """Scorer that gives one figure as a float; made by :func:`make_topk_scorer`."""
 
-    def _figures(self, estimator: Any, X: Any, y: Any, metadata: dict[str, Any]) -> float:
+    def _figures(self, estimator: Any, X: Any, y: Any, metadata: dict[str, Any]) -> Any:
         (figure,) = super()._figures(estimator, X, y, metadata).values()
         return figure
 

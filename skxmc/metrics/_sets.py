@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 
 from ._classification import count_pairs, macro_f1_of, macro_precision_of, micro_f1_of
 from ._inputs import Inputs, read_inputs
@@ -118,7 +117,7 @@ def check_sets(y_pred: Predictions, fix: str) -> None:
     """Raise if predictions are scores, which do not say what is predicted."""
     if isinstance(y_pred, Indices):
         return
-    values = y_pred.data if sp.issparse(y_pred) else y_pred[y_pred != -np.inf]
+    values = y_pred[y_pred != -np.inf] if isinstance(y_pred, np.ndarray) else y_pred.data
     wrong = values[(values != 0) & (values != 1)]
     if len(wrong):
         raise ValueError(

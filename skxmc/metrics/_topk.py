@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -97,11 +98,10 @@ def _first_labels(labels: np.ndarray, k: int, exclude: sp.csr_array | None) -> n
     """Return the first k labels of each row that are neither padding nor excluded."""
     best = np.full((len(labels), k), -1, dtype=np.int64)
     best[:, : labels.shape[1]] = labels[:, :k]
-    to_pack = (labels[:, :k] < 0).any(axis=1)
+    to_pack = np.any(labels[:, :k] < 0, axis=1)
     if exclude is not None:
-        to_pack |= np.diff(exclude.indptr) > 0
-    to_pack = np.flatnonzero(to_pack)
-    for rows in _row_blocks(to_pack, labels.shape[1]):
+        to_pack = to_pack | (np.diff(exclude.indptr) > 0)
+    for rows in _row_blocks(np.flatnonzero(to_pack), labels.shape[1]):
         keep = labels[rows] >= 0
         if exclude is not None:
             keep &= ~_excluded(exclude, rows, labels[rows])
@@ -120,7 +120,8 @@ def _candidate_blocks(
     if sp.issparse(y_pred):
         yield from _sparse_blocks(y_pred)
         return
-    indices, scores = None, y_pred
+    indices: np.ndarray | None = None
+    scores: Any = y_pred
     if isinstance(y_pred, Indices):
         indices, scores = y_pred.labels, y_pred.scores
     for rows in _row_blocks(np.arange(len(scores)), scores.shape[1]):
@@ -156,8 +157,8 @@ def _row_blocks(rows: np.ndarray, widths: int | np.ndarray) -> Iterator[np.ndarr
     """Cut `rows` into blocks of bounded size; an array of widths has to fall along `rows`."""
     start = 0
     while start < len(rows):
-        width = widths if np.isscalar(widths) else widths[rows[start]]
-        stop = start + max(1, _BLOCK_ENTRIES // max(1, int(width)))
+        width = int(widths[rows[start]] if isinstance(widths, np.ndarray) else widths)
+        stop = start + max(1, _BLOCK_ENTRIES // max(1, width))
         yield rows[start:stop]
         start = stop
 

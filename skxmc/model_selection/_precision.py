@@ -11,7 +11,7 @@ class Precision(BaseEstimator):
     Pass it as `threshold` of an estimator. :meth:`~skxmc.ViXMLClassifier.predict` gives as many
     labels as it can while the share of right ones stays above `target`; a document whose labels are
     all too uncertain gets none. The threshold is chosen on held-out documents, by a lower bound of
-    the precision: with few of them it is stricter. Where they cannot show the precision at any
+    the precision: with few of them it is stricter. If they cannot show the precision at any
     threshold, the fit warns and nothing is predicted.
 
     Parameters

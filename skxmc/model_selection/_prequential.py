@@ -26,7 +26,7 @@ def prequential_score(
     scoring: Callable[..., float] | None = None,
     update: Callable[..., Any] | None = None,
 ) -> Bunch:
-    """Score documents that come one after the other, each block before it is learned from.
+    """Score documents that arrive one after the other, each block before it is learned.
 
     Parameters
     ----------

@@ -43,7 +43,7 @@ class RiverClassifier(MultiLabelClassifier):
         self.model_ = deepcopy(estimator)
         self._waiting: list[tuple[Any, Any, list]] = []
 
-    def learn_one(self, x: Mapping[str, Any], y: Mapping[Any, bool] | Iterable) -> None:
+    def learn_one(self, x: Mapping[Any, Any], y: Mapping[Any, bool] | Iterable) -> None:
         """Take in one document, and learn once a block is full.
 
         Parameters
@@ -61,7 +61,7 @@ class RiverClassifier(MultiLabelClassifier):
             self.model_.partial_fit(list(texts), list(labels), **more)
             self._waiting = []
 
-    def predict_proba_one(self, x: Mapping[str, Any], **kwargs: Any) -> dict:
+    def predict_proba_one(self, x: Mapping[Any, Any], **kwargs: Any) -> dict:
         """Probabilities of the best labels; nothing before the first block.
 
         Parameters
@@ -83,7 +83,7 @@ class RiverClassifier(MultiLabelClassifier):
             for label, score in zip(labels, scores, strict=True)
         }
 
-    def predict_one(self, x: Mapping[str, Any], **kwargs: Any) -> dict:
+    def predict_one(self, x: Mapping[Any, Any], **kwargs: Any) -> dict:
         """Whether the best labels are right; nothing before the first block.
 
         Parameters
@@ -106,7 +106,7 @@ class RiverClassifier(MultiLabelClassifier):
             for label, score, threshold in zip(labels, scores, thresholds, strict=True)
         )
 
-    def _best(self, x: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _best(self, x: Mapping[Any, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The best labels as columns, their probabilities and thresholds."""
         more = {} if self.image is None else {"images": [self._picture(x)]}
         labels, scores = self.model_.predict_topk([x[self.text]], self.k, **more)
@@ -118,5 +118,5 @@ class RiverClassifier(MultiLabelClassifier):
     def _name(self, label: int) -> Any:
         return self.model_.classes_[label : label + 1].tolist()[0]
 
-    def _picture(self, x: Mapping[str, Any]) -> Any:
+    def _picture(self, x: Mapping[Any, Any]) -> Any:
         return None if self.image is None else x.get(self.image)

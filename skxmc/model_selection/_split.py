@@ -21,13 +21,13 @@ _MAX_FOLDS = 20
 
 
 class LabelStratifiedKFold(BaseCrossValidator):
-    """K folds over which each label is spread as evenly as it goes.
+    """K folds over which each label is spread as evenly as possible.
 
     Iterative stratification [1]_: documents with the rarest labels are given to folds first, each
     to the fold that has the fewest documents of its rarest label so far. Of folds that have equally
     many, the next rarest label of the document decides, and so on, and last the size of the fold.
     Folds differ by at most one document, as those of :class:`~sklearn.model_selection.KFold`.
-    Labels of a single document cannot be spread and play no part.
+    Labels with a single document cannot be spread and are ignored.
 
     Y is never dense. 100,000 documents with 50,000 labels take seconds.
 
@@ -66,6 +66,10 @@ class LabelStratifiedKFold(BaseCrossValidator):
     [1 2 4] [['red', 'new'], ['blue'], ['red']]
     [0 3 5] [['red'], ['blue', 'new'], ['red']]
     """
+
+    n_splits: int
+    shuffle: bool
+    random_state: int | np.random.RandomState | None
 
     def __init__(
         self,
@@ -283,7 +287,7 @@ def _rarest_first(Y: sp.csr_array) -> tuple[np.ndarray, np.ndarray, int]:
     row = np.repeat(np.arange(Y.shape[0]), np.diff(Y.indptr))
     row, labels = row[labels >= 0], labels[labels >= 0]
     starts = np.searchsorted(row, np.arange(Y.shape[0] + 1))
-    return starts, labels[np.lexsort((labels, row))], len(frequency) - n_single
+    return starts, labels[np.lexsort((labels, row))], int(len(frequency) - n_single)
 
 
 def _read_labels(splitter: Any, X: Any, y: Any) -> sp.csr_array:
@@ -298,10 +302,14 @@ def _read_labels(splitter: Any, X: Any, y: Any) -> sp.csr_array:
 
 def _test_size(test_size: Any, n_samples: int) -> int:
     """The number of test documents, at least one and not all."""
-    number = test_size
+    number: Any = test_size
     if isinstance(test_size, float | np.floating):
         number = ceil(test_size * n_samples) if 0 < test_size < 1 else 0
-    if isinstance(number, bool) or not isinstance(number, Integral) or not 0 < number < n_samples:
+    if (
+        isinstance(number, bool)
+        or not isinstance(number, Integral)
+        or not 0 < int(number) < n_samples
+    ):
         raise ValueError(
             f"test_size is {test_size!r} for {n_samples} documents; pass a float between 0 and 1, "
             "or an int, that leaves documents in both parts."

@@ -23,7 +23,7 @@ def as_river(
     Parameters
     ----------
     estimator : ViXMLClassifier or DecoderXMCClassifier
-        Fitted, or not: then the first block is what it is fitted on. It stays as it is.
+        Fitted or not; an unfitted one is fitted on the first block. It is not changed.
     text : str, default="text"
         Key of a document's text.
     image : str, default=None

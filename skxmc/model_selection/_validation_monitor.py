@@ -7,12 +7,12 @@ from typing import Any
 
 
 class ValidationMonitor:
-    """Figures on documents of your own after each epoch of tuning, and an early end.
+    """Figures on your own documents after each epoch of tuning, and early stopping.
 
     A callback of scikit-learn 1.9 and newer: ``clf.set_callbacks(ValidationMonitor(...))``. After
     each epoch a whole model is made, as if tuning had ended there, and scored. That takes as long
-    as what follows tuning in ``fit``; ``Validation(patience=3)`` costs less, looks at prototypes
-    alone, and keeps the best epoch's weights, which this does not.
+    as the part of ``fit`` after tuning. ``Validation(patience=3)`` costs less: it looks only at
+    prototypes. It also keeps the weights of the best epoch, which this callback does not.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""A saved model as a web service: predictions over HTTP, in batches of what has gathered.
+"""A saved model as a web service: predictions over HTTP, in batches of waiting requests.
 
 Needs the extra ``serve``. ``skxmc serve FOLDER`` is the same on the command line.
 """

@@ -46,28 +46,28 @@ def create_app(
     """Make a web service of a model.
 
     One thread calls the model, with all documents that have come in since its last call. A model
-    of a folder is replaced as a whole when a newer one is saved there; requests get their answers
-    from the one or the other.
+    of a folder is replaced as a whole when a newer one is saved there. Each request is answered by
+    one of the two models.
 
     Parameters
     ----------
     model : path-like, or fitted estimator
         The folder that ``save`` wrote, or the model itself, which the service then owns.
     limits : Limits, default=None
-        What callers may send; None takes ``Limits()``.
+        What callers may send; None means ``Limits()``.
     token : str, default=None
         If given, callers send it as ``Authorization: Bearer TOKEN``. The page and ``/health`` are
         open.
     hosts : sequence of str, default=None
-        Names under which the service may be asked; None takes all.
+        Host names that the service answers to; None accepts all.
     new_labels : path-like, default=None
         File that keeps the labels which ``POST /labels`` adds and ``POST /labels/remove`` removes,
         a line each. Every model that is loaded follows it, and other processes with the same file
         as well. None changes no labels.
     feedback : path-like, default=None
         File that keeps the documents which ``POST /documents`` brings, with the labels that
-        somebody has confirmed: a line of JSON each, which ``skxmc update`` learns from. The page
-        has boxes to confirm labels then. None takes no documents.
+        a caller has confirmed: a line of JSON each, which ``skxmc update`` learns from. The page
+        then has boxes to confirm labels. None takes no documents.
     reload_seconds : float or None, default=2.0
         How often to look for a newer save in the folder; None never looks.
     load_options : dict, default=None
@@ -77,7 +77,7 @@ def create_app(
     -------
     app : fastapi.FastAPI
         For any ASGI server, with one worker process: each process loads its own model. Its
-        lifespan ends the service: what waits is answered then.
+        lifespan ends the service after it has answered the waiting requests.
 
     Raises
     ------
@@ -154,7 +154,7 @@ def run_server(
     limits: Limits | None = None,
     **options: Any,
 ) -> None:
-    """Run the service until it is stopped by a signal; what waits is answered before it ends.
+    """Run the service until a signal stops it; waiting requests are answered before it ends.
 
     Parameters
     ----------
@@ -229,7 +229,7 @@ def _handle_problems(app: FastAPI) -> None:
     from fastapi.responses import JSONResponse
     from starlette.exceptions import HTTPException
 
-    def problem(status: int, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    def problem(status: int, message: str, headers: Any = None) -> JSONResponse:
         clean = message.encode("utf-8", "replace").decode()
         return JSONResponse({"error": clean}, status_code=status, headers=headers)
 
@@ -248,10 +248,11 @@ def _handle_problems(app: FastAPI) -> None:
     async def http(request: Request, error: HTTPException) -> JSONResponse:
         return problem(error.status_code, first_sentence(str(error.detail)), error.headers)
 
-    for kind, handler in (
-        (RequestError, refused),
-        (QueueFullError, full),
-        (RequestValidationError, invalid),
-        (HTTPException, http),
-    ):
+    handlers: dict[type[Exception], Any] = {
+        RequestError: refused,
+        QueueFullError: full,
+        RequestValidationError: invalid,
+        HTTPException: http,
+    }
+    for kind, handler in handlers.items():
         app.add_exception_handler(kind, handler)

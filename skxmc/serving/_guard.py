@@ -48,8 +48,8 @@ class Guard:
     token : str or None
         What callers send as ``Authorization: Bearer``; None lets all in.
     hosts : sequence of str or None
-        Names under which the service may be asked. On a loopback address they keep a web page from
-        reading answers by a name of its own that it points here.
+        Host names that the service answers to. On a loopback address they keep a web page from
+        reading answers under its own name, if that name leads here.
     paths : sequence of str
         Paths that metrics name; callers could invent others without end.
     """

@@ -65,7 +65,7 @@ class Limits:
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name == "seconds":
-                valid = isinstance(value, Real) and 0 < value <= _DAY
+                valid = isinstance(value, Real) and 0 < float(value) <= _DAY
                 wanted = f"above 0 and at most {_DAY}"
             else:
                 valid = isinstance(value, int) and value >= 1

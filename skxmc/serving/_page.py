@@ -12,7 +12,7 @@ PAGE = (files(__package__) / "page.html").read_text("utf-8")
 
 def _hash_of(tag: str) -> str:
     """Hash of what stands between two tags, by which a browser knows that it is ours."""
-    content = re.search(rf"<{tag}>(.*?)</{tag}>", PAGE, re.DOTALL)[1]
+    (content,) = re.findall(rf"<{tag}>(.*?)</{tag}>", PAGE, re.DOTALL)
     return base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
 
 

@@ -103,10 +103,10 @@ def answer_all(served: ServedModel, queries: Sequence[Query]) -> list[Answer | E
             answers[number] = error
         else:
             groups.setdefault(tuple(sorted(set(only))), []).append(number)
-    for only, numbers in groups.items():
+    for columns_of_all, numbers in groups.items():
         parts = [queries[number] for number in numbers]
         columns = [excluded[number] for number in numbers]
-        found = _answer_group(served, parts, columns, only)
+        found = _answer_group(served, parts, columns, columns_of_all)
         for number, answer in zip(numbers, found, strict=True):
             answers[number] = answer
     return answers

@@ -172,8 +172,10 @@ class BatchQueue:
 
     def _gather(self) -> list[Job] | Task:
         """What comes next: a task, or jobs up to the next task or the size of a batch."""
-        if isinstance(self._waiting[0], Task):
-            return self._waiting.popleft()
+        first = self._waiting[0]
+        if isinstance(first, Task):
+            self._waiting.popleft()
+            return first
         batch: list[Job] = []
         size = 0
         while self._waiting and isinstance(self._waiting[0], Job):

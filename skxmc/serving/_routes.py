@@ -64,7 +64,7 @@ async def predict_form(
 
 
 def _render(answer: Answer) -> JSONResponse:
-    predictions = [
+    predictions: list[list[dict[str, Any]]] = [
         [{"id": label.id, "text": label.text, "score": score} for label, score in ranking]
         for ranking in answer.rankings
     ]
@@ -115,7 +115,7 @@ async def remove_label(request: Request, body: KnownLabel) -> None:
 
 @router.post("/documents", status_code=204, response_class=Response)
 async def keep_document(request: Request, body: LabelledDocument) -> None:
-    """Keep a document whose labels somebody has confirmed, for the next update of the model."""
+    """Keep a document whose labels a caller has confirmed, for the next update of the model."""
     await run_in_threadpool(_service(request).keep_document, body.text, body.labels)
 
 

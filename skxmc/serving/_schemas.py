@@ -44,7 +44,7 @@ class NearDocument(BaseModel):
 
 
 class SpeakingWord(BaseModel):
-    """A word of the document that speaks for the label."""
+    """A word of the document that supports the label."""
 
     word: str
     amount: float = Field(description="Logarithm of the factor that it gives the odds.")
@@ -111,7 +111,7 @@ class KnownLabel(_Request):
 
 
 class LabelledDocument(_Request):
-    """A document and the labels that somebody has confirmed."""
+    """A document and the labels that a caller has confirmed."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"text": "a red apple", "labels": ["fruit"]}]}

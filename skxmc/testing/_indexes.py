@@ -161,7 +161,9 @@ class _Check:
     def remove(self) -> None:
         index = self.build()
         index.search(self.queries, 1)
-        _require(index.remove([7, 399, 0]) is index, "remove returns another object than self")
+        _require(
+            index.remove(np.array([7, 399, 0])) is index, "remove returns another object than self"
+        )
         left = np.delete(self.vectors, [0, 7, 399], axis=0)
         self.found(index, left, "after remove")
         self.found(index.remove(np.array([], dtype=np.int64)), left, "after removing nothing")
@@ -177,8 +179,8 @@ class _Check:
         wrong = {"a position below 0": [3, -1], "a position out of range": [3, 400]}
         for what, ids in {**wrong, "a position that comes twice": [5, 3, 5]}.items():
             _raises(ValueError, f"remove of {what}", index.remove, ids)
-        for ids in ([0.0, 1.0], np.ones(400, dtype=bool)):
-            _raises(TypeError, f"remove of {np.asarray(ids).dtype}", index.remove, ids)
+        for numbers in ([0.0, 1.0], np.ones(400, dtype=bool)):
+            _raises(TypeError, f"remove of {np.asarray(numbers).dtype}", index.remove, numbers)
         _raises(ValueError, "vectors of a position out of range", index.vectors, [400])
         self.found(index, self.vectors, "after a remove that was refused")
 
@@ -242,17 +244,17 @@ def _check_answer(
     _require(right, f"{when}, search returns shapes {indices.shape} and {scores.shape}")
     right = (indices.dtype, scores.dtype) == (np.int64, np.float32)
     _require(right, f"{when}, search returns {indices.dtype} and {scores.dtype}")
-    right = (indices >= -1).all() and (indices < len(stored)).all()
+    right = bool((indices >= -1).all() and (indices < len(stored)).all())
     _require(right, f"{when}, search returns positions out of range")
     there = indices >= 0
     _require((scores[~there] == -np.inf).all(), f"{when}, the score beside -1 is not -inf")
     _require((there[:, :-1] >= there[:, 1:]).all(), f"{when}, -1 stands before a position")
     _require((scores[:, :-1] >= scores[:, 1:]).all(), f"{when}, the best do not come first")
     ties = (scores[:, :-1] == scores[:, 1:]) & there[:, 1:]
-    right = (indices[:, :-1] < indices[:, 1:])[ties].all()
+    right = bool((indices[:, :-1] < indices[:, 1:])[ties].all())
     _require(right, f"{when}, of equal scores the lower position does not come first")
     rows = np.sort(indices, axis=1)
-    right = ((rows[:, :-1] < rows[:, 1:]) | (rows[:, 1:] < 0)).all()
+    right = bool(((rows[:, :-1] < rows[:, 1:]) | (rows[:, 1:] < 0)).all())
     _require(right, f"{when}, a vector is found twice for one query")
     exact = np.take_along_axis(queries @ stored.T, indices, axis=1)
     off = float(np.abs(scores - exact)[there].max(initial=0))
