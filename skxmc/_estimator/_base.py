@@ -27,7 +27,6 @@ from ._callbacks import CallbackSupportMixin, FitTasks, with_callbacks
 from ._explaining import ExplainingMixin
 from ._featurizer import Featurizer, digest_of
 from ._hub import HubMixin
-from ._learning_rates import resolve_learning_rate
 from ._nested import NestedParametersMixin
 from ._parameters import (
     Mode,

@@ -10,10 +10,10 @@ import numpy as np
 from .._inputs._label_set import joined_texts
 from ..model_selection import Validation
 from ._featurizer import Featurizer
+from ._learning_rates import resolve_learning_rate
 from ._parameters import (
     resolve_adapter,
     resolve_batch_size,
-    resolve_learning_rate,
     resolve_training,
     settings_of,
 )

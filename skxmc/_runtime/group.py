@@ -101,8 +101,8 @@ def ranges(n: int) -> list[slice]:
 
 
 def compute_shares(
-    parts: Sequence[np.ndarray] | Sequence[slice],
-    compute: Callable[[np.ndarray | slice], np.ndarray],
+    parts: Sequence[Any],
+    compute: Callable[[Any], np.ndarray],
     out: np.ndarray,
 ) -> np.ndarray:
     """Rows of an array, each part of which another process computes.
