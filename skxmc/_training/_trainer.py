@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from .._features._blocks import row_norms
 from .._runtime import group
-from .._runtime._device import random_state, set_random_state
+from .._runtime._device import random_state, set_random_state, to_device
 from .._towers._items import Items
 from .._towers._tower import Tower
 from ._checkpoint import Checkpoint
@@ -365,7 +365,7 @@ class TowerTrainer:
         items, selected = self._leave_out_images(distinct)
         share = StepShare(items, selected, self.gradient_cache.chunk_tokens, rows, drawn)
         # Row of the packs' output that belongs to each document and label of the batch.
-        gather = torch.from_numpy(share.places[inverse]).to(self.device)
+        gather = to_device(share.places[inverse], self.device)
         batch.documents, batch.labels = gather[: len(rows)], gather[len(rows) :]
         optimizer.zero_grad(set_to_none=True)
         packs = [pack.to(self.device) for pack in share.packs]
