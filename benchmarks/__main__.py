@@ -15,6 +15,7 @@ SUBCOMMANDS = {
     "predict": "throughput, latency and cold start of predictions",
     "gpu": "what a GPU computes, whether it is right, and how fast",
     "index": "exact and approximate search, and faiss by hand",
+    "indexes": "every index that is installed, databases too, with and without filters",
     "metrics": "xmc_report against a loop over documents",
     "quality": "accuracy, time and memory on a data set, and those of other methods",
     "serve": "requests per second and waiting times of the service",
@@ -24,6 +25,7 @@ SUBCOMMANDS = {
     "fingerprint": "hashes of what small fits predict, to compare commits",
     "reliability": "loading with verification, and memory over long use",
     "recipes": "published runs: parameters, figures, memory, and a dry run of each",
+    "capacity": "what models and jobs of millions of labels take, from measured constants",
     "data": "build the data sets of the figures from packages, and compare them",
     "memory": "what a fit takes with language models of all sizes, estimated",
 }

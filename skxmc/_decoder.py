@@ -64,7 +64,7 @@ class DecoderXMCClassifier(BaseXMCClassifier):
         trains, prevents it.
     adapter : LoRA, default=None
         The adapters with ``train_encoder="lora"``; None takes ``LoRA()``.
-    index : {"auto", "exact", "hnsw", "ivf"} or Index, default="auto"
+    index : {"auto", "exact", "hnsw", "ivf", "pgvector", "qdrant"} or Index, default="auto"
         Search over prototypes and documents, as in :class:`ViXMLClassifier`.
     text_features : {"embedding", "tfidf", "both"}, default="both"
         What label vectors see of a text; as in :class:`ViXMLClassifier`.

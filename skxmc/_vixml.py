@@ -73,7 +73,7 @@ class ViXMLClassifier(BaseXMCClassifier):
         ``Prime()``; ``LinearHead()`` is for labels that have no text.
     adapter : LoRA, default=None
         The adapters with ``train_encoder="lora"``; None takes ``LoRA()``.
-    index : {"auto", "exact", "hnsw", "ivf"} or Index, default="auto"
+    index : {"auto", "exact", "hnsw", "ivf", "pgvector", "qdrant"} or Index, default="auto"
         Search over prototypes and documents; "auto" is exact up to the size where approximate
         search is faster (500,000 vectors of width 384), above it "hnsw" with vectors stored in
         int8, built by all threads; "hnsw" itself stores float32 and builds with one thread.

@@ -25,7 +25,7 @@ HEAVY = ("torch", "faiss", "transformers")
 ROWS = (
     ("skxmc",),
     ("skxmc.__main__", "skxmc.datasets.images"),
-    ("skxmc._cli", "skxmc.bulk"),
+    ("skxmc._cli", "skxmc.bulk", "skxmc.mlflow"),
     ("skxmc.serving",),
     ("skxmc._vixml", "skxmc._decoder"),
     ("skxmc._estimator",),
@@ -65,6 +65,7 @@ PUBLIC_ROOMS = (
     "indexes",
     "inspection",
     "metrics",
+    "mlflow",
     "model_selection",
     "objectives",
     "pipeline",
@@ -428,7 +429,10 @@ def test_extras_and_core_dependencies_are_as_promised():
     assert set(project["optional-dependencies"]) == extras | {
         "completion",
         "images",
+        "mlflow",
         "parquet",
+        "pgvector",
+        "qdrant",
         "ray",
         "river",
         "serve",

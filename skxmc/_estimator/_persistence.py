@@ -21,6 +21,7 @@ from .._features._whitening import ImageWhitener
 from .._folders._content import readings, write_content
 from .._folders._replacing import replacing
 from .._inputs._label_set import plain_labels, plain_mapping
+from .._inputs._packed_names import PackedLists, PackedNames
 from .._inputs._texts import sequence_to_list
 from .._ranking._ranker import Ranker
 from ..encoders import ImageEncoder, Precomputed
@@ -360,14 +361,23 @@ def _objects(value: Any) -> Iterator[BaseEstimator]:
 
 
 def _fitted_attributes(estimator: Any) -> dict[str, Any]:
-    """Fitted attributes beside the parts that have their own form."""
+    """Fitted attributes beside the parts that have their own form; names are packed."""
     return {
-        name: value
+        name: _packed(name, value)
         for name, value in vars(estimator).items()
         if name.endswith("_")
         and not name.startswith("_")
         and name not in ("featurizer_", "ranker_")
     }
+
+
+def _packed(name: str, value: Any) -> Any:
+    """Names of labels in a form that processes share, and other attributes as they are."""
+    if name == "classes_" and isinstance(value, np.ndarray) and value.dtype == object:
+        return PackedNames.of(value)
+    if name == "label_texts_" and isinstance(value, list):
+        return PackedLists.of(value)
+    return value
 
 
 def _save_featurizer(featurizer: Featurizer, folder: Path, include_base: bool) -> dict[str, Any]:

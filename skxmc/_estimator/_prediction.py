@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._features._blocks import Features
 from .._inputs._images import ImageFeatures, ImageItems, with_pictures
+from .._inputs._packed_names import LazyNames, PackedNames
 from .._inputs._targets import encode_targets, encode_truth, labels_to_names
 from .._inputs._texts import check_top_k, sequence_to_list
 from .._ranking._allowed import Allowed
@@ -35,6 +36,13 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
     # What runs the text encoder; a parameter where there is a choice.
     backend = "torch"
+
+    classes_ = LazyNames()
+
+    @property
+    def _label_ids(self) -> np.ndarray | PackedNames:
+        """As `classes_`; of a loaded model they stay in its file until they are asked for."""
+        return vars(self)["classes_"]
 
     @property
     def evidence_(self) -> dict[str, Evidence]:
@@ -115,12 +123,12 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         check_is_fitted(self)
         k = check_top_k(k)
         features = self._features(X, images)
-        allowed = check_allowed(exclude, only, exclude_labels, len(features), self.classes_)
-        found = self.ranker_.predict(features, min(k, len(self.classes_)), allowed)
+        allowed = check_allowed(exclude, only, exclude_labels, len(features), self._label_ids)
+        found = self.ranker_.predict(features, min(k, len(self._label_ids)), allowed)
         indices, scores = pad_candidates(*found, k)
         if as_frame:
-            return candidates_frame(indices, scores, self.classes_, self.label_texts_)
-        return (labels_to_names(indices, self.classes_) if return_labels else indices), scores
+            return candidates_frame(indices, scores, self._label_ids, self.label_texts_)
+        return (labels_to_names(indices, self._label_ids) if return_labels else indices), scores
 
     def predict(
         self,
@@ -148,10 +156,10 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         """
         check_is_fitted(self)
         features = self._features(X, images)
-        allowed = check_allowed(exclude, only, exclude_labels, len(features), self.classes_)
+        allowed = check_allowed(exclude, only, exclude_labels, len(features), self._label_ids)
         indices, scores = self._above_threshold(features, allowed, max_labels)
         rows, columns = np.nonzero(scores > self._threshold_of(indices))
-        shape = (len(indices), len(self.classes_))
+        shape = (len(indices), len(self._label_ids))
         ones = np.ones(len(rows), dtype=np.float32)
         Y = sp.csr_array((ones, (rows, indices[rows, columns])), shape=shape)
         Y.sort_indices()
@@ -186,12 +194,12 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         """
         check_is_fitted(self)
         features = self._features(X, images)
-        allowed = check_allowed(exclude, only, exclude_labels, len(features), self.classes_)
+        allowed = check_allowed(exclude, only, exclude_labels, len(features), self._label_ids)
         if labels is not None:
             return self.ranker_.score(features, self._find_labels(labels), allowed)
         indices, scores = self.ranker_.predict(features, self._n_candidates(), allowed)
         rows, columns = np.nonzero(indices >= 0)
-        shape = (len(indices), len(self.classes_))
+        shape = (len(indices), len(self._label_ids))
         pairs = (rows, indices[rows, columns])
         probabilities = sp.csr_array((scores[rows, columns], pairs), shape=shape)
         probabilities.sort_indices()
@@ -225,13 +233,13 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         """
         check_is_fitted(self)
         X, images = self._check_new_documents(X, images)
-        n_labels = len(self.classes_)
+        n_labels = len(self._label_ids)
         if 4.0 * len(X) * n_labels > MAX_DENSE_BYTES:
             raise ValueError(
                 f"decision_function would return {len(X)} x {n_labels} scores, "
                 f"{4e-9 * len(X) * n_labels:.1f} GB; use predict_topk, or pass fewer documents."
             )
-        allowed = check_allowed(exclude, only, exclude_labels, len(X), self.classes_)
+        allowed = check_allowed(exclude, only, exclude_labels, len(X), self._label_ids)
         features = self._featurize(X, images)
         indices, scores = self._above_threshold(features, allowed, n_labels)
         dense = np.zeros((len(indices), n_labels), dtype=np.float32)
@@ -307,7 +315,7 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         found = self.predict_topk(X, k=1, images=images, exclude=exclude)
         n_samples = len(found[0])
         Y = encode_truth(y, n_samples, self.classes_)
-        exclude = excluded_pairs(exclude, n_samples, self.classes_)
+        exclude = excluded_pairs(exclude, n_samples, self._label_ids)
         if exclude is not None:
             exclude.resize(Y.shape)
         return precision_at_k(Y, found, k=1, exclude=exclude, sample_weight=sample_weight)
@@ -391,7 +399,7 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         check_is_fitted(self)
         n_samples = Y.shape[0] if hasattr(Y, "shape") else len(Y)
         Y, _ = encode_targets(Y, n_samples, classes=self.classes_)
-        names = self.classes_[Y.indices]
+        names = self._label_ids[Y.indices]
         return [tuple(names[start:stop]) for start, stop in pairwise(Y.indptr)]
 
     def _features(self, X, images) -> Features:
@@ -446,11 +454,11 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
     def _above_threshold(self, features: Features, allowed: Allowed, most: int):
         """Ranked labels of documents, (n, m), at least all whose probability is high enough."""
-        k, most = self._n_candidates(), min(most, len(self.classes_))
+        k, most = self._n_candidates(), min(most, len(self._label_ids))
         indices, scores = self.ranker_.predict(features, min(k, most), allowed)
         while self._goes_on(indices, scores):
             if k >= most:
-                if most < len(self.classes_):
+                if most < len(self._label_ids):
                     warnings.warn(
                         f"some documents have more than max_labels={most} labels above the "
                         "threshold; the best of them are given. Pass a larger max_labels.",
@@ -468,12 +476,12 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
     def _threshold_of(self, indices: np.ndarray) -> np.ndarray:
         """The threshold of each label, of the shape of `indices`."""
-        return np.broadcast_to(self.threshold_, (len(self.classes_),))[indices]
+        return np.broadcast_to(self.threshold_, (len(self._label_ids),))[indices]
 
     def _find_labels(self, labels) -> np.ndarray:
         """Column numbers of labels by name."""
         names = [labels] if isinstance(labels, str) else sequence_to_list(labels)
-        columns = columns_of(names, self.classes_)
+        columns = columns_of(names, self._label_ids)
         unknown = [name for name, column in zip(names, columns, strict=True) if column < 0]
         if unknown:
             raise ValueError(
@@ -484,4 +492,4 @@ class PredictionMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
     def _n_candidates(self) -> int:
         """Labels of a document that can have a probability."""
-        return min(self.ranker_.setting.shortlist, len(self.classes_))
+        return min(self.ranker_.setting.shortlist, len(self._label_ids))

@@ -4,8 +4,9 @@ What JSON has no form for is an object with one key that begins with a dollar si
 ``{"$tuple": [...]}``, ``{"$objects": [...]}`` (an array of strings or of Python objects),
 ``{"$float": "inf"}``, ``{"$array": [name, dtype, shape]}``,
 ``{"$csr": {"data": ..., "indices": ..., "indptr": ..., "shape": ...}}``,
-``{"$index": [file, n, dimension]}``, and ``{"$dict": [[key, value], ...]}`` for dicts with such
-keys.
+``{"$names": {"data": ..., "ends": ...}}`` and ``{"$name_lists": {"names": ..., "ends": ...}}``
+(packed names), ``{"$index": [file, n, dimension]}``, and ``{"$dict": [[key, value], ...]}`` for
+dicts with such keys.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
+from .._inputs._packed_names import PackedLists, PackedNames
 from ..indexes import Storable
 from ._strict_json import MAX_INTEGER
 
@@ -48,8 +50,8 @@ def pack(content: Any) -> Packed:
     Parameters
     ----------
     content : object
-        Nested dicts, lists and tuples of numbers, strings, None, ndarrays, csr_arrays and
-        indexes.
+        Nested dicts, lists and tuples of numbers, strings, None, ndarrays, csr_arrays, packed names
+        and indexes.
 
     Returns
     -------
@@ -136,6 +138,10 @@ def _pack(
     if isinstance(value, list | tuple):
         entries = [pack_part(part, str(number)) for number, part in enumerate(value)]
         return entries if isinstance(value, list) else {"$tuple": entries}
+    if isinstance(value, PackedNames):
+        return {"$names": pack_part({"data": value.data, "ends": value.ends})}
+    if isinstance(value, PackedLists):
+        return {"$name_lists": pack_part({"names": value.names, "ends": value.ends})}
     if isinstance(value, np.ndarray) and value.dtype.kind in "OU" and value.ndim == 1:
         return {"$objects": pack_part(value.tolist())}
     if isinstance(value, np.ndarray) and value.dtype.newbyteorder("<") in _NAMES:
@@ -214,6 +220,19 @@ def _dict(pairs: Any) -> dict[str, Any]:
     return found
 
 
+def _names(parts: Any) -> PackedNames:
+    data, ends = (parts[name] for name in ("data", "ends"))
+    if len(parts) != 2 or not isinstance(data, np.ndarray):
+        raise TypeError("they are no arrays")
+    return PackedNames(data, ends)
+
+
+def _name_lists(parts: Any) -> PackedLists:
+    if len(parts) != 2:
+        raise TypeError("they are no names and ends")
+    return PackedLists(parts["names"], parts["ends"])
+
+
 def _csr(parts: Any) -> sp.csr_array:
     """A matrix of which nothing can be read or written outside of its memory."""
     data, indices, indptr = (parts[name] for name in ("data", "indices", "indptr"))
@@ -245,4 +264,6 @@ _FORMS: dict[str, Callable[[Any], Any]] = {
     "$float": _float,
     "$dict": _dict,
     "$csr": _csr,
+    "$names": _names,
+    "$name_lists": _name_lists,
 }

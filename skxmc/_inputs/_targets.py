@@ -240,10 +240,12 @@ def labels_to_names(indices: Any, classes: np.ndarray) -> np.ndarray:
             f"indices must lie between -1 and {len(classes) - 1}, got values from "
             f"{indices.min()} to {indices.max()}; pass indices of labels that the model knows."
         )
-    names = np.empty(len(classes) + 1, dtype=object)
-    names[:-1] = sequence_to_list(classes)
-    names[-1] = None
-    return names[indices]
+    distinct, places = np.unique(indices, return_inverse=True)
+    known = distinct[distinct >= 0]
+    own = classes[known] if hasattr(classes, "dtype") else [classes[label] for label in known]
+    names = np.full(len(distinct), None, dtype=object)
+    names[distinct >= 0] = sequence_to_list(own)
+    return names[places].reshape(indices.shape)
 
 
 def check_exclude(

@@ -162,7 +162,10 @@ class TablePredictor:
     @property
     def gives_numbers(self) -> bool:
         """Whether labels in the result are numbers, and not strings."""
-        return not self.return_labels or self.model.classes_.dtype.kind in "iu"
+        if not self.return_labels:
+            return True
+        # As they are in the file: to see their type, nobody has to make strings of all.
+        return vars(self.model)["classes_"].dtype.kind in "iu"
 
     @property
     def model(self) -> Any:

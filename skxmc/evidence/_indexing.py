@@ -38,8 +38,10 @@ def place_index(index: Index, device: str) -> None:
 
 
 def index_bytes(spec: Any, n: int, width: int) -> float:
-    """Bytes of an index over n vectors of some width."""
+    """Bytes of an index over n vectors of some width; none of this machine for a database."""
     index = make_index(spec, n, width)
+    if index.stored == "reference":
+        return 0.0
     if not isinstance(index, HNSW):
         return 4.0 * n * width
     sizes = {"float32": 4.0, "float16": 2.0, "int8": 1.0}

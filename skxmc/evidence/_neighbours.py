@@ -5,9 +5,7 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 
-from .._runtime import limits
-from .._runtime._threads import product
-from ..indexes import Index, sort_candidates
+from ..indexes import sort_candidates
 from ._corpus import Candidates, Corpus, Documents, Removal, Size
 from ._evidence import Evidence
 from ._indexing import build_index, index_bytes, place_index
@@ -92,15 +90,14 @@ class Neighbours(Evidence):
         shape = (*labels.shape, n_documents)
         positions = np.full(shape, -1, dtype=np.int64)
         cosines = np.full(shape, -np.inf, dtype=np.float32)
-        wanted = np.unique(labels[labels >= 0])
+        wanted = np.unique(labels[(labels >= 0) & (n_documents > 0)])
         holders = sp.csc_array(documents.training_labels[:, wanted])
         for place, label in enumerate(wanted):
             part = slice(*holders.indptr[place : place + 2])
             pairs = labels == label
             queries = documents.unit[np.nonzero(pairs)[0]]
-            found = nearest_among(self.index_, queries, holders.indices[part], n_documents)
-            width = found[0].shape[1]
-            positions[pairs, :width], cosines[pairs, :width] = found
+            found = self.index_.search(queries, n_documents, only=holders.indices[part])
+            positions[pairs], cosines[pairs] = found
         return Reasons(documents=(positions, cosines))
 
     def nearest_documents(self, documents: Documents, n: int) -> Candidates:
@@ -129,34 +126,6 @@ class Neighbours(Evidence):
     def memory(self, size: Size) -> tuple[float, float]:
         """Bytes while the kind is fitted, and bytes of its index."""
         return 0.0, index_bytes(size.index, size.n_documents, size.joint)
-
-
-def nearest_among(
-    index: Index, queries: np.ndarray, positions: np.ndarray, n: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """The nearest of some vectors of an index.
-
-    Parameters
-    ----------
-    index : Index
-    queries : ndarray of shape (n_queries, d), float32
-    positions : ndarray of shape (m,), int
-        Which vectors of the index are compared.
-    n : int
-
-    Returns
-    -------
-    positions : ndarray of shape (n_queries, at most n), int64
-    cosines : ndarray of shape (n_queries, at most n), float32
-    """
-    best = np.empty((len(queries), 0), dtype=np.int64)
-    cosines = np.empty((len(queries), 0), dtype=np.float32)
-    for start in range(0, len(positions), limits.ROWS):  # the vectors of all might be too many
-        part = positions[start : start + limits.ROWS].astype(np.int64)
-        found = product(queries, np.ascontiguousarray(index.vectors(part).T))
-        best = np.hstack([best, np.tile(part, (len(queries), 1))])
-        best, cosines = sort_candidates(best, np.hstack([cosines, found]), n)
-    return best, cosines
 
 
 def neighbour_labels(

@@ -8,13 +8,14 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import NotFittedError
 
 from .._runtime import limits
 from .._runtime._plugins import find_plugin
 from ._bytes import checksum, pack, unpack
 from ._checks import check_positions, check_vectors, distinct_rows
+from ._filters import Filter, read_filter, search_in_turns
 
 
 class Index(BaseEstimator, ABC):
@@ -25,11 +26,11 @@ class Index(BaseEstimator, ABC):
     ``_parameter_constraints``, so that ``clone``, ``set_params`` and searches work.
 
     A subclass sets `name` and implements `_build`, `_add`, `_search` and `_vectors_at`; where it
-    can remove vectors without a rebuild or be built in parts, also `_remove` or
-    `_build_in_parts`. What they receive has been checked:
+    can remove vectors without a rebuild, be built in parts or leave vectors out of a search, also
+    `_remove`, `_build_in_parts` or `_search_filtered`. What they receive has been checked:
     vectors are C-contiguous float32, ``k`` is at most the number of vectors.
-    :func:`skxmc.testing.check_index` tests a subclass. Where it lives in memory, it derives from
-    :class:`Storable`.
+    :func:`skxmc.testing.check_index` tests a subclass. Models can be saved with one that derives
+    from :class:`Storable`.
 
     Attributes
     ----------
@@ -37,6 +38,9 @@ class Index(BaseEstimator, ABC):
         Of the class. Bytes hold it, and ``make_index`` finds the classes of other packages by it.
     dimension : int or None
         Width of the vectors; None before anything was built.
+    stored : {"bytes", "reference"}
+        Of the class: whether a saved model has the vectors in its folder, or only says where in a
+        database they are.
 
     Examples
     --------
@@ -64,6 +68,7 @@ class Index(BaseEstimator, ABC):
     """
 
     name: ClassVar[str]
+    stored: ClassVar[str] = "bytes"
     dimension: int | None = None
     _parameter_constraints: dict[str, Any] = {}
     _length = 0
@@ -171,7 +176,21 @@ class Index(BaseEstimator, ABC):
             self._length = len(kept)
         return self
 
-    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    def drop(self) -> Index:
+        """Give up the vectors, also where they are in a database; the index is empty then.
+
+        Returns
+        -------
+        index : Index
+            The index itself.
+        """
+        self._drop()
+        self.__dict__ = clone(self).__dict__
+        return self
+
+    def search(
+        self, queries: np.ndarray, k: int, exclude: Any = None, only: Any = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Find the `k` vectors of greatest inner product with each query.
 
         Parameters
@@ -180,6 +199,11 @@ class Index(BaseEstimator, ABC):
             Finite.
         k : int
             At least 1.
+        exclude : ndarray of shape (n_excluded,), sequence of m of these, or None, default=None
+            Positions, integer, that are left out: for all queries, or for each. -1 in those of a
+            query stands for none, so that indices of an earlier search can be passed.
+        only : ndarray of shape (n_only,), sequence of m of these, or None, default=None
+            Positions that may be found, in the same forms.
 
         Returns
         -------
@@ -192,9 +216,20 @@ class Index(BaseEstimator, ABC):
         Raises
         ------
         ValueError
-            If `queries` has another width than the vectors or is not finite, or ``k < 1``.
+            If `queries` has another width than the vectors or is not finite, ``k < 1``, or a
+            position is out of range.
         TypeError
-            If `queries` is not floating or `k` not an integer.
+            If `queries` is not floating or `k` not an integer, or positions are not.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skxmc.indexes import Exact
+        >>> index = Exact().build(np.eye(3))
+        >>> index.search(np.array([[0.6, 0.0, 0.8]]), k=2, exclude=[2])[0]
+        array([[0, 1]])
+        >>> index.search(np.array([[0.6, 0.0, 0.8]]), k=2, only=[1])[0]
+        array([[ 1, -1]])
         """
         self._check_built()
         queries = check_vectors(queries, "queries", self.dimension)
@@ -203,10 +238,13 @@ class Index(BaseEstimator, ABC):
         k = operator.index(k)
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}")
+        chosen = read_filter(exclude, only, len(queries), len(self))
         indices = np.full((len(queries), k), -1, dtype=np.int64)
         scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
         found = min(k, len(self))
-        if found and len(queries):
+        if found and len(queries) and chosen is not None:
+            indices[:, :found], scores[:, :found] = self._search_filtered(queries, found, chosen)
+        elif found and len(queries):
             distinct, places = distinct_rows(queries)
             if len(distinct) == len(queries):
                 indices[:, :found], scores[:, :found] = self._search(queries, found)
@@ -271,16 +309,31 @@ class Index(BaseEstimator, ABC):
     def _search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """The k best as :meth:`search` returns them."""
 
+    def _search_filtered(
+        self, queries: np.ndarray, k: int, chosen: Filter
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """As :meth:`_search`, of the vectors that a filter allows; -1 and -inf where it is fewer.
+
+        By default, more are searched than are asked for, and some dropped; of few that are
+        allowed, all are compared.
+        """
+        return search_in_turns(self, queries, k, chosen)
+
     @abstractmethod
     def _vectors_at(self, indices: np.ndarray) -> np.ndarray:
         """The vectors at positions, float32."""
 
+    def _drop(self) -> None:
+        """Delete what is outside of this process."""
+
 
 class Storable(Index):
-    """An index that lives in memory, and can be written as bytes.
+    """An index that can be written as bytes, and so be part of a saved model.
 
     A subclass implements `_payload` and `_restore` beside the methods of :class:`Index`. Pickles
-    of an index hold its bytes; joblib can map them into memory.
+    of an index hold its bytes; joblib can map them into memory. Bytes of an index in a database
+    (``stored = "reference"``) say where the vectors are, and never at which address the database
+    is.
 
     Examples
     --------

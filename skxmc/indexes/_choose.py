@@ -8,8 +8,10 @@ from .._runtime._plugins import find_plugin
 from ._base import Index
 from ._exact import Exact
 from ._faiss import HNSW, IVF
+from ._pgvector import PgVectorIndex
+from ._qdrant import QdrantIndex
 
-_KNOWN = {"exact": Exact, "hnsw": HNSW, "ivf": IVF}
+_KNOWN = {kind.name: kind for kind in (Exact, HNSW, IVF, PgVectorIndex, QdrantIndex)}
 
 # Vectors of width 384 up to which exact search is the faster one, counting one build and, in
 # batches, one query for each vector indexed (a test set, or hard negatives of one epoch). Found
@@ -32,7 +34,7 @@ def make_index(spec: str | Index, n_items: int, dimension: int) -> Index:
 
     Parameters
     ----------
-    spec : {"auto", "exact", "hnsw", "ivf"}, another name, or Index
+    spec : {"auto", "exact", "hnsw", "ivf", "pgvector", "qdrant"}, another name, or Index
         "auto" is "exact" up to 500,000 vectors of width 384 (or as many numbers in another
         shape), where building and searching "hnsw" begins to cost less, and above "hnsw" with
         vectors stored in int8, built by all threads, to be done in time with millions.

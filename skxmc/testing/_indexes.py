@@ -51,7 +51,9 @@ def check_index(make: Callable[[], Index], *, recall: float = 1.0, atol: float =
         check.add,
         check.remove,
         check.remove_errors,
+        check.filters,
         check.copies,
+        check.drop,
         check.errors,
     ):
         _call(f"the check of {step.__name__}", step)
@@ -125,6 +127,51 @@ class _Check:
             np.array_equal(indices, expected), "of equal scores, not the lower positions come first"
         )
 
+    def filters(self) -> None:
+        index = self.build()
+        rng = np.random.RandomState(4)
+        best = index.search(self.queries, 10)[0]
+        some = [np.flatnonzero(rng.uniform(size=400) < 0.4) for _ in self.queries]
+        for what, filters in {
+            "exclude for all": {"exclude": best[0][best[0] >= 0]},
+            "exclude for each": {"exclude": best},  # -1 in it stands for none
+            "only for all": {"only": some[0]},
+            "only for each": {"only": some},
+            "exclude and only": {"exclude": best, "only": some},
+            "only with more than there are": {"only": [5, 17, 300]},
+            "only with nothing": {"only": [[] for _ in self.queries]},
+        }.items():
+            self.filtered(index, what, **filters)
+        left = index.remove([0, 7, 399])
+        self.filtered(
+            left, "after remove, exclude for each", exclude=left.search(self.queries, 5)[0]
+        )
+        for what, wrong in {"a position out of range": [400], "too few lists": [[1]]}.items():
+            _raises(ValueError, f"exclude with {what}", index.search, self.queries, 3, wrong)
+        _raises(TypeError, "only with numbers that are not integer", index.search,
+                self.queries, 3, None, [0.5])  # fmt: skip
+
+    def filtered(self, index: Index, what: str, exclude: Any = None, only: Any = None) -> None:
+        """Check one search with filters against a comparison with all vectors."""
+        indices, scores = index.search(self.queries, 10, exclude, only)
+        stored = index.vectors(np.arange(len(index)))
+        _check_answer(indices, scores, stored, self.queries, f"with {what}")
+        allowed = np.zeros((len(self.queries), len(index)), dtype=bool)
+        for row in range(len(allowed)):
+            own = slice(None) if only is None else only if np.ndim(only[0]) == 0 else only[row]
+            allowed[row, own] = True
+            own = [] if exclude is None else exclude if np.ndim(exclude[0]) == 0 else exclude[row]
+            allowed[row, [position for position in own if position >= 0]] = False
+        there = indices >= 0
+        right = np.take_along_axis(allowed, np.maximum(indices, 0), axis=1)
+        _require(right[there].all(), f"with {what}, a search finds what is left out")
+        exact = np.where(allowed, self.queries @ stored.T, -np.inf)
+        least = -np.sort(-exact, axis=1)[:, 9:10] - 1e-5
+        n_wanted = np.minimum(allowed.sum(axis=1), 10).sum()
+        hits = (there & (np.take_along_axis(exact, indices, axis=1) >= least)).sum()
+        share = 1.0 if n_wanted == 0 else float(hits / n_wanted)
+        _require(share >= self.recall, f"with {what}, recall is {share:.3f}, below {self.recall}")
+
     def few_and_none(self) -> None:
         index = self.build(6)
         indices, scores = index.search(self.queries, 9)
@@ -196,6 +243,9 @@ class _Check:
             right = written.dtype == np.uint8 and written.ndim == 1
             _require(right, f"to_bytes is {written.dtype} {written.shape}")
             written.flags.writeable = False
+            _require(type(index).stored in ("bytes", "reference"), "stored says something else")
+            held = type(index).stored == "bytes" or len(written) < index.vectors([0]).nbytes * 100
+            _require(held, f"a reference has {len(written)} bytes")
             copies["to_bytes and from_bytes"] = type(index).from_bytes(written)
             for end in (len(written) - 1, len(written) // 2, 3):
                 what = f"from_bytes of the first {end} bytes of {len(written)}"
@@ -209,6 +259,16 @@ class _Check:
             self.found(other.add(self.vectors[:5]), more, f"after {way} and add")
         self.found(index, self.vectors, "after changes of a copy")
         _require(len(pickle.loads(pickle.dumps(self.make()))) == 0, "a new index pickles vectors")
+
+    def drop(self) -> None:
+        index = self.build()
+        before = index.get_params()
+        _require(index.drop() is index, "drop returns another object than self")
+        _require(index.dimension is None and len(index) == 0, "after drop, the index is not empty")
+        _require(index.get_params() == before, "drop changes a parameter")
+        _raises(NotFittedError, "search after drop", index.search, self.queries, 1)
+        self.found(index.build(self.vectors), self.vectors, "after drop and build")
+        index.drop().drop()
 
     def errors(self) -> None:
         empty, index = self.make(), self.build()
