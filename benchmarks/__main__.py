@@ -10,6 +10,7 @@ from ._report import add_common, execute
 
 SUBCOMMANDS = {
     "train": "training speed, loss and time to accuracy against a plain padded loop",
+    "distributed": "tuning by several processes against one: the same model, and how fast",
     "encode": "embeddings of texts against sentence-transformers",
     "predict": "throughput, latency and cold start of predictions",
     "gpu": "what a GPU computes, whether it is right, and how fast",

@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from . import (
         bulk,
         datasets,
+        distributed,
         encoders,
         evidence,
         indexes,
@@ -31,6 +32,7 @@ __all__ = [
     "__version__",
     "bulk",
     "datasets",
+    "distributed",
     "encoders",
     "estimate_memory",
     "evidence",
@@ -56,6 +58,7 @@ _NAMES = {
 _SUBPACKAGES = (
     "bulk",
     "datasets",
+    "distributed",
     "encoders",
     "evidence",
     "indexes",

@@ -21,6 +21,7 @@ from benchmarks import (
     _chart,
     _data,
     _report,
+    distributed,
     encode,
     index,
     metrics,
@@ -486,6 +487,20 @@ def test_time_to_accuracy(folder, target, epochs, arrived):
     assert plain["minutes"] == minutes[-1]
     expected = plain["minutes"] / ours["minutes"] if arrived else None
     assert result["ratio"] == expected
+
+
+@pytest.mark.slow
+@pytest.mark.distributed
+def test_distributed(folder):
+    first, second = results_of(
+        distributed, folder, "--data", "tiny", "--documents", "40", "--set", "encoder=ENCODER",
+        "epochs=1",
+    )  # fmt: skip
+    assert (first["processes"], second["processes"]) == (1, 2)
+    assert second["alike"]
+    assert first["difference"] == 0
+    assert second["difference"] < 1e-5
+    assert second["equal_labels"] == 1
 
 
 def test_scale(folder):

@@ -140,9 +140,9 @@ def test_same_seed_same_vectors(problem):
 def test_bounded_number_of_steps(problem, monkeypatch, max_steps, n_steps, n_epochs):
     documents, Y, labels = problem
     rates = []
-    update = _one_vs_all._DecayingAdam.update
+    update = _one_vs_all.DecayingAdam.update
     monkeypatch.setattr(
-        _one_vs_all._DecayingAdam,
+        _one_vs_all.DecayingAdam,
         "update",
         lambda self, gradient, rate, of: rates.append(rate) or update(self, gradient, rate, of),
     )

@@ -37,7 +37,7 @@ ROWS = (
     ("skxmc._towers",),
     ("skxmc._pictures",),
     ("skxmc._backbones",),
-    ("skxmc.testing", "skxmc.inspection"),
+    ("skxmc.testing", "skxmc.inspection", "skxmc.distributed"),
     ("skxmc.indexes",),
     ("skxmc._features",),
     ("skxmc.model_selection", "skxmc.metrics", "skxmc.datasets", "skxmc.pipeline"),
@@ -46,6 +46,7 @@ ROWS = (
 )
 MAY_IMPORT_TORCH = (
     "skxmc.evidence._label_scores",
+    "skxmc.evidence._label_shards",
     "skxmc.evidence._linear_model",
     "skxmc.evidence._one_vs_all",
     "skxmc.objectives._",
@@ -58,6 +59,7 @@ MAY_IMPORT_TORCH = (
 PUBLIC_ROOMS = (
     "bulk",
     "datasets",
+    "distributed",
     "encoders",
     "evidence",
     "indexes",

@@ -9,6 +9,7 @@ import time
 import numpy as np
 
 from .._folders._replacing import check_save
+from ..distributed import processes, rank
 from ._config import make_estimator, read_config
 from ._data import read_documents
 
@@ -26,16 +27,19 @@ def run(options: argparse.Namespace) -> None:
     )
     _say(f"fitting {len(documents.texts):,} documents with {len(documents.label_ids):,} labels")
     started = time.perf_counter()
-    model.fit(
-        documents.texts,
-        documents.Y,
-        images=documents.images,
-        exclude=documents.exclude,
-        document_ids=documents.ids,
-    )
-    # Labels go by their ids; the estimator has named them by their texts.
-    model.classes_ = np.array(documents.label_ids, dtype=object)
-    model.save(options.output)
+    with processes():  # one fit, if a launcher has started the command several times
+        model.fit(
+            documents.texts,
+            documents.Y,
+            images=documents.images,
+            exclude=documents.exclude,
+            document_ids=documents.ids,
+        )
+        if rank() > 0:
+            return
+        # Labels go by their ids; the estimator has named them by their texts.
+        model.classes_ = np.array(documents.label_ids, dtype=object)
+        model.save(options.output)
     _say(f"fitted in {time.perf_counter() - started:.0f} s, saved in {options.output}")
 
 

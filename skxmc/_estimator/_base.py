@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
 from copy import copy, deepcopy
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, _fit_context
-from sklearn.utils import ClassifierTags, TransformerTags, check_random_state
+from sklearn.utils import ClassifierTags, TransformerTags
 from sklearn.utils.validation import validate_data
 
 from .._features._blocks import Features, unit_rows
 from .._inputs._document_ids import check_document_ids
 from .._inputs._images import ImageFeatures, ImageItems, collect_images, with_pictures
-from .._inputs._label_set import Labels, joined_texts, read_labels
+from .._inputs._label_set import Labels, read_labels
 from .._inputs._targets import check_exclude, encode_targets, without_pairs
 from .._inputs._texts import check_texts
 from .._ranking._holdout import FEW_DOCUMENTS, fold_documents, hold_out
 from .._ranking._ranker import Ranker, RankingOptions, TrainingSet
-from .._runtime import limits
+from .._runtime import group, limits
 from .._runtime._stages import stage
 from ..evidence import Evidence, Setting, resolve_evidence
 from ..model_selection import Validation
@@ -28,7 +27,6 @@ from ._callbacks import CallbackSupportMixin, FitTasks, with_callbacks
 from ._explaining import ExplainingMixin
 from ._featurizer import Featurizer, digest_of
 from ._hub import HubMixin
-from ._learning_rates import resolve_learning_rate
 from ._nested import NestedParametersMixin
 from ._parameters import (
     Mode,
@@ -38,17 +36,20 @@ from ._parameters import (
     check_tokens,
     has_label_embeddings,
     label_embeddings_of,
-    resolve_adapter,
-    resolve_batch_size,
     resolve_encoder,
     resolve_image_encoder,
-    resolve_training,
     resolve_validation,
-    settings_of,
 )
-from ._persistence import PersistenceMixin, skxmc_version
+from ._persistence import PersistenceMixin
+from ._plan import plan_tuning
 from ._prediction import PredictionMixin
-from ._tuning import Representation, TrainingData, Tuning, represent_tuned, represent_untuned
+from ._several import (
+    agree_on_random_state,
+    build_for_all,
+    check_same_data,
+    check_shared_folder,
+)
+from ._tuning import Representation, TrainingData, represent_tuned, represent_untuned
 from ._updating import UpdatingMixin
 
 if TYPE_CHECKING:
@@ -112,9 +113,11 @@ class BaseXMCClassifier(
             The fitted estimator.
         """
         # Everything is checked, and every picture decoded, before anything is trained.
-        rng = check_random_state(self.random_state)
+        rng = agree_on_random_state(self.random_state)
         kinds, objective = self._check_plugins()
         data = self._check_training_data(X, y, images, exclude, kinds, objective)
+        check_same_data(data)
+        shared_folder = check_shared_folder(self.memory)
         metadata = {"images": images, "exclude": exclude}
         ids = check_document_ids(document_ids, len(data.X))
         validation = resolve_validation(self.validation)
@@ -126,16 +129,20 @@ class BaseXMCClassifier(
         self._represent_sides(featurizer, data, kinds)
         with stage("encoding of %d documents", len(data.X)):
             embeddings = featurizer.encode_untuned(
-                data.X, digest, self.memory, verbose=self.verbose
+                data.X, digest, self.memory, verbose=self._verbosity
             )
-        folds = self._hold_out(embeddings, data, validation, rng)
+        folds = group.first(lambda: self._hold_out(embeddings, data, validation, rng), rng)
 
         history: list[dict] = []
 
         def finish(represented: Representation, rng: np.random.RandomState) -> dict[str, Any]:
-            ranker = Ranker(
-                kinds, self._ranking_setting(featurizer), self._ranking_options(validation)
-            ).fit(self._training_set(data, featurizer, represented, folds), rng)
+            setting, options = self._ranking_setting(featurizer), self._ranking_options(validation)
+
+            def build() -> Ranker:
+                training_set = self._training_set(data, featurizer, represented, folds)
+                return Ranker(kinds, setting, options).fit(training_set, rng)
+
+            ranker = build_for_all(build, kinds, setting, shared_folder)
             return {
                 "ranker_": ranker,
                 "threshold_": ranker.threshold_,
@@ -149,7 +156,7 @@ class BaseXMCClassifier(
 
         if tuned:
             held_out = folds[0] if folds else np.empty(0, dtype=np.int64)
-            tuning = self._plan_tuning(featurizer, objective, validation, digest, len(data.X))
+            tuning = plan_tuning(self, featurizer, objective, validation, digest, len(data.X))
             with stage("tuning"):
                 represented = represent_tuned(
                     data,
@@ -174,6 +181,11 @@ class BaseXMCClassifier(
         vars(self).update(finish(represented, rng))
         tasks.end()
         return self
+
+    @property
+    def _verbosity(self) -> int:
+        """Of this process: the first of several has a progress bar."""
+        return self.verbose if group.rank() == 0 else 0
 
     @property
     def _mode(self) -> Mode:
@@ -354,7 +366,7 @@ class BaseXMCClassifier(
             trust_remote_code=options.trust_remote_code,
             layers=options.layers,
             padding=options.padding,
-            verbose=self.verbose,
+            verbose=self._verbosity,
         )
 
     def _represent_sides(
@@ -374,65 +386,6 @@ class BaseXMCClassifier(
         if self.text_features == "both" and n_labels > limits.MAX_WORD_VECTORS:
             return False
         return any(kind.sees_words(self._mode.tuned) for kind in kinds)
-
-    def _plan_tuning(
-        self,
-        featurizer: Featurizer,
-        objective: Objective,
-        validation: Validation,
-        digest: str,
-        n: int,
-    ) -> Tuning:
-        adapter = None
-        if self.train_encoder == "lora":
-            adapter = resolve_adapter(self.adapter, self._recipe)
-        options = self._training_options(featurizer, validation, n)
-        settings = (featurizer.tower.settings(), featurizer.precision, self._max_images)
-
-        def checkpoint(data: TrainingData, held_out: np.ndarray, rng):
-            """Where `memory` keeps the tuning; None if it is not kept, being unlike any other."""
-            if self.random_state is None:
-                return None
-            from .._training._checkpoint import Checkpoint
-
-            plan = (settings_of(objective), settings_of(adapter), replace(options, verbose=0))
-            validated = (validation.metric, validation.patience)
-            texts = joined_texts(data.label_text)
-            inputs = (data.X, data.images, data.Y, data.exclude, texts, data.label_images)
-            code = (skxmc_version(), type(self).__name__)
-            start = (digest, settings, rng.get_state(legacy=False))
-            return Checkpoint.of(self.memory, code, plan, validated, start, inputs, held_out)
-
-        return Tuning(
-            objective, adapter, options, validation, checkpoint, self._recipe.merge_adapters
-        )
-
-    def _training_options(self, featurizer: Featurizer, validation: Validation, n_documents: int):
-        import torch
-
-        from .._training._batches import HardNegativeSchedule
-        from .._training._options import TrainingOptions
-
-        recipe, training = self._recipe, resolve_training(self.training, self._recipe)
-        rate = resolve_learning_rate(self.learning_rate, recipe.encoder, featurizer.tower)
-        # None: the trainer makes one for as many epochs as it gets to.
-        return TrainingOptions(
-            epochs=self.epochs,
-            max_steps=self.max_steps,
-            batch_size=resolve_batch_size(self.batch_size, n_documents, recipe.n_batches),
-            learning_rate=rate,
-            head_learning_rate=training.head_learning_rate,
-            weight_decay=training.weight_decay,
-            warmup_steps=training.warmup_steps,
-            max_grad_norm=training.max_grad_norm,
-            propensity=tuple(validation.propensity),
-            schedule=HardNegativeSchedule.of(training.hard_negatives),
-            image_dropout=training.image_dropout,
-            max_graph_bytes=training.max_graph_memory,
-            precision=getattr(torch, featurizer.precision),
-            patience=validation.patience,
-            verbose=self.verbose,
-        )
 
     # -- ranking ------------------------------------------------------------------------------
 
@@ -471,7 +424,7 @@ class BaseXMCClassifier(
             max_steps=self.max_steps,
             device=str(resolve_device(self.device)),
             precision=featurizer.precision,
-            verbose=self.verbose,
+            verbose=self._verbosity,
         )
 
     def _ranking_options(self, validation: Validation) -> RankingOptions:

@@ -13,7 +13,7 @@ from .._features._tokens import Tokens, TokenVectors
 from .._features._whitening import PICTURE_SCALE, ImageWhitener
 from .._inputs._images import ImageFeatures, ImageItems, with_pictures
 from .._inputs._label_set import flatten_texts, joined_texts
-from .._runtime import limits
+from .._runtime import group, limits
 from .._runtime._memory import check_memory, recall, with_digest
 
 
@@ -67,14 +67,30 @@ class Featurizer:
         missing: str,
     ) -> tuple[ImageFeatures | None, ImageFeatures | None]:
         """Encode pictures of documents and labels, and learn to whiten those of documents."""
-        images = with_pictures(self.encode_images(images, missing))
+        images = with_pictures(self._encode_images_once(images, missing))
         if images is not None:
             self.whitener = ImageWhitener().fit(images)
         elif label_images is not None:
             raise ValueError(
                 "label_images is given, but no document has a picture; pass images to fit."
             )
-        return images, with_pictures(self.encode_images(label_images, missing))
+        return images, with_pictures(self._encode_images_once(label_images, missing))
+
+    def _encode_images_once(
+        self, images: ImageItems | ImageFeatures | None, missing: str
+    ) -> ImageFeatures | None:
+        """Vectors of pictures; of several processes the first encodes them, and all get them."""
+        if group.size() == 1 or not isinstance(images, ImageItems):
+            return self.encode_images(images, missing)
+        made: list[ImageFeatures] = []
+
+        def encode() -> tuple[np.ndarray, tuple[int, ...], tuple[int, ...]]:
+            made.append(self.encode_images(images, missing))
+            return made[0].index, made[0].widths, made[0].vectors.shape
+
+        index, widths, shape = group.first(encode)
+        vectors = made[0].vectors if made else np.empty(shape, dtype=np.float32)
+        return ImageFeatures(group.broadcast(vectors), index, widths)
 
     def encode_untuned(
         self,
@@ -86,6 +102,8 @@ class Featurizer:
         verbose: int = 0,
     ) -> np.ndarray:
         """Embeddings of the pretrained encoder, cached where there is a memory.
+
+        Where several processes fit, each encodes some of the texts, and all have to call it.
 
         Parameters
         ----------
@@ -102,15 +120,41 @@ class Featurizer:
         if self.tower is None:
             return X
         memory = None if digest is None else memory
-        cached = check_memory(memory).cache(_encode_texts, ignore=["featurizer", "verbose"])
+        cached = check_memory(memory).cache(
+            _encode_texts, ignore=["featurizer", "verbose", "known"]
+        )
         key = (digest, self.tower.settings(), self.precision)
         embeddings = np.empty((len(X), self.tower.dimension), dtype=np.float32)
         for start in range(0, len(X), limits.ROWS):  # a crash loses one block at most
             block = X[start : start + limits.ROWS]
-            embeddings[start : start + len(block)] = recall(
-                cached, key, block, of_labels, featurizer=self, verbose=verbose
-            )
+            arguments = (key, block, of_labels)
+            found = embeddings[start : start + len(block)]
+            if group.size() == 1:
+                found[:] = recall(cached, *arguments, featurizer=self, verbose=verbose)
+            else:
+                self._encode_shares(cached, arguments, found, verbose)
         return embeddings
+
+    def _encode_shares(self, cached: Any, arguments: tuple, out: np.ndarray, verbose: int) -> None:
+        """Embeddings of a block of texts; the first process looks into the cache, and fills it."""
+        options = {"featurizer": self, "verbose": verbose}
+        looked_up = group.rank() == 0 and _is_kept(cached, arguments, options)
+        if group.same(looked_up):
+            if group.rank() == 0:
+                out[:] = recall(cached, *arguments, **options)
+            group.broadcast(out)
+            return
+        _, texts, of_labels = arguments
+        progress = "documents" if verbose else None
+        group.compute_shares(
+            group.shares(np.array([len(text) for text in texts])),
+            lambda rows: self.encode(
+                [texts[row] for row in rows], of_labels=of_labels, progress=progress
+            ),
+            out,
+        )
+        if group.rank() == 0:
+            cached(*arguments, **options, known=out)
 
     def encode_labels(self, texts: list[list[str]], digest: str, memory: Any) -> np.ndarray:
         """Embeddings of labels by the pretrained encoder: of several texts, their mean."""
@@ -262,10 +306,26 @@ def digest_of(tower: Any) -> str | None:
     return joblib.hash({name: part.cpu().numpy() for name, part in tower.state_dict().items()})
 
 
+def _is_kept(cached: Any, arguments: tuple, options: dict[str, Any]) -> bool:
+    """Whether a cache has the result of a call."""
+    look = getattr(cached, "check_call_in_cache", None)  # a memory of another kind may lack it
+    return look is not None and look(*arguments, **options, known=None)
+
+
 def _encode_texts(
-    key: tuple, texts: list[str], of_labels: bool, featurizer: Featurizer, verbose: int
+    key: tuple,
+    texts: list[str],
+    of_labels: bool,
+    featurizer: Featurizer,
+    verbose: int,
+    known: np.ndarray | None = None,
 ) -> tuple[np.ndarray, str]:
-    """Embeddings of texts; `key` names encoder and settings where the result is cached."""
+    """Embeddings of texts; `key` names encoder and settings where the result is cached.
+
+    `known` are those that several processes have computed together.
+    """
+    if known is not None:
+        return with_digest(known)
     progress = "documents" if verbose else None
     return with_digest(featurizer.encode(texts, of_labels=of_labels, progress=progress))
 

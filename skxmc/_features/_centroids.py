@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 
+from .._runtime import group
 from ._blocks import unit_rows
 
 
@@ -15,6 +16,18 @@ def label_centroids(documents: np.ndarray, Y: sp.csr_array) -> np.ndarray:
     # In place: with a million labels there is no room for copies.
     np.divide(sums, counts[:, np.newaxis], out=sums, casting="same_kind")
     return sums.astype(np.float32, copy=False)
+
+
+def label_centroids_of_all(documents: np.ndarray, Y: sp.csr_array) -> np.ndarray:
+    """The same, where each process takes some of the labels; all of them have to call it."""
+    if group.size() == 1:
+        return label_centroids(documents, Y)
+    centroids = np.empty((Y.shape[1], documents.shape[1]), dtype=np.float32)
+    return group.compute_shares(
+        group.ranges(Y.shape[1]),
+        lambda labels: label_centroids(documents, sp.csr_array(Y[:, labels])),
+        centroids,
+    )
 
 
 def untuned_prototypes(

@@ -246,10 +246,7 @@ def make_packs(
     order : ndarray of shape (n,), int64
         Row j of the packs' embeddings, taken together, belongs to ``selected[order[j]]``.
     """
-    text_lengths = items.tokens.lengths[selected]
-    image_counts = np.zeros(len(selected), dtype=np.int64)
-    if items.images is not None:
-        image_counts = (items.images.index[selected] >= 0).sum(axis=1)
+    text_lengths, image_counts = _lengths(items, selected)
     lengths = text_lengths + image_counts
     order = np.argsort(lengths, kind="stable")
     ends = np.cumsum(lengths[order])
@@ -262,6 +259,19 @@ def make_packs(
         start = stop
     packs = (_make_pack(items, selected[p], text_lengths[p], image_counts[p]) for p in parts)
     return packs, order
+
+
+def sequence_lengths(items: Items, selected: np.ndarray) -> np.ndarray:
+    """Tokens of each selected item, image tokens included, (n,) int64."""
+    return np.add(*_lengths(items, selected))
+
+
+def _lengths(items: Items, selected: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Tokens of text, and of images."""
+    image_counts = np.zeros(len(selected), dtype=np.int64)
+    if items.images is not None:
+        image_counts = (items.images.index[selected] >= 0).sum(axis=1)
+    return items.tokens.lengths[selected], image_counts
 
 
 def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from .._features._clustering import balanced_bisecting
+from .._runtime import group
 from ..metrics import label_propensities
 
 
@@ -158,7 +159,9 @@ class BatchMaker:
         """Make and return the batches of an epoch; `bank` has the latest embeddings."""
         if self.schedule.is_due(epoch):
             size = min(self.schedule.cluster_size(epoch), self.batch_size)
-            self._clusters = balanced_bisecting(bank, size, random_state=self.rng)
+            self._clusters = group.first(
+                lambda: balanced_bisecting(bank, size, random_state=self.rng), self.rng
+            )
         if self.schedule.uses_clusters(epoch) and self._clusters is not None:
             order, offsets = self._clusters
             clusters = np.split(order, offsets[1:-1])

@@ -14,6 +14,7 @@ from typing import Any
 import joblib
 import torch
 
+from .._runtime import group
 from .._runtime._memory import check_memory
 
 logger = logging.getLogger(__name__)
@@ -31,7 +32,8 @@ class Checkpoint:
     """A file with the state of a training, written again and again while it runs.
 
     A file is replaced as a whole, so that there is a good one at any time. What cannot be written
-    or read is reported, and training goes on without.
+    or read is reported, and training goes on without. Of several processes, which all have the same
+    state, the first one writes and reads it for all.
 
     Parameters
     ----------
@@ -59,12 +61,16 @@ class Checkpoint:
         return cls(Path(store.location, "skxmc", "training", key, "state.pt"))
 
     def is_due(self) -> bool:
-        """Whether it is time to write."""
+        """Whether it is time to write, for this process."""
+        if group.rank() > 0:
+            return False
         passed = time.monotonic() - self._written
         return passed >= max(SECONDS, PATIENCE * self._took)
 
     def save(self, state: dict[str, Any]) -> None:
         """Write a state, in place of the one before."""
+        if group.rank() > 0:
+            return
         started = time.monotonic()
         # Candidates of a search that tune the same may run side by side.
         new = self.path.with_name(f"{self.path.name}.{os.getpid()}.{threading.get_ident()}")
@@ -88,6 +94,9 @@ class Checkpoint:
 
     def load(self) -> dict[str, Any] | None:
         """The state that was written last; None if there is none that can be read."""
+        return group.first(self._read)
+
+    def _read(self) -> dict[str, Any] | None:
         if not self.path.is_file():
             return None
         try:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
 
+from .._runtime import group
 from .._runtime._device import random_state, set_random_state
 from .._towers._items import Pack
 from .._towers._tower import Tower
+from ._step_share import StepShare
 
 
 class GradientCache:
@@ -47,7 +50,10 @@ class GradientCache:
         self.chunk_tokens = max(256, self.graph_tokens // 4)
 
     def backward(
-        self, packs: list[Pack], loss_of: Callable[[torch.Tensor], torch.Tensor]
+        self,
+        packs: list[Pack],
+        loss_of: Callable[[torch.Tensor], torch.Tensor],
+        share: StepShare | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Add the gradients of a loss to the parameters.
 
@@ -56,6 +62,10 @@ class GradientCache:
         packs : list of Pack
         loss_of : callable
             Gives the loss from the embeddings of all packs, (n_items, dimension).
+        share : StepShare or None
+            The part of the step that this process has; None: all of it. Embeddings of all
+            processes come together, and each computes the whole loss: it needs no gradient but that
+            on its own embeddings.
 
         Returns
         -------
@@ -63,18 +73,23 @@ class GradientCache:
         embeddings : Tensor of shape (n_items, dimension)
             Both without a graph.
         """
+        counts = None if share is None else share.counts
         n_kept = self._count_kept(packs)
         states, embeddings = [], []
-        with self.tower.mixed_precision(self.precision):  # one, so that casts are made once
+        # One, so that casts are made once.
+        with self._own_random_numbers(share), self.tower.mixed_precision(self.precision):
             for number, pack in enumerate(packs):
                 if number >= n_kept:
                     states.append(random_state(self.tower.device))
                 with torch.set_grad_enabled(number < n_kept):
                     embeddings.append(self.tower(pack))
-        joined = torch.cat([part.detach() for part in embeddings]).requires_grad_()
+        joined = self._join([part.detach() for part in embeddings], counts).requires_grad_()
         loss = loss_of(joined)
         loss.backward()
-        gradients = joined.grad.split([pack.n_items for pack in packs])
+        gradient = joined.grad
+        if counts is not None:
+            gradient = gradient.split(counts)[group.rank()]
+        gradients = gradient.split([pack.n_items for pack in packs])
         torch.autograd.backward(embeddings[:n_kept], gradients[:n_kept])
         del embeddings
         after = random_state(self.tower.device)
@@ -87,9 +102,28 @@ class GradientCache:
         set_random_state(after, self.tower.device)
         return loss.detach(), joined.detach()
 
+    def _join(self, parts: list[torch.Tensor], counts: list[int] | None) -> torch.Tensor:
+        """Embeddings of all packs, and of all processes."""
+        if counts is None:
+            return torch.cat(parts)
+        nothing = torch.empty((0, self.tower.dimension), device=self.tower.device)
+        return group.gather_rows(torch.cat([nothing, *parts]), counts)
+
+    @contextmanager
+    def _own_random_numbers(self, share: StepShare | None) -> Iterator[None]:
+        """Dropout differs between processes inside; behind it all draw the same again."""
+        if share is None or share.counts is None:
+            yield
+            return
+        device = self.tower.device
+        before = random_state(device)
+        (torch.cuda if device.type == "cuda" else torch).manual_seed(share.seed)
+        yield
+        set_random_state(before, device)
+
     def _count_kept(self, packs: list[Pack]) -> int:
         """How many of the first packs keep their graphs: all, or what leaves room for one more."""
         ends = np.cumsum([pack.n_tokens for pack in packs])
-        if ends[-1] <= self.graph_tokens:
+        if not len(ends) or ends[-1] <= self.graph_tokens:
             return len(packs)
         return int(np.searchsorted(ends, self.graph_tokens - self.chunk_tokens, side="right"))

@@ -14,15 +14,19 @@ import torch.nn.functional as F
 from tqdm import tqdm
 
 from .._features._blocks import row_norms
-from .._runtime._device import random_state, set_random_state
-from .._towers._items import Items, make_packs
+from .._runtime import group
+from .._runtime._device import random_state, set_random_state, to_device
+from .._towers._items import Items
 from .._towers._tower import Tower
 from ._checkpoint import Checkpoint
 from ._gradient_cache import GradientCache
+from ._gradient_sum import GradientSum
 from ._options import TrainingOptions
 from ._problem import TuningProblem
 from ._row_gradients import RowGradients
 from ._run import TrainingRun, build_optimizer
+from ._several import encode_shares, start_alike
+from ._step_share import StepShare
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +120,7 @@ class TowerTrainer:
         self.generator = torch.Generator().manual_seed(int(rng.randint(2**31)))
         self.gradient_cache = GradientCache(self.tower, options.precision, options.max_graph_bytes)
         self.bank = bank
-        self._row_gradients = RowGradients()
+        self._row_gradients, self._gradient_sum = RowGradients(), GradientSum()
         self._new_rows: list[tuple[np.ndarray, torch.Tensor]] = []
         self.history: list[dict] = []
 
@@ -124,6 +128,8 @@ class TowerTrainer:
 
     def fit(self) -> TowerTrainer:
         """Train; a KeyboardInterrupt ends training, and what was learned so far is kept.
+
+        Where several processes train, it is raised: the others cannot go on without this one.
 
         Raises
         ------
@@ -163,6 +169,7 @@ class TowerTrainer:
                 precision=self.options.precision,
             )
         )
+        start_alike(dict(self._trained()), self.objective.modules(), self.rng, self.generator)
         return self.train(False)
 
     def train(self, mode: bool = True) -> TowerTrainer:
@@ -178,6 +185,8 @@ class TowerTrainer:
         try:
             interrupted = self._train_epochs(run)
         except KeyboardInterrupt:
+            if group.size() > 1:
+                raise
             interrupted = True
             logger.warning(
                 "training interrupted after %d epochs; going on with what was learned",
@@ -211,12 +220,13 @@ class TowerTrainer:
         A progress bar with the title `progress` is shown to the verbose only.
         """
         self.tower.eval()
-        return self.tower.encode(
+        return encode_shares(
+            self.tower,
             items,
+            out,
             precision=self.options.precision,
             normalize=normalize,
             progress=progress if self.options.verbose else None,
-            out=out,
         )
 
     def encode_labels(self) -> tuple[np.ndarray | None, np.ndarray | None]:
@@ -259,11 +269,11 @@ class TowerTrainer:
             self.train(False)
             self.objective.after_epoch(self.bank)
             if self.validate is not None:
-                entry.update(self.validate(self))
+                entry.update(group.same(self.validate(self)))
             self.history.append(entry)
             run.epoch, run.losses, run.seconds = epoch + 1, [], 0.0
             over = self.validate is not None and self._is_over(run, epoch)
-            if self.observer is not None and self.observer.end_epoch(self):
+            if self.observer is not None and group.same(self.observer.end_epoch(self)):
                 logger.info("a callback ended training after %d epochs", epoch + 1)
                 return not over
             if over:
@@ -353,19 +363,19 @@ class TowerTrainer:
         ids, batch = self.objective.batch(rows, drawn)
         distinct, inverse = np.unique(self.representatives[ids], return_inverse=True)
         items, selected = self._leave_out_images(distinct)
-        packs, order = make_packs(items, selected, self.gradient_cache.chunk_tokens)
+        share = StepShare(items, selected, self.gradient_cache.chunk_tokens, rows, drawn)
         # Row of the packs' output that belongs to each document and label of the batch.
-        place = np.empty(len(order), dtype=np.int64)
-        place[order] = np.arange(len(order))
-        gather = torch.from_numpy(place[inverse]).to(self.device)
+        gather = to_device(share.places[inverse], self.device)
         batch.documents, batch.labels = gather[: len(rows)], gather[len(rows) :]
         optimizer.zero_grad(set_to_none=True)
-        packs = [pack.to(self.device) for pack in packs]
+        packs = [pack.to(self.device) for pack in share.packs]
         loss, embeddings = self.gradient_cache.backward(
-            packs, lambda found: self.objective.compute_loss(found, batch)
+            packs, lambda found: self.objective.compute_loss(found, batch), share
         )
         for _, parameter in self._trained():
             self._row_gradients.make_dense(parameter)
+        if share.counts is not None:
+            loss = self._gradient_sum(dict(self._trained()), loss)
         if self.options.max_grad_norm is not None:
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
             torch.nn.utils.clip_grad_norm_(parameters, self.options.max_grad_norm)

@@ -20,6 +20,7 @@ from .._runtime._threads import product
 from ..indexes import sort_candidates
 from ..indexes._integers import quantize
 from ._label_scores import LabelScores
+from ._label_shards import open_training, own_labels
 from ._one_vs_all import OneVsAllTraining, take_rows
 
 if TYPE_CHECKING:
@@ -217,13 +218,14 @@ class LinearModel:
         self._lay_out(blocks, sparse, random)
         start = self.weights_ = self._label_start(Y.shape[1], labels)
         origin = None if labels is None else self._anchor(labels)
-        training = OneVsAllTraining(self, start, Y, negatives, exclude, origin, random)
-        try:
-            self._train(training, blocks, sparse)
-        except KeyboardInterrupt:
-            logger.warning("label vectors: interrupted; what was learned until now is kept")
-        training.finish()
-        self.keep(training.weights.cpu().numpy())
+        with open_training(self, start, Y, negatives, exclude, origin, random) as training:
+            try:
+                self._train(training, blocks, sparse)
+            except KeyboardInterrupt:
+                if training.is_shared:
+                    raise
+                logger.warning("label vectors: interrupted; what was learned until now is kept")
+            self.keep(training.finish())
         return self
 
     def fit_from(
@@ -271,8 +273,7 @@ class LinearModel:
             check_random_state(self.random_state),
         )
         self._train(training, blocks, sparse)
-        training.finish()
-        self.keep(training.weights.cpu().numpy())
+        self.keep(training.finish())
         return self
 
     def _train(self, training: OneVsAllTraining, blocks, sparse) -> None:
@@ -324,7 +325,7 @@ class LinearModel:
         return self._join(given, sparse, slice(None))
 
     def _anchor(self, labels: Features) -> Callable[[slice | torch.Tensor], torch.Tensor]:
-        """What the vectors of some labels decay towards."""
+        """What the vectors of some of this process's labels decay towards."""
         if self.storage != "float32":
 
             def make(rows: slice | torch.Tensor) -> torch.Tensor:
@@ -332,8 +333,8 @@ class LinearModel:
                 return torch.from_numpy(self._label_rows(labels, own) * self.anchor)
 
             return make
-        anchor = torch.from_numpy(self.weights_ * self.anchor).to(torch.bfloat16)
-        anchor = anchor.to(resolve_device(self.device))
+        own = self.weights_[own_labels(len(self.weights_))] * self.anchor
+        anchor = torch.from_numpy(own).to(torch.bfloat16).to(resolve_device(self.device))
         return lambda rows: take_rows(anchor, rows)
 
     def _project(self, sparse: sp.csr_array) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,79 @@ from ..objectives import decoupled_softmax
 
 # Labels whose moments a CPU updates at a time: their numbers stay in its cache.
 _ROWS = 128
+
+
+@dataclass
+class VectorBatch:
+    """Documents of one step, and what they should score.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n, d), float32
+        Features, of which dropout has left some out.
+    labels : Tensor of shape (n_batch_labels,), int64, or None
+        Labels that take part, ascending; None for all. Columns count within them.
+    log_rates : Tensor of shape (n_batch_labels,), float32, or None
+        What is taken from the labels' scores.
+    positives : tuple of Tensor
+        Rows and columns of positive pairs.
+    weights : Tensor of shape (n_positives,), float32
+        Of their losses.
+    excluded : tuple of Tensor, or None
+        Rows and columns of pairs that are neither positive nor negative.
+    rate : float
+        Learning rate of the step.
+    scale : float
+        Of scores.
+    precision : torch.dtype
+        Of matrix products.
+    """
+
+    x: torch.Tensor
+    labels: torch.Tensor | None
+    log_rates: torch.Tensor | None
+    positives: tuple[torch.Tensor, torch.Tensor]
+    weights: torch.Tensor
+    excluded: tuple[torch.Tensor, torch.Tensor] | None
+    rate: float
+    scale: float
+    precision: torch.dtype
+
+
+def learn(
+    weights: torch.Tensor,
+    optimizer: DecayingAdam,
+    batch: VectorBatch,
+    reduce: Callable[[torch.Tensor, str], torch.Tensor] | None = None,
+) -> torch.Tensor:
+    """Make one step of some labels' vectors.
+
+    Parameters
+    ----------
+    weights : Tensor of shape (n_labels, d)
+        The vectors.
+    optimizer : DecayingAdam
+        Changes them.
+    batch : VectorBatch
+        Of these labels.
+    reduce : callable or None
+        As in :func:`decoupled_softmax`, where there are more labels than these.
+
+    Returns
+    -------
+    loss : Tensor of shape ()
+        Sum of the losses of the batch's positives.
+    """
+    vectors = weights if batch.labels is None else weights.index_select(0, batch.labels)
+    scores = (batch.x * batch.scale).to(batch.precision) @ vectors.to(batch.precision).T
+    if batch.log_rates is not None:
+        scores -= batch.log_rates.to(batch.precision)
+    losses, gradient, factors = decoupled_softmax(
+        scores, batch.positives, batch.weights, batch.excluded, reduce
+    )
+    x = (batch.x * (factors * (batch.scale / len(batch.x)))[:, None]).to(batch.precision)
+    optimizer.update(gradient.T @ x, batch.rate, batch.labels)
+    return losses.sum()
 
 
 class OneVsAllTraining:
@@ -35,6 +109,9 @@ class OneVsAllTraining:
     random : RandomState
     """
 
+    #: Whether other processes take part.
+    is_shared = False
+
     def __init__(
         self,
         options: Any,
@@ -52,7 +129,7 @@ class OneVsAllTraining:
         self.weights = as_tensor(weights, self.device)
         seed = int(random.randint(2**31 - 1))
         self.generator = torch.Generator(self.device).manual_seed(seed)
-        self.optimizer = _DecayingAdam(self.weights, origin, options.decay)
+        self.optimizer = DecayingAdam(self.weights, origin, options.decay)
         per_epoch = max(1, -(-Y.shape[0] // options.batch_size))
         self.n_steps = max(1, options.epochs * per_epoch)
         if options.max_steps is not None:
@@ -72,11 +149,19 @@ class OneVsAllTraining:
         # Read once an epoch: reading a number of a GPU waits for all steps before.
         return float(torch.stack(losses).sum()) / max(1, n_positives)
 
-    def finish(self) -> None:
-        """Let labels that the last steps left out decay as all others."""
+    def finish(self) -> np.ndarray:
+        """Let labels that the last steps left out decay as all others; the vectors."""
         self.optimizer.finish()
+        return self.weights.cpu().numpy()
 
     def _train_batch(self, rows: np.ndarray, x: np.ndarray) -> torch.Tensor:
+        return self._learn(self._make_batch(rows, x))
+
+    def _learn(self, batch: VectorBatch) -> torch.Tensor:
+        """One step; the sum of the losses of all positives."""
+        return learn(self.weights, self.optimizer, batch)
+
+    def _make_batch(self, rows: np.ndarray, x: np.ndarray) -> VectorBatch:
         options, device = self.options, self.device
         Y = self.Y[rows]
         excluded = None if self.exclude is None else sp.csr_array(self.exclude[rows])
@@ -89,23 +174,21 @@ class OneVsAllTraining:
         if options.dropout:
             kept = torch.rand(x.shape, generator=self.generator, device=device) >= options.dropout
             x = x * kept / (1 - options.dropout)
-        labels = None if labels is None else to_device(labels, device)
-        vectors = self.weights if labels is None else self.weights.index_select(0, labels)
-        scores = (x * options.scale).to(self.precision) @ vectors.to(self.precision).T
         if log_rates is not None:
             log_rates = to_device(log_rates * np.float32(options.correction), device)
-            scores -= log_rates.to(self.precision)
-        losses, gradient, factors = decoupled_softmax(
-            scores,
+        self.step += 1
+        rate = min(self.step / max(1.0, 0.05 * self.n_steps), 1 - self.step / (self.n_steps + 1))
+        return VectorBatch(
+            x,
+            None if labels is None else to_device(labels, device),
+            log_rates,
             positives,
             to_device(weights, device),
             excluded,
+            rate=options.learning_rate * rate,
+            scale=options.scale,
+            precision=self.precision,
         )
-        x = (x * (factors * (options.scale / len(rows)))[:, None]).to(self.precision)
-        self.step += 1
-        rate = min(self.step / max(1.0, 0.05 * self.n_steps), 1 - self.step / (self.n_steps + 1))
-        self.optimizer.update(gradient.T @ x, options.learning_rate * rate, labels)
-        return losses.sum()
 
     def _choose_labels(
         self, rows: np.ndarray, Y: sp.csr_array
@@ -119,7 +202,7 @@ class OneVsAllTraining:
         return batch_labels(Y, proposed, self.options.random_negatives, self.random)
 
 
-class _DecayingAdam:
+class DecayingAdam:
     """Adam on the rows of a matrix, with decay towards `origin` of a row (None: towards zero).
 
     Rows that a step leaves out keep their moments, as in lazy Adam, and their decay is made up for
@@ -176,7 +259,7 @@ class _DecayingAdam:
     def _parts(self, n: int) -> list[slice]:
         """Rows that are updated at a time."""
         step = _ROWS if self.weights.device.type == "cpu" else max(1, n)
-        return [slice(start, start + step) for start in range(0, n, step)]
+        return [slice(start, min(n, start + step)) for start in range(0, n, step)]
 
     def _due(self, rows: slice | torch.Tensor) -> torch.Tensor:
         """Shares of the way to the origin that some rows have missed, (n, 1); they are even now."""

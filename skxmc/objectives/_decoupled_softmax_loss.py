@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from numbers import Real
 
 import numpy as np
@@ -72,6 +73,7 @@ def decoupled_softmax(
     positives: tuple[torch.Tensor, torch.Tensor],
     weights: torch.Tensor,
     excluded: tuple[torch.Tensor, torch.Tensor] | None = None,
+    reduce: Callable[[torch.Tensor, str], torch.Tensor] | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Decoupled softmax loss and its gradient with respect to the scores.
 
@@ -89,6 +91,10 @@ def decoupled_softmax(
         Weight of each positive's loss.
     excluded : tuple of Tensor, or None
         Rows and columns of pairs that are no negatives.
+    reduce : callable or None
+        Where several processes have some of the labels each, and the pairs of these:
+        ``reduce(tensor, "max")`` and ``reduce(tensor, "sum")`` give maximum and sum over the
+        processes. A document's softmax needs three numbers of all labels. None: all are here.
 
     Returns
     -------
@@ -104,16 +110,33 @@ def decoupled_softmax(
     scores[rows, columns] = _OUT
     if excluded is not None:
         scores[excluded] = _OUT
-    highest = scores.amax(dim=1)
-    gradient = torch.softmax(scores, dim=1)
-    # log sum exp of the negatives, from the softmax that is needed anyway.
-    negatives = highest.float() - gradient.amax(dim=1).float().log()
+    gradient, negatives = _softmax(scores, reduce)
     difference = negatives[rows] - of_positives
     losses = torch.nn.functional.softplus(difference)
     pull = torch.sigmoid(difference) * weights
     factors = torch.zeros(len(scores), device=scores.device).index_add_(0, rows, pull)
+    if reduce is not None:
+        factors = reduce(factors, "sum")
     factors.clamp_(min=1e-12)
     if excluded is not None:
         gradient[excluded] = 0
     gradient[rows, columns] = (-pull / factors[rows]).to(gradient.dtype)
     return losses, gradient, factors
+
+
+def _softmax(
+    scores: torch.Tensor, reduce: Callable[[torch.Tensor, str], torch.Tensor] | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Softmax of each row, (n, n_labels), and the logarithm of its sum of exponentials, (n,)."""
+    if reduce is None:
+        highest = scores.amax(dim=1)
+        softmax = torch.softmax(scores, dim=1)
+        # From the softmax that is needed anyway.
+        return softmax, highest.float() - softmax.amax(dim=1).float().log()
+    highest = torch.full((len(scores),), _OUT, device=scores.device)
+    if scores.shape[1]:  # a batch may have no label of this process
+        highest = torch.maximum(highest, scores.amax(dim=1).float())
+    highest = reduce(highest, "max")
+    softmax = (scores - highest.to(scores.dtype)[:, None]).exp_()
+    sums = reduce(softmax.sum(dim=1, dtype=torch.float32), "sum")
+    return softmax.div_(sums.to(scores.dtype)[:, None]), highest + sums.log()

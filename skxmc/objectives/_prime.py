@@ -12,9 +12,9 @@ import scipy.sparse as sp
 import torch
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from .._features._centroids import label_centroids
+from .._features._centroids import label_centroids, label_centroids_of_all
 from .._features._clustering import balanced_kmeans
-from .._runtime import limits
+from .._runtime import group, limits
 from .._training._problem import TuningProblem
 from ._dual_encoder import DualEncoder
 from ._head_loss import HeadLoss, HeadTargets
@@ -131,8 +131,11 @@ class Prime(DualEncoder):
         if many or with_head or start == "labels":
             embeddings = problem.encode(problem.labels)
         if many:
-            clusters = balanced_kmeans(
-                embeddings, limits.MAX_FREE_VECTORS, random_state=problem.rng
+            clusters = group.first(
+                lambda: balanced_kmeans(
+                    embeddings, limits.MAX_FREE_VECTORS, random_state=problem.rng
+                ),
+                problem.rng,
             )
         if start == "labels":
             ones = np.ones(n_labels, dtype=np.float32)
@@ -181,7 +184,8 @@ class Prime(DualEncoder):
     def after_epoch(self, bank: np.ndarray) -> None:
         """Take the centroids of the embeddings that the epoch left in the bank."""
         problem = self.problem_
-        self.centroids_ = torch.from_numpy(label_centroids(bank, problem.Y)).to(problem.device)
+        centroids = label_centroids_of_all(bank, problem.Y)
+        self.centroids_ = torch.from_numpy(centroids).to(problem.device)
 
     def after_training(self) -> None:
         """Let go of the centroids: prototypes take those of the exact embeddings."""
