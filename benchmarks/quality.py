@@ -230,17 +230,18 @@ def markdown(results: list[dict[str, Any]]) -> str:
 
 
 def chart(results: list[dict[str, Any]]) -> str:
-    """Accuracy over the time of a fit: each configuration is a point."""
+    """Accuracy over the processor time of fit and prediction: each configuration is a point."""
     there = [result for result in results if "figures" in result]
     several = len({result["data"] for result in there}) > 1
     series = {
         (f"{result['data']}: " if several else "")
         + ("" if result["mode"] == "baseline" else "skxmc, ")
-        + name_of(result): [(max(result["fit_seconds"], 0.1), result["figures"]["P@1"])]
+        + name_of(result): [(max(result["cpu_seconds"], 0.1), result["figures"]["P@1"])]
         for result in there
     }
-    title = "Precision at 1 over seconds of fit"
-    return points(title, series, "seconds of fit", "P@1", log_vertical=False, named=True)
+    title = "Precision at 1 over processor time"
+    below = "processor seconds of fit and prediction"
+    return points(title, series, below, "P@1", log_vertical=False, named=True)
 
 
 # --- the command ---

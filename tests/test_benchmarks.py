@@ -183,7 +183,7 @@ def test_charts_have_every_point_and_name(tmp_path):
     fits = [("a", 1.0, 0.5), ("b", 1.1, 0.5), ("c", 40.0, 0.75)]
     results = [
         {"mode": "baseline", "baseline": "linear", "params": {"C": name}, "data": "icons"}
-        | {"fit_seconds": seconds, "figures": {"P@1": precision}}
+        | {"cpu_seconds": seconds, "figures": {"P@1": precision}}
         for name, seconds, precision in fits
     ]
     tree = ElementTree.fromstring(quality.chart(results))
