@@ -255,9 +255,101 @@ def positions() -> str:
     return page("Where tokens stand, in the script of ViXML and in skxmc", 690, 226, parts)
 
 
+def shared_step() -> str:
+    """How several processes make one step of tuning."""
+    parts = [
+        box(16, 104, 150, 84, "One batch\nthe same texts\nin each process"),
+        arrow((166, 130), (190, 130), (190, 66), (214, 66)),
+        arrow((166, 162), (190, 162), (190, 226), (214, 226)),
+    ]
+    for y, name in ((32, "process 1"), (192, "process 2")):
+        parts += [
+            cell(216, y, 150, f"{name} encodes half", ORANGE, 68),
+            cell(430, y, 150, "the whole loss", BLUE, 68),
+            cell(644, y, 150, "its half backwards", ORANGE, 68),
+            arrow((366, y + 34), (428, y + 34)),
+            arrow((580, y + 34), (642, y + 34)),
+        ]
+    parts += [
+        arrow((366, 76), (392, 76), (392, 216), (428, 216)),
+        arrow((366, 216), (404, 216), (404, 76), (428, 76)),
+        text(412, 152, "embeddings", "small"),
+        arrow((794, 66), (818, 66), (818, 130), (842, 130)),
+        arrow((794, 226), (818, 226), (818, 162), (842, 162)),
+        box(844, 104, 150, 84, "One step\nthe sum of gradients\nin each process", GREEN),
+    ]
+    return page("How several processes make one step of tuning", 1010, 292, parts)
+
+
+def database() -> str:
+    """What of a model is in its folder, and what in a database."""
+    parts = [
+        box(
+            16,
+            60,
+            190,
+            120,
+            "Folder of the model\nencoder, label vectors,\nname of the table,\nits own rows of it",
+            BLUE,
+        ),
+        arrow((206, 120), (300, 120)),
+        text(253, 110, "name, rows", "small middle"),
+        frame(302, 16, 250, 214),
+        text(427, 40, "table in the database", "head middle"),
+    ]
+    for place, (number, kind, color) in enumerate(
+        (
+            ("1", "vector", GREEN),
+            ("2", "vector", GREEN),
+            ("3", "left out, kept for others", GREY),
+            ("4", "vector", GREEN),
+        )
+    ):
+        y = 54 + 42 * place
+        parts += [cell(318, y, 44, number, color), cell(368, y, 168, kind, color)]
+    parts += [
+        box(646, 60, 190, 120, "Environment\naddress and password,\nin no folder", ORANGE),
+        arrow((646, 120), (554, 120)),
+        text(600, 110, "connects", "small middle"),
+    ]
+    return page("What of a model is in its folder, and what in a database", 852, 246, parts)
+
+
+def capacity() -> str:
+    """What the folder of a model with ten million labels is made of."""
+    sizes = (
+        ("neighbours, 20 million documents", 13.1, ORANGE),
+        ("label vectors", 7.7, GREEN),
+        ("prototypes", 6.6, BLUE),
+        ("labels of the training documents", 3.5, GREY),
+        ("names of labels", 0.3, GREY),
+    )
+    parts = [text(16, 28, "ten million labels: a folder of 31 GB", "head")]
+    for place, (name, size, color) in enumerate(sizes):
+        y = 44 + 34 * place
+        parts += [
+            text(250, y + 18, name, "end"),
+            bar(262, y, 34 * size, 26, color),
+            text(270 + 34 * size, y + 18, f"{size} GB", "small"),
+        ]
+    return page("What the folder of a model with ten million labels is made of", 800, 224, parts)
+
+
 DIAGRAMS = {
     function.__name__: function
-    for function in (checks, commands, padding, positions, service, trust, updating, workers)
+    for function in (
+        capacity,
+        checks,
+        commands,
+        database,
+        padding,
+        positions,
+        service,
+        shared_step,
+        trust,
+        updating,
+        workers,
+    )
 }
 
 if __name__ == "__main__":
