@@ -29,6 +29,7 @@ def launch(folder: Path, n: int, *names: str, restarts: int = 0) -> dict[str, li
         "PYTHONPATH": os.pathsep.join(paths),
         "OMP_NUM_THREADS": "1",
         "CUDA_VISIBLE_DEVICES": "",
+        "PYTHONFAULTHANDLER": "1",  # says where a process was aborted
         # Else a restart may read what the processes before have left in the store.
         "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
     }
@@ -38,7 +39,7 @@ def launch(folder: Path, n: int, *names: str, restarts: int = 0) -> dict[str, li
     done = subprocess.run(
         command, env=environment, capture_output=True, text=True, timeout=600, check=False
     )
-    assert done.returncode == 0, done.stderr[-6000:]
+    assert done.returncode == 0, done.stderr[-20_000:]
     return {
         name: [dict(np.load(folder / f"{name}-{rank}.npz")) for rank in range(n)] for name in names
     }
