@@ -70,6 +70,10 @@ def processes(backend: str = "auto", timeout: float = 86_400.0) -> Iterator[None
             "a launcher such as `torchrun --nproc-per-node 2 script.py`."
         )
     import torch
+
+    # It comes with the first optimizer otherwise, and then keeps the group of that moment, in
+    # defaults of functions. A group that outlives the interpreter may abort the process.
+    import torch._dynamo
     import torch.distributed as dist
 
     on_gpus = torch.cuda.is_available()
