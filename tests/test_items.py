@@ -213,7 +213,7 @@ def test_packs_hold_every_selected_item_once(n, images, slots, chunk_tokens, see
 def test_pack_is_moved_as_a_whole():
     items = make_items(np.random.RandomState(0), 6)
     (pack,), _ = make_packs(items, np.arange(6), 1000)
-    moved = pack.to("meta")
+    moved = pack.to(torch.device("meta"))
     assert moved.runs == pack.runs
     for name in ("token_ids", "positions", "image_counts", "order", "image_vectors"):
         assert getattr(moved, name).device.type == "meta"

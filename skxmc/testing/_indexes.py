@@ -142,7 +142,7 @@ class _Check:
             "only with nothing": {"only": [[] for _ in self.queries]},
         }.items():
             self.filtered(index, what, **filters)
-        left = index.remove([0, 7, 399])
+        left = index.remove(np.array([0, 7, 399]))
         self.filtered(
             left, "after remove, exclude for each", exclude=left.search(self.queries, 5)[0]
         )
@@ -244,7 +244,10 @@ class _Check:
             _require(right, f"to_bytes is {written.dtype} {written.shape}")
             written.flags.writeable = False
             _require(type(index).stored in ("bytes", "reference"), "stored says something else")
-            held = type(index).stored == "bytes" or len(written) < index.vectors([0]).nbytes * 100
+            held = (
+                type(index).stored == "bytes"
+                or len(written) < index.vectors(np.array([0])).nbytes * 100
+            )
             _require(held, f"a reference has {len(written)} bytes")
             copies["to_bytes and from_bytes"] = type(index).from_bytes(written)
             for end in (len(written) - 1, len(written) // 2, 3):
