@@ -10,6 +10,7 @@ from pathlib import Path
 
 from skxmc.datasets._fontawesome import choose_test_groups
 
+from ._data_fetch import fetch
 from ._data_folder import Document, Split, write_folder
 
 _RELATIONS = ("Depends", "Pre-Depends", "Recommends", "Suggests", "Enhances")
@@ -79,15 +80,12 @@ def fetch_lists(folder: Path) -> list[Path]:
             "Dir::Cache::srcpkgcache=",
         ):
             command += ["-o", option]
-        try:
-            subprocess.run(command, check=True, capture_output=True, text=True)
-        except FileNotFoundError:
-            raise SystemExit(
-                f"apt-get is not installed; run this on Debian, or put lists of packages "
-                f"(*_Packages and *_Translation-en, unpacked) into {folder}."
-            ) from None
-        except subprocess.CalledProcessError as error:
-            raise SystemExit(f"apt-get could not fetch the lists: {error.stderr}") from None
+        fetch(
+            command,
+            "the lists",
+            f"run this on Debian, or put lists of packages (*_Packages and *_Translation-en, "
+            f"unpacked) into {folder}.",
+        )
         found = _lists(folder)
     if not any(path.name.endswith("_Packages") for path in found):
         raise SystemExit(f"{folder} holds no list *_Packages; remove it, and run this again.")

@@ -1,7 +1,6 @@
 """The data set "icons": names, pictures and tags of the icons of six libraries."""
 
 import json
-import subprocess
 import tarfile
 from collections import Counter
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from typing import Any
 from skxmc.datasets._base import icon_group
 from skxmc.datasets._fontawesome import choose_test_groups, render_icon
 
+from ._data_fetch import fetch
 from ._data_folder import Document, Split, write_folder
 
 # Of npm, by the name that the data set has for them.
@@ -140,15 +140,8 @@ def download(source: str, downloads: Path) -> Path:
     if not path.is_file():
         downloads.mkdir(parents=True, exist_ok=True)
         command = ["npm", "pack", PACKAGES[source], "--pack-destination", str(downloads)]
-        try:
-            subprocess.run(command, check=True, capture_output=True, text=True)
-        except FileNotFoundError:
-            raise SystemExit(
-                f"npm is not installed; install Node.js, or put {path.name} of "
-                f"{PACKAGES[source]} into {downloads}."
-            ) from None
-        except subprocess.CalledProcessError as error:
-            raise SystemExit(f"npm could not fetch {PACKAGES[source]}: {error.stderr}") from None
+        advice = f"install Node.js, or put {path.name} of {PACKAGES[source]} into {downloads}."
+        fetch(command, PACKAGES[source], advice)
     return path
 
 

@@ -5,7 +5,7 @@ Writes one SVG file into ``_static`` for each function in `DIAGRAMS`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
 
@@ -412,6 +412,12 @@ DIAGRAMS = {
     )
 }
 
-if __name__ == "__main__":
-    for name, draw in DIAGRAMS.items():
+
+def write(diagrams: dict[str, Callable[[], str]]) -> None:
+    """Write a file for each diagram."""
+    for name, draw in diagrams.items():
         (STATIC / f"{name}.svg").write_text(draw(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write(DIAGRAMS)

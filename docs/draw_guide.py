@@ -15,12 +15,12 @@ from draw_diagrams import (
     ORANGE,
     PALE,
     PAPER,
-    STATIC,
     arrow,
     bar,
     box,
     page,
     text,
+    write,
 )
 
 
@@ -353,5 +353,4 @@ DIAGRAMS = {
 }
 
 if __name__ == "__main__":
-    for name, draw in DIAGRAMS.items():
-        (STATIC / f"{name}.svg").write_text(draw(), encoding="utf-8")
+    write(DIAGRAMS)

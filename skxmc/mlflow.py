@@ -15,6 +15,7 @@ import numpy as np
 
 from ._estimator._persistence import skxmc_version
 from ._inputs._texts import check_top_k
+from ._inputs._values import is_missing
 from ._runtime._optional import import_optional
 from .serving import load_model
 
@@ -122,13 +123,8 @@ class _Loaded:
     def _pictures(self, model_input: pd.DataFrame) -> Any:
         if "image" not in model_input or self._model.featurizer_.whitener is None:
             return None
-        pictures = [None if _is_missing(one) else one for one in model_input["image"]]
+        pictures = [None if is_missing(one) else one for one in model_input["image"]]
         if self._model.image_encoder_ is not None:
             return pictures
         width = len(self._model.featurizer_.whitener.mean_)
         return np.array([np.zeros(width) if one is None else one for one in pictures], np.float32)
-
-
-def _is_missing(picture: Any) -> bool:
-    """Whether a cell of a table is empty."""
-    return picture is None or (isinstance(picture, float) and np.isnan(picture))

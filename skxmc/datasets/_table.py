@@ -12,7 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.utils import Bunch
 
-from .._inputs._texts import is_missing, sequence_to_list
+from .._inputs._values import is_blank, is_missing, sequence_to_list
 from .._runtime._optional import import_optional
 from ._base import check_distinct, make_bunch, make_split, number_names, targets
 from ._delimited import delimited_rows
@@ -163,7 +163,7 @@ class _Part:
 
 
 def _is_missing(cell: Any) -> bool:
-    return is_missing(cell) or (isinstance(cell, str) and not cell.strip())
+    return is_missing(cell) or is_blank(cell)
 
 
 def _read_table(table: Any, columns: list[str], argument: str) -> _Part:
