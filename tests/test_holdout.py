@@ -5,12 +5,16 @@ import pytest
 import scipy.sparse as sp
 import torch
 
+from skxmc import ViXMLClassifier
 from skxmc._features._blocks import Features, block_scales
 from skxmc._features._whitening import ImageWhitener
 from skxmc._inputs._images import ImageFeatures
 from skxmc._ranking import _holdout
-from skxmc._ranking._holdout import fold_documents, hold_out, without_rows
+from skxmc._ranking._holdout import count_folds, fold_documents, hold_out, without_rows
+from skxmc._runtime import limits
 from skxmc._runtime._device import has_fast_bfloat16_cpu, resolve_device, resolve_precision
+from skxmc.metrics import precision_at_k
+from skxmc.model_selection import Validation
 
 
 def unit(vectors):
@@ -41,7 +45,7 @@ def twins(rng, n_groups, size, d=24):
 def test_near_duplicates_are_held_out_together(rng):
     features, group = twins(rng, 100, 6)
     cosines = features.text @ features.text.T
-    held = hold_out(features.text, everybody(600), 0.1, rng)
+    (held,) = hold_out(features.text, everybody(600), 0.1, rng)
     assert held.dtype == np.int64
     assert (np.diff(held) > 0).all()
     assert 60 <= len(held) < 60 + 6  # the last group may go beyond the share
@@ -52,13 +56,14 @@ def test_near_duplicates_are_held_out_together(rng):
 
 def test_share_is_met_without_duplicates(rng):
     features = Features(unit(rng.normal(size=(500, 64))))
-    assert len(hold_out(features.text, everybody(500), 0.2, rng)) == 100
+    (held,) = hold_out(features.text, everybody(500), 0.2, rng)
+    assert len(held) == 100
 
 
 def test_drawing_follows_the_random_state(rng):
     features = Features(unit(rng.normal(size=(300, 32))))
     first, second, third = (
-        hold_out(features.text, everybody(300), 0.1, np.random.RandomState(seed))
+        hold_out(features.text, everybody(300), 0.1, np.random.RandomState(seed))[0]
         for seed in (0, 0, 1)
     )
     np.testing.assert_array_equal(first, second)
@@ -68,15 +73,13 @@ def test_drawing_follows_the_random_state(rng):
 
 def test_too_few_documents_hold_out_nothing(rng):
     features = Features(unit(rng.normal(size=(39, 8))))
-    held = hold_out(features.text, everybody(39), 0.5, rng)
-    assert held.dtype == np.int64
-    assert len(held) == 0
-    assert len(hold_out(features.text[:1], everybody(1), 0.5, rng)) == 0
+    assert hold_out(features.text, everybody(39), 0.5, rng) == []
+    assert hold_out(features.text[:1], everybody(1), 0.5, rng) == []
 
 
 def test_share_is_of_usable_documents(rng):
     features = Features(unit(rng.normal(size=(400, 64))))
-    held = hold_out(features.text, np.arange(400) % 2 == 1, 0.2, rng)
+    (held,) = hold_out(features.text, np.arange(400) % 2 == 1, 0.2, rng)
     assert len(held) == 40
     assert (held % 2 == 1).all()
 
@@ -84,7 +87,8 @@ def test_share_is_of_usable_documents(rng):
 def test_number_is_bounded(rng, monkeypatch):
     monkeypatch.setattr(_holdout, "MAX_HELD_OUT", 25)
     features = Features(unit(rng.normal(size=(400, 64))))
-    assert len(hold_out(features.text, everybody(400), 0.5, rng)) == 25
+    (held,) = hold_out(features.text, everybody(400), 0.5, rng)
+    assert len(held) == 25
 
 
 @pytest.mark.parametrize("n", [30, 100])
@@ -92,8 +96,32 @@ def test_something_is_always_left_to_learn_from(n, rng):
     """All documents alike, or nearly all of them wanted."""
     alike = Features(np.tile(unit(rng.normal(size=(1, 8))), (n, 1)))
     for features in (alike, Features(unit(rng.normal(size=(n, 64))))):
-        held = hold_out(features.text, everybody(n), 0.99, rng)
-        assert len(held) < n
+        assert sum(map(len, hold_out(features.text, everybody(n), 0.99, rng))) < n
+
+
+def test_parts_share_no_document_and_no_near_duplicate(rng):
+    features, group = twins(rng, 100, 6)
+    folds = hold_out(features.text, everybody(600), 0.2, rng, 3)
+    assert [120 <= len(fold) < 126 for fold in folds] == [True] * 3
+    assert len(np.unique(np.concatenate(folds))) == sum(map(len, folds))
+    for fold in folds:
+        assert not np.intersect1d(group[fold], group[np.setdiff1d(np.arange(600), fold)]).size
+
+
+def test_parts_end_where_documents_do(rng):
+    features = Features(unit(rng.normal(size=(100, 64))))
+    folds = hold_out(features.text, everybody(100), 0.4, rng, 3)
+    assert [len(fold) for fold in folds] == [40, 40]  # 20 are left, less the one that always is
+    first, _ = hold_out(features.text, everybody(100), 0.4, np.random.RandomState(5), 2)
+    (same,) = hold_out(features.text, everybody(100), 0.4, np.random.RandomState(5))
+    np.testing.assert_array_equal(first, same)
+
+
+@pytest.mark.parametrize(
+    ("n", "expected"), [(100, 5), (1999, 5), (2000, 5), (14_682, 3), (28_925, 2), (10**6, 1)]
+)
+def test_parts_hold_enough_documents(n, expected):
+    assert count_folds(n, 0.1) == expected
 
 
 def test_few_documents_are_cut_into_parts_with_their_near_duplicates(rng):
@@ -117,6 +145,68 @@ def test_a_crowd_of_near_duplicates_is_cut_through(rng):
 def test_too_few_documents_are_not_cut(rng):
     features = Features(unit(rng.normal(size=(19, 8))))
     assert fold_documents(features.text, everybody(19), rng) == []
+
+
+@pytest.mark.parametrize(
+    ("validation", "n", "expected"),
+    [
+        (None, 2400, 5 * 240),  # tenths, as five of them are fewer than 4,000 documents
+        (None, 400, 400),  # fifths
+        (Validation(folds=1), 400, 40),
+        (Validation(folds=2), 2400, 480),
+        (Validation(folds=3), 300, 300),  # few documents are cut into so many parts
+        (Validation(fraction=0.25), 400, 100),
+        (Validation(fraction=0.25, folds=3), 400, 300),
+        (0.25, 400, 100),
+    ],
+)
+def test_documents_that_choose(validation, n, expected, rng):
+    X, Y = unit(rng.normal(size=(n, 32))), one_label_each(n)
+    clf = ViXMLClassifier(
+        "precomputed", evidence=["neighbours"], validation=validation, random_state=0
+    )
+    judged = clf.fit(X, Y).ranker_.judged_
+    assert len(judged) == pytest.approx(expected, abs=2)
+
+
+def test_each_part_is_judged_by_evidence_that_has_not_seen_it(rng):
+    """Labels are noise: neighbours that know a document itself would give them all."""
+    X = unit(rng.normal(size=(2000, 32)))
+    Y = one_label_each(2000, 200)[rng.permutation(2000)]
+    clf = ViXMLClassifier("precomputed", evidence=["neighbours"], random_state=0).fit(X, Y)
+    assert len(clf.ranker_.judged_) == 1000
+    assert clf.ranker_.held_out_precision_ < 0.05
+    assert precision_at_k(Y, clf.predict_topk(X, k=1), k=1) > 0.9
+
+
+@pytest.mark.parametrize(
+    ("validation", "message"),
+    [
+        ({"folds": 0}, "folds of validation must be 'auto' or an int of at least 1, got 0"),
+        ({"folds": True}, "must be 'auto' or an int of at least 1, got True"),
+        ({"folds": 2.5}, "must be 'auto' or an int of at least 1, got 2.5"),
+        ({"folds": 4, "fraction": 0.3}, r"4 folds of 0.3 of the documents.*at most 0.25"),
+    ],
+)
+def test_wrong_folds(validation, message, rng):
+    clf = ViXMLClassifier("precomputed", validation=Validation(**validation))
+    with pytest.raises(ValueError, match=message):
+        clf.fit(unit(rng.normal(size=(50, 8))), one_label_each(50))
+
+
+def test_folds_of_a_tuned_encoder_are_refused_before_any_work():
+    clf = ViXMLClassifier("no such folder", validation=Validation(folds=2))
+    with pytest.raises(ValueError, match="folds=2 of validation needs train_encoder='frozen'"):
+        clf.fit(["one", "two"], [["a"], ["b"]])
+
+
+def test_folds_are_refused_where_evidence_is_learned_once(monkeypatch, rng):
+    monkeypatch.setattr(limits, "MAX_REBUILT", 49)
+    X, Y = unit(rng.normal(size=(50, 8))), one_label_each(50)
+    with pytest.raises(ValueError, match="above 49 documents or labels; there are 50 and 7"):
+        ViXMLClassifier("precomputed", validation=Validation(folds=2)).fit(X, Y)
+    clf = ViXMLClassifier("precomputed", evidence=["neighbours"], validation=0.5)
+    assert len(clf.fit(X, Y).ranker_.judged_) == 25
 
 
 def test_rows_are_emptied():

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from rounding import assert_alike
-from scipy.special import expit
+from scipy.special import expit, logit
 from sklearn.neural_network import MLPClassifier
 
 from skxmc import ViXMLClassifier
 from skxmc._ranking._mixture import MixedKind, Mixture, best_candidates
-from skxmc._ranking._reranker import N_CANDIDATES, SHARE, Reranker, _best, _describe
+from skxmc._ranking._reranker import N_CANDIDATES, N_NETWORKS, SHARE, Reranker, _best, _describe
 from skxmc.evidence import LabelVectors, Neighbours, Prototypes
 from skxmc.metrics import precision_at_k
 
@@ -84,7 +84,7 @@ def test_counts_do_not_tell_the_labels_of_held_out_documents(monkeypatch):
     assert clf.ranker_.reranker_ is not None
 
 
-def test_scores_are_a_quarter_of_the_network_and_the_rest_of_the_mixture(fitted):
+def test_scores_are_half_the_network_and_half_the_mixture(fitted):
     mixture, reranker = fitted
     evidence, _, counts = _problem(2, n=40)
     candidates = mixture.candidates(evidence)
@@ -100,12 +100,15 @@ def test_scores_are_a_quarter_of_the_network_and_the_rest_of_the_mixture(fitted)
             if rank >= N_CANDIDATES:
                 assert scores[row, column] == pytest.approx((1 - SHARE) * mixed)
                 continue
+            reranked = order[:N_CANDIDATES]
             known = [np.log(mixed + 1e-6)]
+            known += [known[0] - np.log(candidates.mixed[row].max() + 1e-6)]
             for kind, values in candidates.scores.items():
                 given = np.isfinite(values[row])
-                score = values[row, column] if given[column] else values[row][given].min()
-                share = candidates.shares[kind][row, column]
-                known += [score, given[column], np.log(share + 1e-6)]
+                scores_of = np.where(given, values[row], values[row][given].min())
+                score, shares = scores_of[column], candidates.shares[kind][row]
+                known += [score, score - scores_of[reranked].max(), given[column]]
+                known += [np.log(shares[column] + 1e-6), np.log(shares[reranked].max() + 1e-6)]
             known.append(np.log1p(counts[candidates.labels[row, column]]))
             x = (np.array(known) - reranker.mean_) / reranker.scale_
             network = expit(np.maximum(x @ first + first_bias, 0) @ second + second_bias)[0]
@@ -114,7 +117,7 @@ def test_scores_are_a_quarter_of_the_network_and_the_rest_of_the_mixture(fitted)
                 assert scores[row, column] == pytest.approx(expected, abs=1e-5)
 
 
-def test_the_network_is_that_of_scikit_learn(fitted):
+def test_the_network_is_the_mean_of_those_of_scikit_learn(fitted):
     mixture, reranker = fitted
     evidence, Y, counts = _problem(0)
     candidates = mixture.candidates(evidence)
@@ -122,11 +125,14 @@ def test_the_network_is_that_of_scikit_learn(fitted):
     labels = np.take_along_axis(candidates.labels, columns, axis=1)
     x = (_describe(candidates, counts, None, columns) - reranker.mean_) / reranker.scale_
     truth = Y.toarray()[np.arange(len(labels))[:, None], labels] > 0
-    model = MLPClassifier(
-        (32,), alpha=0.1, batch_size=512, learning_rate_init=3e-3, max_iter=40, random_state=0
-    )
-    model.fit(x[labels >= 0], truth[labels >= 0])
-    expected = model.predict_proba(x.reshape(-1, x.shape[-1]))[:, 1].reshape(labels.shape)
+    logits = []
+    for seed in np.random.RandomState(0).randint(2**31, size=N_NETWORKS):
+        model = MLPClassifier(
+            (32,), alpha=0.1, batch_size=512, learning_rate_init=3e-3, max_iter=40, random_state=seed
+        )
+        model.fit(x[labels >= 0], truth[labels >= 0])
+        logits.append(logit(model.predict_proba(x.reshape(-1, x.shape[-1]))[:, 1]))
+    expected = expit(np.mean(logits, axis=0)).reshape(labels.shape)
     scores = np.take_along_axis(reranker.rescore(candidates, counts), columns, axis=1)
     mixed = np.take_along_axis(candidates.mixed, columns, axis=1)
     np.testing.assert_allclose(scores - (1 - SHARE) * mixed, SHARE * expected, atol=1e-5)

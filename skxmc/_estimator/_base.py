@@ -17,7 +17,7 @@ from .._inputs._images import ImageFeatures, ImageItems, collect_images, with_pi
 from .._inputs._label_set import Labels, read_labels
 from .._inputs._targets import check_exclude, encode_targets, without_pairs
 from .._inputs._texts import check_texts
-from .._ranking._holdout import FEW_DOCUMENTS, fold_documents, hold_out
+from .._ranking._holdout import FEW_DOCUMENTS, count_folds, fold_documents, hold_out
 from .._ranking._ranker import Ranker, RankingOptions, TrainingSet
 from .._runtime import group, limits
 from .._runtime._stages import stage
@@ -32,6 +32,7 @@ from ._parameters import (
     Mode,
     Recipe,
     check_chunks,
+    check_folds,
     check_threshold,
     check_tokens,
     has_label_embeddings,
@@ -121,8 +122,9 @@ class BaseXMCClassifier(
         metadata = {"images": images, "exclude": exclude}
         ids = check_document_ids(document_ids, len(data.X))
         validation = resolve_validation(self.validation)
-        check_threshold(self.threshold)
         tuned = self._mode.tuned
+        check_folds(validation.folds, tuned, data.Y.shape)
+        check_threshold(self.threshold)
         tasks = FitTasks(self, X, y, metadata, self.epochs if tuned else 0)
 
         featurizer, digest = self._make_featurizer(data)
@@ -340,14 +342,17 @@ class BaseXMCClassifier(
         A tuned encoder has seen all but one part. Few documents are all left out in turn, so that
         there are enough to choose with, unless evidence is too large to be learned again.
         """
-        share, usable = validation.fraction, data.usable
+        usable, share, folds = data.usable, validation.fraction, validation.folds
+        n = np.count_nonzero(usable)
+        usual = self._mode.held_out_share(n)
+        if folds == "auto":
+            once = self._mode.tuned or max(data.Y.shape) > limits.MAX_REBUILT
+            folds = 1 if once or share != "auto" else count_folds(n, usual)
+        if share == "auto" and folds > 1 and n < FEW_DOCUMENTS:
+            return fold_documents(embeddings, usable, rng, folds)
         if share == "auto":
-            few = np.count_nonzero(usable) < FEW_DOCUMENTS
-            if few and not self._mode.tuned and max(data.Y.shape) <= limits.MAX_REBUILT:
-                return fold_documents(embeddings, usable, rng)
-            share = self._mode.held_out_share(np.count_nonzero(usable))
-        held_out = hold_out(embeddings, usable, share, rng)
-        return [held_out] if len(held_out) else []
+            share = min(usual, 1 / folds)
+        return hold_out(embeddings, usable, share, rng, folds)
 
     def _make_image_encoder(self, device, precision: str, *collections):
         if not any(isinstance(collection, ImageItems) for collection in collections):

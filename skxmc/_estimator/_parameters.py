@@ -12,6 +12,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
+from .._runtime import limits
 from ..encoders import ImageEncoder, LanguageModel, LoRA, Precomputed, TextEncoder
 from ..model_selection import Precision, Validation
 
@@ -284,6 +285,16 @@ def resolve_validation(validation: float | Validation | None) -> Validation:
         raise ValueError(
             f"the fraction of validation must be 'auto' or within 0 and 1, got {fraction!r}."
         )
+    folds = validation.folds
+    if folds != "auto" and (isinstance(folds, bool) or not isinstance(folds, Integral) or folds < 1):
+        raise ValueError(
+            f"the folds of validation must be 'auto' or an int of at least 1, got {folds!r}."
+        )
+    if "auto" not in (folds, fraction) and folds * fraction > 1 + 1e-9:
+        raise ValueError(
+            f"validation holds out {folds} folds of {fraction:g} of the documents each, more than "
+            f"there are; pass a fraction of at most {1 / folds:.3g}, or fewer folds."
+        )
     if validation.metric not in METRICS:
         raise ValueError(
             f"the metric of validation must be one of {METRICS}, got {validation.metric!r}."
@@ -293,6 +304,29 @@ def resolve_validation(validation: float | Validation | None) -> Validation:
             f"the patience of validation must be None or an int of at least 1, got {patience!r}."
         )
     return validation
+
+
+def check_folds(folds: int | str, tuned: bool, shape: tuple[int, int]) -> None:
+    """Refuse several folds where evidence is learned once.
+
+    Raises
+    ------
+    ValueError
+        If the encoder is tuned, or there are too many documents or labels, `shape`.
+    """
+    if folds in ("auto", 1):
+        return
+    if tuned:
+        raise ValueError(
+            f"folds={folds} of validation needs train_encoder='frozen' or ready embeddings: a tuned "
+            "encoder has seen all documents but those of one fold. Pass folds=1 or 'auto'."
+        )
+    if max(shape) > limits.MAX_REBUILT:
+        raise ValueError(
+            f"folds={folds} of validation would learn the evidence {folds} times more, which is not "
+            f"done above {limits.MAX_REBUILT:,} documents or labels; there are {shape[0]:,} and "
+            f"{shape[1]:,}. Pass folds=1 or 'auto'."
+        )
 
 
 def resolve_batch_size(batch_size: int | str, n_documents: int, n_batches: int) -> int:

@@ -1,4 +1,4 @@
-"""Which documents choose the mixture: held out with their near-duplicates."""
+"""Which documents choose how to rank: held out with their near-duplicates."""
 
 from __future__ import annotations
 
@@ -24,14 +24,29 @@ _NEAREST = 32
 # Fewer documents than these are all held out, a part at a time.
 FEW_DOCUMENTS = 2000
 
-# Parts that few documents are cut into.
+# Parts that few documents are cut into, and the most that are held out of more.
 N_FOLDS = 5
+
+# Documents that choose how to rank well enough. On icons with pictures P@1, P@5 and PSP@5 are
+# FOLD_FIGURES.
+_ENOUGH = 4000
+
+
+def count_folds(n_documents: int, fraction: float) -> int:
+    """Parts, each with a share `fraction` of the documents, that hold enough to choose by."""
+    if n_documents < FEW_DOCUMENTS:
+        return N_FOLDS
+    return int(np.clip(-(-_ENOUGH // int(fraction * n_documents)), 1, N_FOLDS))
 
 
 def hold_out(
-    embeddings: np.ndarray, usable: np.ndarray, fraction: float, rng: np.random.RandomState
-) -> np.ndarray:
-    """Documents to choose the mixture with, held out together with their near-duplicates.
+    embeddings: np.ndarray,
+    usable: np.ndarray,
+    fraction: float,
+    rng: np.random.RandomState,
+    n_folds: int = 1,
+) -> list[np.ndarray]:
+    """Parts of documents to choose how to rank with, each with its near-duplicates.
 
     A document whose twin stays among the neighbours says nothing of new documents, so whatever
     is closer than a cosine of 0.95 to a drawn document is held out with it, as far as it is
@@ -45,34 +60,49 @@ def hold_out(
     usable : ndarray of shape (n_documents,), bool
         Documents whose labels are known.
     fraction : float
-        Share of the documents, at most 5,000 of them.
+        Share of the documents in a part, at most 5,000 of them.
     rng : RandomState
+    n_folds : int, default=1
+        Parts; none shares a document with another.
 
     Returns
     -------
-    held_out : ndarray of int64, sorted
-        Empty if there are too few documents to choose anything with.
+    folds : list of ndarray of int64, sorted
+        Fewer than asked for where documents run out, and none if there are too few to choose
+        anything with.
     """
     candidates = rng.permutation(np.flatnonzero(usable))
     wanted = min(MAX_HELD_OUT, int(fraction * len(candidates)))
     if wanted < MIN_HELD_OUT:
-        return np.empty(0, dtype=np.int64)
+        return []
     # A few thousand queries do not pay for building anything but an exact index.
     index = Exact().build(embeddings)
-    held = np.zeros(len(embeddings), dtype=bool)
-    n_left = len(candidates)
+    fold_of = np.full(len(embeddings), -1)
+    for fold in range(n_folds):
+        _fill_fold(fold_of, fold, wanted, candidates, usable, embeddings, index)
+    folds = [np.flatnonzero(fold_of == fold) for fold in range(n_folds)]
+    return [rows for rows in folds if len(rows) and (n_folds == 1 or len(rows) >= MIN_HELD_OUT)]
+
+
+def _fill_fold(fold_of, fold, wanted, candidates, usable, embeddings, index) -> None:
+    """Put documents into a part, until it has as many as are wanted."""
+    candidates = candidates[fold_of[candidates] < 0]
+    n_left, n_held = len(candidates), 0
     for start in range(0, len(candidates), 256):
         drawn = candidates[start : start + 256]
         indices, cosines = index.search(embeddings[drawn], min(_NEAREST, len(embeddings)))
         for document, twins, cosine in zip(drawn, indices, cosines, strict=True):
-            if held.sum() >= wanted:
-                return np.flatnonzero(held)
+            if n_held >= wanted:
+                return
             group = np.union1d(twins[cosine > NEAR_DUPLICATE], document)
-            n_fresh = np.count_nonzero(usable[group] & ~held[group])
+            if np.any((fold_of[group] >= 0) & (fold_of[group] < fold)):
+                continue  # its twin would be among the documents that are learned from
+            free = fold_of[group] < 0
+            n_fresh = np.count_nonzero(usable[group] & free)
             if n_fresh < n_left:
-                held[group] = True
+                fold_of[group] = fold
+                n_held += np.count_nonzero(free)
                 n_left -= n_fresh
-    return np.flatnonzero(held)
 
 
 def fold_documents(
