@@ -131,19 +131,20 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     figures = {(UNTUNED, 0): evaluate(tower(), data, precision, options.tau)}
     runs = []
     for seed, way in product(options.seeds, WAYS):
-        tuned, documents = tower(), _training_documents(data, options, seed)
+        tuned = tower()
+        texts, Y, exclude = _training_documents(data, options, seed)
         training = Training(
             way, options.epochs, options.batch, options.learning_rate, seed, options.tau,
             options.temperature, precision,
         )  # fmt: skip
         started = time.process_time()
-        losses = train(tuned, *documents[:1], data.label_text, *documents[1:], training)
+        losses = train(tuned, texts, data.label_text, Y, exclude, training)
         seconds = time.process_time() - started
         runs.append({"way": way, "seed": seed, "losses": losses, "cpu_seconds": seconds})
         figures[way, seed] = evaluate(tuned, data, precision, options.tau)
     return {
         "data": name,
-        "documents": len(documents[0]),
+        "documents": len(texts),
         "runs": runs,
         "peak_gb": peak_gb(),
         "figures": summarize(figures),
@@ -181,39 +182,40 @@ def summarize(figures: dict[tuple[str, int], Figures]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def gains_of(
-    figures: dict[tuple[str, int], Figures], seeds: list[int]
-) -> dict[str, dict[str, dict[str, Any]]]:
-    """What training through tokens gains over training by cosine, by kind of comparison and metric.
+def gains_of(figures: dict[tuple[str, int], Figures], seeds: list[int]) -> dict[str, Any]:
+    """What training through tokens gains over training by cosine, by metric.
 
-    Figures of a document are means over the seeds, and documents of all tests count alike. Each way
-    is scored by what is best for it, chosen on the same documents, or both in the same way.
+    Figures of a document are means over the seeds, and documents of all tests count alike.
+
+    Returns
+    -------
+    gains : dict
+        ``best``: each way is scored by what is best for it, chosen on the same documents.
+        ``same``: both are scored alike; by scoring, and then by metric.
     """
-    means = {
-        way: {
-            scoring: np.mean([_joined(figures[way, seed], scoring) for seed in seeds], axis=0)
-            for scoring in next(iter(figures[way, seeds[0]].values()))
-        }
-        for way in WAYS
-    }
-    by_cosine, by_tokens = (means[way] for way in WAYS)
-    gains: dict[str, dict[str, dict[str, Any]]] = {"best": {}}
+    by_cosine, by_tokens = (_mean_over_seeds(figures, way, seeds) for way in WAYS)
+    best, same = {}, {", ".join(scoring): {} for scoring in by_cosine}
     for column, metric in enumerate(METRICS):
-
-        def value(scoring: tuple[str, str], of: dict, column: int = column) -> float:
-            return of[scoring][:, column].mean()
-
-        first, second = (
-            max(of, key=lambda s, of=of: value(s, of)) for of in (by_cosine, by_tokens)
+        before, after = (
+            {scoring: values[:, column] for scoring, values in means.items()}
+            for means in (by_cosine, by_tokens)
         )
-        pair = by_cosine[first][:, column], by_tokens[second][:, column]
-        gains["best"][metric] = {"cosine": first, "tokens": second, **paired(*pair)}
-    for scoring in by_cosine:
-        gains[", ".join(scoring)] = {
-            metric: paired(by_cosine[scoring][:, column], by_tokens[scoring][:, column])
-            for column, metric in enumerate(METRICS)
-        }
-    return gains
+        first, second = (max(own, key=lambda s, own=own: own[s].mean()) for own in (before, after))
+        names = {"cosine": ", ".join(first), "tokens": ", ".join(second)}
+        best[metric] = {**names, **paired(before[first], after[second])}
+        for scoring in before:
+            same[", ".join(scoring)][metric] = paired(before[scoring], after[scoring])
+    return {"best": best, "same": same}
+
+
+def _mean_over_seeds(
+    figures: dict[tuple[str, int], Figures], way: str, seeds: list[int]
+) -> dict[tuple[str, str], np.ndarray]:
+    """Figures of the documents of all tests, by scoring."""
+    runs = [figures[way, seed] for seed in seeds]
+    scorings = next(iter(runs[0].values()))
+    return {scoring: np.mean([_joined(tests, scoring) for tests in runs], axis=0)
+            for scoring in scorings}  # fmt: skip
 
 
 def _joined(tests: Figures, scoring: tuple[str, str]) -> np.ndarray:
@@ -264,8 +266,10 @@ def markdown(results: list[dict[str, Any]]) -> str:
             f"training: {', '.join(seconds)}. Means over the seeds, times 100.",
             _figures_table(result["figures"]),
             "Gain of training through tokens, documents of all tests together, times 100, with the "
-            "standard error of paired differences:",
-            _gains_table(result["gains"]),
+            "standard error of paired differences. Each way with the scoring that is best for it:",
+            _best_table(result["gains"]["best"]),
+            "Both scored alike:",
+            _same_table(result["gains"]["same"]),
         ]
     return "\n\n".join(parts)
 
@@ -273,24 +277,34 @@ def markdown(results: list[dict[str, Any]]) -> str:
 def _figures_table(figures: list[dict[str, Any]]) -> str:
     keys = ("test", "way", "vectors", "score")
     groups: dict[tuple, list[dict[str, Any]]] = {}
-    for row in figures:
+    for row in sorted(figures, key=lambda row: row["test"]):
         groups.setdefault(tuple(row[key] for key in keys), []).append(row)
     rows = [
         [*group, *(f"{100 * np.mean([row[metric] for row in own]):.1f}" for metric in METRICS)]
-        for group, own in sorted(groups.items(), key=lambda item: item[0][0])
+        for group, own in groups.items()
     ]
     return table(["test", "trained by", "label vectors", "score", *METRICS], rows, left=4)
 
 
-def _gains_table(gains: dict[str, dict[str, dict[str, Any]]]) -> str:
-    rows = []
-    for scoring, by_metric in gains.items():
-        shown = [
-            f"{100 * by_metric[metric]['gain']:+.1f} ({100 * by_metric[metric]['error']:.1f})"
-            for metric in METRICS
-        ]
-        rows.append([scoring, *shown])
+def _best_table(best: dict[str, dict[str, Any]]) -> str:
+    rows = [
+        [metric, found["cosine"], found["tokens"], f"{100 * found['before']:.1f}", _gain(found)]
+        for metric, found in best.items()
+    ]
+    header = ["figure", "after cosine scored by", "after tokens scored by", "cosine", "gain"]
+    return table(header, rows, left=3)
+
+
+def _same_table(same: dict[str, dict[str, Any]]) -> str:
+    rows = [
+        [scoring, *(_gain(by_metric[metric]) for metric in METRICS)]
+        for scoring, by_metric in same.items()
+    ]
     return table(["scored by", *METRICS], rows, left=1)
+
+
+def _gain(found: dict[str, Any]) -> str:
+    return f"{100 * found['gain']:+.1f} ({100 * found['error']:.1f})"
 
 
 def main(arguments: list[str] | None = None) -> None:
