@@ -24,17 +24,25 @@ _COSINES = 1 << 24
 
 
 @dataclass(frozen=True)
-class Training:
-    """How an encoder is trained.
+class PlainTraining:
+    """How an encoder is trained by a plain loop.
 
     Attributes
     ----------
     way : str
         Which score of a document and a label the loss sees: one of :data:`SCORES`.
+    epochs, batch : int
+        How often a document is seen, and documents of a step.
+    learning_rate : float
+        Greatest one of AdamW: it rises for 5 % of the steps and falls to 0.
+    seed : int
+        Of batches and drawn labels.
     tau : float
         Temperature of the attention over tokens, in units of cosine.
     temperature : float
         What scores are divided by before the softmax over the labels of a batch.
+    precision : torch.dtype
+        Of matrix products.
     """
 
     way: str
@@ -137,7 +145,7 @@ def score_blocks(
 
 def train(
     tower: Tower, texts: list[str], label_text: list[str], Y: sp.csr_array,
-    exclude: sp.csr_array | None, training: Training,
+    exclude: sp.csr_array | None, training: PlainTraining,
 ) -> list[float]:  # fmt: skip
     """Train the tower in place; the mean loss of each epoch.
 
@@ -171,7 +179,7 @@ def train(
     return losses
 
 
-def _options(training: Training, n_steps: int) -> TrainingOptions:
+def _options(training: PlainTraining, n_steps: int) -> TrainingOptions:
     return TrainingOptions(
         learning_rate=training.learning_rate, weight_decay=0.01, warmup_steps=max(1, n_steps // 20)
     )
@@ -190,7 +198,7 @@ def _loss(
     rows: np.ndarray,
     drawn: np.ndarray,
     pairs: tuple[sp.csr_array | None, ...],
-    training: Training,
+    training: PlainTraining,
 ) -> torch.Tensor:
     """Cross-entropy over the labels of the batch; `pairs` other than those drawn do not compete."""
     columns, targets = np.unique(drawn, return_inverse=True)

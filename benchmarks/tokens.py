@@ -120,7 +120,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
 
     from skxmc._runtime._device import resolve_precision
 
-    from ._token_training import Training, load_tower, train
+    from ._token_training import PlainTraining, load_tower, train
 
     data = load(name, options.folder)
     precision = resolve_precision(options.precision, torch.device("cpu"))
@@ -133,7 +133,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     for seed, way in product(options.seeds, WAYS):
         tuned = tower()
         texts, Y, exclude = _training_documents(data, options, seed)
-        training = Training(
+        training = PlainTraining(
             way, options.epochs, options.batch, options.learning_rate, seed, options.tau,
             options.temperature, precision,
         )  # fmt: skip

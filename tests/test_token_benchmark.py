@@ -79,7 +79,7 @@ def test_drawn_labels_are_those_of_the_documents():
 @pytest.mark.parametrize("way", tokens.WAYS)
 def test_pairs_that_are_known_do_not_compete(tower, way):
     documents, labels = tower.items(["red apple", "blue dog"]), tower.items(["red", "dog", "car"])
-    training = _token_training.Training(way, 1, 2, 1e-3, 0)
+    training = _token_training.PlainTraining(way, 1, 2, 1e-3, 0)
     rows, drawn = np.arange(2), np.array([0, 1])
 
     def loss(Y, exclude=None):
@@ -97,7 +97,7 @@ def test_pairs_that_are_known_do_not_compete(tower, way):
 def test_training_lowers_the_loss(tower, way):
     texts = ["red apple", "blue dog", "green car"] * 4
     Y = sp.csr_array(np.tile(np.eye(3, dtype=np.float32), (4, 1)))
-    training = _token_training.Training(way, 8, 6, 3e-3, 0)
+    training = _token_training.PlainTraining(way, 8, 6, 3e-3, 0)
     losses = _token_training.train(tower, texts, ["red", "dog", "car"], Y, None, training)
     assert losses[-1] < 0.5 * losses[0]
 
