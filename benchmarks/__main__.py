@@ -20,6 +20,7 @@ SUBCOMMANDS = {
     "quality": "accuracy, time and memory on a data set, and those of other methods",
     "serve": "requests per second and waiting times of the service",
     "answers": "probabilities, thresholds and documents without labels",
+    "tokens": "encoders trained through the score of single tokens, against those by cosine",
     "update": "a model before and after partial_fit, and a refit",
     "scale": "how time and memory of fit and predict grow with the problem",
     "fingerprint": "hashes of what small fits predict, to compare commits",

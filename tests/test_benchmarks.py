@@ -29,6 +29,7 @@ from benchmarks import (
     quality,
     scale,
     serve,
+    tokens,
     update,
 )
 from skxmc import DecoderXMCClassifier, ViXMLClassifier
@@ -64,7 +65,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def together(monkeypatch):
     """Everything runs in this process: a new one takes seconds to import torch."""
-    for module in (encode, index, metrics, predict, quality, scale, update):
+    for module in (encode, index, metrics, predict, quality, scale, tokens, update):
         monkeypatch.setattr(module, "apart", lambda function, *arguments: function(*arguments))
 
 
@@ -304,6 +305,29 @@ def test_update(folder):
         assert min(found["new"], found["old"]) > 0.8
         assert found["cpu_seconds"] > 0
         assert found["encoding_cpu_seconds"] > 0
+
+
+def test_tokens(folder):
+    (result,) = results_of(
+        tokens, folder, "--data", "tiny", "--encoder", "ENCODER", "--documents", "40", "--batch",
+        "16", "--seeds", "0", "1", "--joined",
+    )  # fmt: skip
+    assert result["documents"] == 40
+    assert [(run["seed"], run["way"]) for run in result["runs"]] == [
+        (0, "cosine"), (0, "tokens"), (1, "cosine"), (1, "tokens"),
+    ]  # fmt: skip
+    # Untuned and four tuned encoders, the test file and a split, six ways to score.
+    assert len(result["figures"]) == 5 * 2 * 6
+    assert all(0 <= row[metric] <= 1 for row in result["figures"] for metric in tokens.METRICS)
+    same = result["gains"]["same"]["texts, cosine"]["P@1"]
+    rows = {
+        way: [row["P@1"] * {"test": 20, "few": 4}[row["test"]] / 24 / 2
+              for row in result["figures"]
+              if (row["way"], row["vectors"], row["score"]) == (way, "texts", "cosine")]
+        for way in tokens.WAYS
+    }  # fmt: skip
+    assert same["before"] == pytest.approx(sum(rows["cosine"]))
+    assert same["gain"] == pytest.approx(sum(rows["tokens"]) - sum(rows["cosine"]))
 
 
 def test_a_stream(folder):
