@@ -17,9 +17,9 @@ from .._inputs._images import ImageFeatures, ImageItems, collect_images, with_pi
 from .._inputs._label_set import Labels, read_labels
 from .._inputs._targets import check_exclude, encode_targets, without_pairs
 from .._inputs._texts import check_texts
-from .._ranking._holdout import FEW_DOCUMENTS, count_folds, fold_documents, hold_out
+from .._ranking._holdout import FEW_DOCUMENTS, fold_documents, hold_out
 from .._ranking._ranker import Ranker, RankingOptions, TrainingSet
-from .._runtime import group, limits
+from .._runtime import group
 from .._runtime._stages import stage
 from ..evidence import Evidence, Setting, resolve_evidence
 from ..model_selection import Validation
@@ -38,6 +38,7 @@ from ._parameters import (
     has_label_embeddings,
     label_embeddings_of,
     resolve_encoder,
+    resolve_folds,
     resolve_image_encoder,
     resolve_validation,
 )
@@ -342,16 +343,13 @@ class BaseXMCClassifier(
         A tuned encoder has seen all but one part. Few documents are all left out in turn, so that
         there are enough to choose with, unless evidence is too large to be learned again.
         """
-        usable, share, folds = data.usable, validation.fraction, validation.folds
+        usable, share = data.usable, validation.fraction
         n = np.count_nonzero(usable)
-        usual = self._mode.held_out_share(n)
-        if folds == "auto":
-            once = self._mode.tuned or max(data.Y.shape) > limits.MAX_REBUILT
-            folds = 1 if once or share != "auto" else count_folds(n, usual)
+        folds = resolve_folds(validation, self._mode, n, data.Y.shape)
         if share == "auto" and folds > 1 and n < FEW_DOCUMENTS:
             return fold_documents(embeddings, usable, rng, folds)
         if share == "auto":
-            share = min(usual, 1 / folds)
+            share = min(self._mode.held_out_share(n), 1 / folds)
         return hold_out(embeddings, usable, share, rng, folds)
 
     def _make_image_encoder(self, device, precision: str, *collections):

@@ -12,6 +12,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
+from .._ranking._holdout import count_folds
 from .._runtime import limits
 from ..encoders import ImageEncoder, LanguageModel, LoRA, Precomputed, TextEncoder
 from ..model_selection import Precision, Validation
@@ -327,6 +328,19 @@ def check_folds(folds: int | str, tuned: bool, shape: tuple[int, int]) -> None:
             f"done above {limits.MAX_REBUILT:,} documents or labels; there are {shape[0]:,} and "
             f"{shape[1]:,}. Pass folds=1 or 'auto'."
         )
+
+
+def resolve_folds(
+    validation: Validation, mode: Mode, n_documents: int, shape: tuple[int, int]
+) -> int:
+    """Parts of the documents that are held out in turn; `n_documents` of them may be."""
+    if validation.folds != "auto":
+        return validation.folds
+    # With many labels the vectors of each part would take much memory.
+    once = mode.tuned or max(shape) > limits.MAX_REBUILT or shape[1] > limits.MAX_WORD_VECTORS
+    if once or validation.fraction != "auto":
+        return 1
+    return count_folds(n_documents, mode.held_out_share(n_documents))
 
 
 def resolve_batch_size(batch_size: int | str, n_documents: int, n_batches: int) -> int:

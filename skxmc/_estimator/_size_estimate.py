@@ -15,7 +15,14 @@ from .._inputs._targets import encode_targets
 from .._inputs._texts import check_texts
 from .._runtime import limits
 from ..evidence import Size
-from ._parameters import resolve_adapter, resolve_batch_size, resolve_encoder, resolve_training
+from ._parameters import (
+    resolve_adapter,
+    resolve_batch_size,
+    resolve_encoder,
+    resolve_folds,
+    resolve_training,
+    resolve_validation,
+)
 
 # Python, torch, transformers, faiss, scikit-learn once loaded, and what the allocator holds back;
 # measured on Linux.
@@ -165,7 +172,8 @@ def _size_of(clf: Any, n: int, n_labels: int, dense: int, words: bool) -> Size:
     joint = dense
     if words and max(n, n_labels) <= limits.MAX_WORD_VECTORS and not clf._mode.tuned:
         joint += WORDS_DIMENSION
-    return Size(n, n_labels, dense, words, joint, clf.index)
+    folds = resolve_folds(resolve_validation(clf.validation), clf._mode, n, (n, n_labels))
+    return Size(n, n_labels, dense, words, joint, clf.index, folds)
 
 
 @dataclass(frozen=True)

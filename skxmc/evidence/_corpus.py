@@ -239,6 +239,9 @@ class Size:
         Width of the vectors that prototypes and neighbours compare.
     index : str or Index
         Search over vectors, as `make_index` takes it.
+    folds : int
+        Parts of the documents that are held out in turn; what a kind learns without one of them
+        is kept as its ``snapshot``.
     """
 
     n_documents: int
@@ -247,3 +250,4 @@ class Size:
     words: bool
     joint: int
     index: Any
+    folds: int = 1

@@ -417,7 +417,7 @@ class LabelVectors(Evidence):
         self.model_ = LinearModel.from_state(state["model"])
 
     def memory(self, size: Size) -> tuple[float, float]:
-        """Bytes of weights, moments, gradient and anchor, and of the scores of a batch."""
+        """Bytes of weights, moments, gradient, anchor and snapshots, and of a batch's scores."""
         many = size.n_labels > limits.MAX_WORD_VECTORS
         words = self.words_dimension if size.words else 0
         numbers = size.n_labels * (size.dense + words)
@@ -426,7 +426,8 @@ class LabelVectors(Evidence):
         )
         batch = documents * self._labels_a_step(size.n_labels, documents)
         projected = min(4.0 * size.n_documents * words, limits.MAX_PROJECTED)
-        return (6.0 if many else 16.0) * numbers + 8.0 * batch + projected, 0.0
+        kept = size.folds * (2.0 if many else 4.0) * numbers
+        return (6.0 if many else 16.0) * numbers + kept + 8.0 * batch + projected, 0.0
 
     def _labels_a_step(self, n_labels: int, n_documents: int) -> int:
         """About how many labels a batch learns from, at most."""

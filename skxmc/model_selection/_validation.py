@@ -20,12 +20,11 @@ class Validation(BaseEstimator):
         held-out ones. "auto" is 0.05 where the encoder is tuned, up to 0.2 of few documents. Where
         it is not tuned it is 0.1, and 0.2 below 2,000 documents.
     folds : "auto" or int, default="auto"
-        Parts of this share that are held out in turn. The evidence is learned once more for each,
-        and label vectors are in the end the mean of all. So each part improves the ranking, and
-        takes as long as a frozen fit without encoding. "auto" is 1 where `fraction` is given, where
-        the encoder is tuned, which has seen all documents but one part, and above 500,000 documents
-        or labels. Else it is 5 below 2,000 documents, and with more of them as many, up to 5, as
-        hold 4,000.
+        Parts of this share that are held out in turn. The evidence is learned once more without
+        each of them, and label vectors are in the end the mean of all. So more parts rank better
+        and take longer. "auto" is 5 below 2,000 documents, and with more as many, up to 5, as hold
+        4,000 documents. It is 1 where the encoder is tuned, which has seen all documents but one
+        part, where `fraction` is given, and above 500,000 documents or 131,072 labels.
     metric : str, default="mean"
         What is maximised: "precision_at_1", "precision_at_5", "ndcg_at_5", "psprecision_at_5", or
         "mean" of P@1, P@5, nDCG@5 and PSP@5.
