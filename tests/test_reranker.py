@@ -127,9 +127,8 @@ def test_the_network_is_the_mean_of_those_of_scikit_learn(fitted):
     truth = Y.toarray()[np.arange(len(labels))[:, None], labels] > 0
     logits = []
     for seed in np.random.RandomState(0).randint(2**31, size=N_NETWORKS):
-        model = MLPClassifier(
-            (32,), alpha=0.1, batch_size=512, learning_rate_init=3e-3, max_iter=40, random_state=seed
-        )
+        parameters = {"alpha": 0.1, "batch_size": 512, "learning_rate_init": 3e-3, "max_iter": 40}
+        model = MLPClassifier((32,), random_state=seed, **parameters)
         model.fit(x[labels >= 0], truth[labels >= 0])
         logits.append(logit(model.predict_proba(x.reshape(-1, x.shape[-1]))[:, 1]))
     expected = expit(np.mean(logits, axis=0)).reshape(labels.shape)

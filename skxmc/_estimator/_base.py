@@ -19,7 +19,7 @@ from .._inputs._targets import check_exclude, encode_targets, without_pairs
 from .._inputs._texts import check_texts
 from .._ranking._holdout import FEW_DOCUMENTS, fold_documents, hold_out
 from .._ranking._ranker import Ranker, RankingOptions, TrainingSet
-from .._runtime import group
+from .._runtime import group, limits
 from .._runtime._stages import stage
 from ..evidence import Evidence, Setting, resolve_evidence
 from ..model_selection import Validation

@@ -287,7 +287,7 @@ def resolve_validation(validation: float | Validation | None) -> Validation:
             f"the fraction of validation must be 'auto' or within 0 and 1, got {fraction!r}."
         )
     folds = validation.folds
-    if folds != "auto" and (isinstance(folds, bool) or not isinstance(folds, Integral) or folds < 1):
+    if folds != "auto" and (type(folds) is bool or not isinstance(folds, Integral) or folds < 1):
         raise ValueError(
             f"the folds of validation must be 'auto' or an int of at least 1, got {folds!r}."
         )
@@ -319,14 +319,14 @@ def check_folds(folds: int | str, tuned: bool, shape: tuple[int, int]) -> None:
         return
     if tuned:
         raise ValueError(
-            f"folds={folds} of validation needs train_encoder='frozen' or ready embeddings: a tuned "
-            "encoder has seen all documents but those of one fold. Pass folds=1 or 'auto'."
+            f"folds={folds} of validation needs train_encoder='frozen' or ready embeddings: a "
+            "tuned encoder has seen all documents but those of one fold. Pass folds=1 or 'auto'."
         )
     if max(shape) > limits.MAX_REBUILT:
         raise ValueError(
-            f"folds={folds} of validation would learn the evidence {folds} times more, which is not "
-            f"done above {limits.MAX_REBUILT:,} documents or labels; there are {shape[0]:,} and "
-            f"{shape[1]:,}. Pass folds=1 or 'auto'."
+            f"folds={folds} of validation would learn the evidence {folds} times more, which is "
+            f"not done above {limits.MAX_REBUILT:,} documents or labels; there are {shape[0]:,} "
+            f"and {shape[1]:,}. Pass folds=1 or 'auto'."
         )
 
 
