@@ -7,6 +7,7 @@ loads PyTorch before something is fitted.
 from ._corpus import Corpus, Documents, LabelledDocuments, Removal, Setting, Size, Update
 from ._evidence import Evidence
 from ._label_vectors import LabelVectors
+from ._lexical_matching import LexicalMatching
 from ._neighbours import Neighbours
 from ._prototypes import Prototypes
 from ._reasons import Reasons
@@ -19,6 +20,7 @@ __all__ = [
     "Evidence",
     "LabelVectors",
     "LabelledDocuments",
+    "LexicalMatching",
     "Neighbours",
     "Prototypes",
     "Reasons",

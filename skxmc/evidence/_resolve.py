@@ -10,12 +10,13 @@ from sklearn.base import clone
 from .._runtime._plugins import find_plugin
 from ._evidence import Evidence
 from ._label_vectors import LabelVectors
+from ._lexical_matching import LexicalMatching
 from ._neighbours import Neighbours
 from ._prototypes import Prototypes
 from ._token_matching import TokenMatching
 
 USUAL = {"prototypes": Prototypes, "neighbours": Neighbours, "label_vectors": LabelVectors}
-KINDS = {**USUAL, "token_matching": TokenMatching}
+KINDS = {**USUAL, "token_matching": TokenMatching, "lexical_matching": LexicalMatching}
 
 
 def resolve_evidence(evidence: Sequence[Evidence | str] | None) -> list[Evidence]:
