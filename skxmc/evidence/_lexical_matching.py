@@ -46,8 +46,8 @@ class LexicalMatching(Evidence):
 
     Examples
     --------
-    Skills that are known by names and definitions alone, as in :ref:`label_text_only`: what
-    chooses weights on held-out definitions knows nothing of sentences, so they are given.
+    Skills that are known by names and definitions alone (:ref:`label_text_only`). Held-out
+    definitions know nothing of sentences, so the weights are given.
 
     >>> from skxmc import ViXMLClassifier
     >>> from skxmc.evidence import LexicalMatching, TokenMatching
