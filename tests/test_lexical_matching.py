@@ -163,7 +163,7 @@ def test_labels_and_documents_come_and_go(encoder):
     model.partial_fit(["a shift at night"], [["night"]], document_ids=[100])
     model.remove_documents([0, 1])
     model.remove_labels("sql")
-    assert kind_of(model).terms_.shape[0] == len(model.classes_) == 5
+    assert kind_of(model).postings_.shape[1] == len(model.classes_) == 5
     labels, _ = kind_of(model).propose(documents_of(model, ["work at night", TEXTS[1]]), 1)
     assert model.classes_[labels[:, 0]].tolist() == ["night", "web"]
 
@@ -193,7 +193,7 @@ def test_given_weights_are_the_weights(encoder):
 
 
 def test_models_without_words_are_refused(encoder):
-    with pytest.raises(ValueError, match="LexicalMatching compares words.*text_features"):
+    with pytest.raises(ValueError, match=r"LexicalMatching compares words.*text_features"):
         make(encoder, text_features="embedding").fit(TEXTS, TAGS)
     precomputed = ViXMLClassifier("precomputed", evidence=["neighbours", "lexical_matching"])
     with pytest.raises(ValueError, match="LexicalMatching compares words"):

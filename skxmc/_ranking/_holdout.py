@@ -85,8 +85,16 @@ def hold_out(
     return [rows for rows in folds if len(rows) and (n_folds == 1 or len(rows) >= MIN_HELD_OUT)]
 
 
-def _fill_fold(fold_of, fold, wanted, candidates, usable, embeddings, index) -> None:
-    """Put documents into a part, until it has as many as are wanted."""
+def _fill_fold(
+    fold_of: np.ndarray,
+    fold: int,
+    wanted: int,
+    candidates: np.ndarray,
+    usable: np.ndarray,
+    embeddings: np.ndarray,
+    index: Exact,
+) -> None:
+    """Put documents into a part, until it has as many as are wanted; changes `fold_of`."""
     candidates = candidates[fold_of[candidates] < 0]
     n_left, n_held = len(candidates), 0
     for start in range(0, len(candidates), 256):

@@ -31,8 +31,8 @@ class LexicalMatching(Evidence):
     ones. Unlike a cosine it does not fall as the document gets longer, so a long sentence that
     names several labels matches each of them.
 
-    It needs words, so ``text_features`` must not be ``"embedding"``, and texts of labels. Nothing is
-    learned from documents but how rare words are.
+    It needs texts of labels, and words, so ``text_features`` must not be ``"embedding"``. Documents
+    only say how rare words are.
 
     Parameters
     ----------
@@ -41,8 +41,9 @@ class LexicalMatching(Evidence):
 
     Attributes
     ----------
-    terms_ : csr_array of shape (n_labels, n_terms), float32
-        What each term of a label adds to the score. Rows sum to 1, or are empty.
+    postings_ : csr_array of shape (n_terms, n_labels), float32
+        An inverted index: which labels have a term, and what it adds to their scores. Columns sum
+        to 1, or are empty.
 
     Examples
     --------
@@ -57,7 +58,7 @@ class LexicalMatching(Evidence):
     ...     train_encoder="frozen",
     ... )
     >>> clf = clf.fit(["write SQL", "find employees"], [["sql"], ["hr"]])
-    >>> clf.evidence_["lexical_matching"].terms_.shape[0]
+    >>> clf.evidence_["lexical_matching"].postings_.shape[1]
     2
     """
 
@@ -89,12 +90,12 @@ class LexicalMatching(Evidence):
             )
         if corpus.labels is None or corpus.labels.words is None:
             return False
-        self.terms_ = _shares(corpus.labels.words)
+        self.postings_ = _postings(corpus.labels.words)
         return True
 
     def propose(self, documents: Documents, k: int) -> Candidates:
         """The labels of which the document has most."""
-        k = min(k, self.terms_.shape[0])
+        k = min(k, self.postings_.shape[1])
         labels = np.full((len(documents), k), -1, dtype=np.int64)
         scores = np.full((len(documents), k), -np.inf, dtype=np.float32)
         for rows, found in self._blocks(documents):
@@ -117,20 +118,21 @@ class LexicalMatching(Evidence):
         found = []
         for row, own in enumerate(labels):
             terms = words.indices[words.indptr[row] : words.indptr[row + 1]]
-            amounts = self.terms_[np.maximum(own, 0)][:, terms].toarray()
+            amounts = self.postings_[terms][:, np.maximum(own, 0)].toarray().T
             found.append(np.where(own[:, None] >= 0, amounts, 0).astype(np.float32))
         return Reasons(words=found)
 
     def add_labels(self, labels: Documents) -> None:
         """New labels have words like others."""
-        self.terms_ = sp.csr_array(sp.vstack([self.terms_, _shares(labels.features.words)]))
+        new = _postings(labels.features.words)
+        self.postings_ = sp.csr_array(sp.hstack([self.postings_, new], format="csr"))
 
     def remove_documents(self, removal: Removal) -> None:
         """Nothing was kept of documents."""
 
     def remove_labels(self, kept: np.ndarray) -> None:
         """The words of the others go."""
-        self.terms_ = sp.csr_array(self.terms_[kept])
+        self.postings_ = sp.csr_array(self.postings_[:, kept])
 
     def memory(self, size: Size) -> tuple[float, float]:
         """Bytes of the scores of some documents, and of the labels' words."""
@@ -138,21 +140,20 @@ class LexicalMatching(Evidence):
 
     def _blocks(self, documents: Documents) -> Iterator[tuple[slice, np.ndarray]]:
         """Scores of all labels for some documents after the other."""
-        n_rows = max(1, _SCORES // max(1, self.terms_.shape[0]))
-        terms = sp.csc_array(self.terms_).T
+        n_rows = max(1, _SCORES // max(1, self.postings_.shape[1]))
         for start in range(0, len(documents), n_rows):
             rows = slice(start, start + n_rows)
             there = sp.csr_array(documents.features.words[rows], copy=True)
             there.data[:] = 1
-            yield rows, (there @ terms).toarray()
+            yield rows, (there @ self.postings_).toarray()
 
 
-def _shares(words: sp.csr_array) -> sp.csr_array:
-    """Squares of the terms' weights, as shares of a row's sum."""
+def _postings(words: sp.csr_array) -> sp.csr_array:
+    """Squares of the terms' weights, as shares of a label's sum; (n_terms, n_labels)."""
     squares = sp.csr_array(words, dtype=np.float32).power(2)
     sums = np.repeat(squares.sum(axis=1), np.diff(squares.indptr))
     squares.data /= np.maximum(sums, np.float32(1e-30))
-    return squares
+    return sp.csr_array(squares.T)
 
 
 def _possible(scores: np.ndarray) -> np.ndarray:
