@@ -84,7 +84,7 @@ def test_counts_do_not_tell_the_labels_of_held_out_documents(monkeypatch):
     assert clf.ranker_.reranker_ is not None
 
 
-def test_scores_are_half_the_network_and_half_the_mixture(fitted):
+def test_scores_are_of_the_network_and_of_the_mixture(fitted):
     mixture, reranker = fitted
     evidence, _, counts = _problem(2, n=40)
     candidates = mixture.candidates(evidence)
