@@ -93,7 +93,7 @@ print(f"{X[-5]!r}: {y[-5]}")
 # skill speak for it. Weights are given here: held-out definitions would choose them, and a
 # definition is of one skill, so what suits definitions need not suit sentences.
 
-matching = [TokenMatching(weight=0.8), LexicalMatching(weight=0.2)]
+matching = [TokenMatching(weight=0.7), LexicalMatching(weight=0.3)]
 models = {}
 for name, evidence in {"usual": None, "matching": matching}.items():
     models[name] = ViXMLClassifier(

@@ -117,6 +117,8 @@ class LabelVectors(Evidence):
         The vectors, as ``model_.vectors()`` of shape (n_labels, d).
     none_ : ndarray of shape (1, d), or None
         That of "none of them"; None where every document has a label.
+    counts_ : ndarray of shape (n_labels,), int64
+        Documents of each label that the fit has seen.
 
     References
     ----------
@@ -203,6 +205,7 @@ class LabelVectors(Evidence):
         self.none_ = None
         if len(empty):
             self._split_none(self.model_)
+        self.counts_ = np.bincount(corpus.Y.indices, minlength=corpus.n_labels)
         return True
 
     def _split_none(self, model: LinearModel) -> None:
@@ -298,9 +301,24 @@ class LabelVectors(Evidence):
             others = [none for _, none in earlier if none is not None]
             self.none_ = sum(others, self.none_) / (1 + len(others))
 
+    def _moving(self, update: Update) -> np.ndarray:
+        """How far the vector of each label goes towards the new one, (n_labels,) within 0 and 1.
+
+        With c the share of a label's documents that came after the fit, 1 - c ** exponent of its
+        vector is left of the fit, whether they came at once or little by little.
+        """
+        added = np.bincount(update.new.Y.indices, minlength=update.n_labels)
+        before, after = (
+            1 - (1 - np.minimum(1, self.counts_ / np.maximum(1, n))) ** UPDATE_EXPONENT
+            for n in (update.counts, update.counts + added)
+        )
+        moving = 1 - after / np.where(before > 0, before, 1)
+        return np.where(added > 0, moving, 0)
+
     def add_labels(self, labels: Documents) -> None:
         """The vector of a label without documents is where it would start from."""
         self.model_.add_labels(self._seen(labels.features))
+        self.counts_ = np.append(self.counts_, np.zeros(len(labels), dtype=np.int64))
 
     def remove_documents(self, removal: Removal) -> None:
         """Vectors stay, but those of labels without a document start at their texts again."""
@@ -310,17 +328,19 @@ class LabelVectors(Evidence):
     def remove_labels(self, kept: np.ndarray) -> None:
         """The vectors of the others go."""
         self.model_.keep(self.model_.vectors(kept))
+        self.counts_ = self.counts_[kept]
 
     def update(self, update: Update) -> None:
         """A short pass over the new documents and old ones, from the vectors as they are.
 
         Vectors decay towards where they start this time. A label's goes the further, the larger
-        the share of new documents among its own: one without new ones stays. Documents without a
-        label teach something only where the model knows "none of them" from its fit.
+        the share among its documents of those that came after the fit, in this call or before: many
+        calls lead about as far as one. A label without new ones stays. Documents without a label
+        teach something only where the model knows "none of them" from its fit.
         """
         features, Y, exclude = self._with_old(update)
         seen = self._seen(features)
-        weights, moving = self.model_.vectors(), _shares_of_new(update) ** UPDATE_EXPONENT
+        weights, moving = self.model_.vectors(), self._moving(update)
         if self.none_ is not None:
             empty = np.flatnonzero(np.diff(Y.indptr) == 0)
             Y, exclude, _ = _with_none(Y, exclude, None, empty)
@@ -407,13 +427,18 @@ class LabelVectors(Evidence):
 
     def state_dict(self) -> dict[str, Any]:
         """The vectors, and what of the features they see."""
-        return {"text": self.text_, "none": self.none_, "model": self.model_.state_dict()}
+        return {
+            "text": self.text_,
+            "none": self.none_,
+            "counts": self.counts_,
+            "model": self.model_.state_dict(),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take what :meth:`state_dict` gave."""
         from ._linear_model import LinearModel  # loads torch
 
-        self.text_, self.none_ = state["text"], state["none"]
+        self.text_, self.none_, self.counts_ = state["text"], state["none"], state["counts"]
         self.model_ = LinearModel.from_state(state["model"])
 
     def memory(self, size: Size) -> tuple[float, float]:
@@ -435,12 +460,6 @@ class LabelVectors(Evidence):
             return n_labels
         own = n_documents * (_LABELS_A_DOCUMENT + self._hard_negatives_of(n_labels))
         return min(n_labels, own + self.random_negatives)
-
-
-def _shares_of_new(update: Update) -> np.ndarray:
-    """Which share of each label's documents is new, (n_labels,) float64; 0 without any."""
-    added = np.bincount(update.new.Y.indices, minlength=update.n_labels)
-    return added / np.maximum(1, added + update.counts)
 
 
 def _with_none(

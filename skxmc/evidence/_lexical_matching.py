@@ -54,7 +54,7 @@ class LexicalMatching(Evidence):
     >>> from skxmc.evidence import LexicalMatching, TokenMatching
     >>> clf = ViXMLClassifier(
     ...     label_text={"sql": "database queries", "hr": "hire new staff"},
-    ...     evidence=[TokenMatching(weight=0.8), LexicalMatching(weight=0.2)],
+    ...     evidence=[TokenMatching(weight=0.7), LexicalMatching(weight=0.3)],
     ...     train_encoder="frozen",
     ... )
     >>> clf = clf.fit(["write SQL", "find employees"], [["sql"], ["hr"]])
