@@ -144,7 +144,7 @@ def test_what_is_no_kind_is_named_with_its_place(wrong):
 
 
 def test_unknown_names_list_the_known_ones():
-    known = "'label_vectors', 'neighbours', 'prototypes'"
+    known = "'label_vectors', 'lexical_matching', 'neighbours', 'prototypes'"
     with pytest.raises(ValueError, match=rf"'trees' is not one of the evidence.*{known}"):
         resolve_evidence(["trees"])
 
