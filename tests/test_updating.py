@@ -400,6 +400,30 @@ def test_documents_that_cannot_be_removed(fitted):
         other.remove_documents(0)
 
 
+def test_a_label_that_lost_its_documents_learns_from_new_ones(fitted):
+    model = copy.deepcopy(fitted)
+    column = model.classes_.tolist().index("l00")
+    model.remove_documents([row for row, own in enumerate(OLD[1]) if "l00" in own])
+    kind = model.evidence_["label_vectors"]
+    assert kind.counts_[column] == 0
+    np.testing.assert_array_less(kind.counts_, model.ranker_.counts_ + 1e-9)
+    before = kind.model_.vectors()[column].copy()
+    rows = [row for row, own in enumerate(NEW[1]) if own == ["l00"]]
+    model.partial_fit(NEW[0][rows], [["l00"]] * len(rows))
+    assert np.abs(model.evidence_["label_vectors"].model_.vectors()[column] - before).max() > 0.01
+
+
+def test_what_is_new_keeps_its_share_when_documents_go(fitted):
+    """As many documents go as come: a label's vector still follows the new ones."""
+    model = copy.deepcopy(fitted)
+    before = model.evidence_["label_vectors"].counts_.copy()
+    model.partial_fit(*NEW, max_documents=600)
+    left = model.evidence_["label_vectors"].counts_
+    assert model.ranker_.Y_.shape[0] == 600
+    assert (left[:KNOWN] < before).all()
+    assert (left[KNOWN:] == 0).all()
+
+
 def test_labels_without_documents_stay_with_their_texts(encoder):
     texts, names = texts_of(80, WORDS, 0)
     model = ViXMLClassifier(encoder, train_encoder="frozen", random_state=0).fit(texts, names)

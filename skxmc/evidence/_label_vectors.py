@@ -117,8 +117,8 @@ class LabelVectors(Evidence):
         The vectors, as ``model_.vectors()`` of shape (n_labels, d).
     none_ : ndarray of shape (1, d), or None
         That of "none of them"; None where every document has a label.
-    counts_ : ndarray of shape (n_labels,), int64
-        Documents of each label that the fit has seen.
+    counts_ : ndarray of shape (n_labels,), float64
+        Documents of each label that the fit has seen, as far as they are still there.
 
     References
     ----------
@@ -205,7 +205,7 @@ class LabelVectors(Evidence):
         self.none_ = None
         if len(empty):
             self._split_none(self.model_)
-        self.counts_ = np.bincount(corpus.Y.indices, minlength=corpus.n_labels)
+        self.counts_ = np.bincount(corpus.Y.indices, minlength=corpus.n_labels).astype(np.float64)
         return True
 
     def _split_none(self, model: LinearModel) -> None:
@@ -318,10 +318,15 @@ class LabelVectors(Evidence):
     def add_labels(self, labels: Documents) -> None:
         """The vector of a label without documents is where it would start from."""
         self.model_.add_labels(self._seen(labels.features))
-        self.counts_ = np.append(self.counts_, np.zeros(len(labels), dtype=np.int64))
+        self.counts_ = np.append(self.counts_, np.zeros(len(labels)))
 
     def remove_documents(self, removal: Removal) -> None:
-        """Vectors stay, but those of labels without a document start at their texts again."""
+        """Vectors stay, but those of labels without a document start at their texts again.
+
+        Those of the fit are as likely to go as any others, so what is new keeps its share.
+        """
+        gone = np.bincount(removal.Y.indices, minlength=len(self.counts_))
+        self.counts_ = self.counts_ * (1 - gone / np.maximum(1, removal.counts))
         if removal.labels is not None:
             self.model_.reset_labels(removal.emptied, self._seen(removal.labels.features))
 
